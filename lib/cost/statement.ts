@@ -1,0 +1,16 @@
+/** What a statement does: reads data, changes data, or only controls a transaction or the session. */
+export type StatementKind = 'read' | 'write' | 'transaction';
+
+/** What is kept of a statement: never a literal, never a parameter, never a comment. */
+export interface Statement {
+  /** The statement with every literal and parameter removed, at most 2,048 characters. */
+  readonly shape: string;
+  /** The main table or collection, without quotes, schema-qualified where the statement is. */
+  readonly table: string | undefined;
+  /** The leading verb in capitals: `SELECT`, `INSERT`, `MERGE`, … */
+  readonly operation: string;
+  readonly kind: StatementKind;
+}
+
+/** How a database spells strings, identifiers and comments. */
+export type SqlDialect = 'postgresql' | 'mysql' | 'sqlite' | 'mssql' | 'generic';
