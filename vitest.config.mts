@@ -1,9 +1,28 @@
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
 
+// NEST=11: what test/nest-11/package.json names comes from there, for lib/ and for the specs, so that
+// one process holds one copy of Nest, rxjs and reflect-metadata.
+function nest11(): Plugin {
+  const manifest = `${root}test/nest-11/package.json`;
+  const { dependencies } = JSON.parse(readFileSync(manifest, 'utf8')) as { dependencies: object };
+  const names = Object.keys(dependencies);
+  return {
+    name: 'nest-11',
+    enforce: 'pre',
+    async resolveId(source, _importer, options) {
+      if (!names.some(name => source === name || source.startsWith(`${name}/`))) return undefined;
+      return this.resolve(source, manifest, { ...options, skipSelf: true });
+    },
+  };
+}
+
 export default defineConfig({
+  plugins: process.env['NEST'] === '11' ? [nest11()] : [],
   resolve: { alias: { 'nestjs-async-context': `${root}lib/index.ts` } },
   test: {
     include: ['test/**/*.spec.ts'],
