@@ -1,0 +1,30 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { RequestContext } from './request-context';
+
+/** What all copies of the package in one process share. */
+interface ProcessShare {
+  readonly storage: AsyncLocalStorage<RequestContext>;
+  /** For what must exist once a process, by name: two copies that both patched a driver would count twice. */
+  readonly single: Map<string, unknown>;
+  /** By Nest's container: importing the module twice gives one application. */
+  readonly applications: WeakMap<object, unknown>;
+}
+
+const KEY = Symbol.for('nestjs-async-context');
+const holder = globalThis as { [KEY]?: ProcessShare };
+
+/** One per process, so that a second copy of the package sees the contexts of the first. */
+export const processShare: ProcessShare = (holder[KEY] ??= {
+  storage: new AsyncLocalStorage<RequestContext>(),
+  single: new Map(),
+  applications: new WeakMap(),
+});
+
+/** The one storage of the process; the context of the work that runs is its store. */
+export const contextStorage: AsyncLocalStorage<RequestContext> = processShare.storage;
+
+/** Makes something once a process and gives the same to every copy of the package. */
+export function oncePerProcess<T>(name: string, make: () => T): T {
+  if (!processShare.single.has(name)) processShare.single.set(name, make());
+  return processShare.single.get(name) as T;
+}

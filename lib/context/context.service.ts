@@ -1,0 +1,237 @@
+import { Injectable } from '@nestjs/common';
+import { contextMissing, userMissing } from '../async-context.errors';
+import type { RequestCost } from '../cost/request-cost';
+import type { ContextKey } from './context-key';
+import { contextStorage } from './context-storage';
+import type { ContextApplication, ContextKind, ContextUser, RequestContext } from './request-context';
+
+/** How a unit of work begins that no entry of Nest opens. */
+export interface ContextSeed {
+  /**
+   * Id of the unit of work.
+   * @default a new one
+   */
+  readonly requestId?: string;
+  /** @default 'job' */
+  readonly kind?: ContextKind;
+  /** Name for log lines and records: `NightlyReport.run`. */
+  readonly handler?: string;
+  readonly user?: ContextUser;
+  /** Values that `get()` finds. */
+  readonly values?: Iterable<readonly [key: ContextKey<unknown> | string, value: unknown]>;
+}
+
+/** A query that the application measured itself. */
+export interface MeasuredQuery {
+  /** The database: `postgresql`, `cassandra`, … */
+  readonly system: string;
+  /** The statement; only its shape is kept. */
+  readonly statement?: string;
+  /** The collection, where there is no statement. */
+  readonly collection?: string;
+  /**
+   * Rows or documents returned or affected.
+   * @default 0
+   */
+  readonly rows?: number;
+  /** How long it took, in milliseconds. */
+  readonly durationMs: number;
+  /**
+   * Whether it changes data.
+   * @default what the statement says, else false
+   */
+  readonly write?: boolean;
+}
+
+/** What `ContextService` asks of the application it belongs to. */
+export interface ContextHost extends ContextApplication {
+  runSeeded<T>(seed: ContextSeed, fn: () => T): T;
+  recordQuery(context: RequestContext, query: MeasuredQuery): void;
+}
+
+/**
+ * Tells any provider, an ordinary singleton, about the unit of work that it runs in.
+ *
+ * @example
+ * @Injectable()
+ * export class InvoiceService {
+ *   constructor(private readonly context: ContextService) {}
+ *
+ *   total() {
+ *     this.logger.log(`${this.context.requestId} for ${this.context.user?.id}`);
+ *   }
+ * }
+ */
+@Injectable()
+export class ContextService {
+  readonly #host: ContextHost;
+
+  /** Nest makes it; applications inject it. */
+  constructor(host: ContextHost) {
+    this.#host = host;
+  }
+
+  /** Whether this code runs in a unit of work of this application. */
+  get isActive(): boolean {
+    return this.#current() !== undefined;
+  }
+
+  /** The id that is answered in `x-request-id`. */
+  get requestId(): string | undefined {
+    return this.#current()?.requestId;
+  }
+
+  /** Trace id of a valid incoming W3C `traceparent`. */
+  get traceId(): string | undefined {
+    return this.#current()?.traceId;
+  }
+
+  /** What `setUser()` gave, else `request.user`, else what `forRoot({ user })` finds; `undefined` after the close. */
+  get user(): ContextUser | undefined {
+    return this.#current()?.currentUser();
+  }
+
+  get kind(): ContextKind | undefined {
+    return this.#current()?.kind;
+  }
+
+  /** `OrdersController.list`; known from the interceptors on, not yet in guards. */
+  get handler(): string | undefined {
+    return this.#current()?.handler?.name;
+  }
+
+  /** Method and pattern (`GET /orders/:id`), never the raw URL. */
+  get route(): string | undefined {
+    return this.#current()?.currentRoute();
+  }
+
+  get startedAt(): Date | undefined {
+    const context = this.#current();
+    return context === undefined ? undefined : new Date(context.startedAt);
+  }
+
+  /** Milliseconds since the unit of work began; after the close, how long it took. */
+  get elapsedMs(): number | undefined {
+    return this.#current()?.elapsedMs;
+  }
+
+  /** Live counters: what the unit of work has cost so far. */
+  get cost(): RequestCost | undefined {
+    return this.#current()?.cost;
+  }
+
+  /** The value of a key. Keys are flat: `a.b` and `__proto__` are names like any other. */
+  get<T>(key: ContextKey<T> | string): T | undefined {
+    return this.#current()?.values?.get(key) as T | undefined;
+  }
+
+  /** @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work */
+  set<T>(key: ContextKey<T> | string, value: T): void {
+    const context = this.#require('contextService.set()');
+    (context.values ??= new Map()).set(key, value);
+  }
+
+  has(key: ContextKey<unknown> | string): boolean {
+    return this.#current()?.values?.has(key) ?? false;
+  }
+
+  /** Whether there was such a value. */
+  delete(key: ContextKey<unknown> | string): boolean {
+    return this.#current()?.values?.delete(key) ?? false;
+  }
+
+  /** @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work */
+  setUser(user: ContextUser): void {
+    this.#require('contextService.setUser()').user = user;
+  }
+
+  /** @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work */
+  requireRequestId(): string {
+    return this.#require('contextService.requireRequestId()').requestId;
+  }
+
+  /** @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work, or when it has no user */
+  requireUser(): ContextUser {
+    const user = this.#require('contextService.requireUser()').currentUser();
+    if (user === undefined || user === null) throw userMissing();
+    return user;
+  }
+
+  /**
+   * Runs `fn` in a unit of work of its own and gives back what it gives back. The unit of work is
+   * closed when `fn` returns or, where it returns a promise or an observable, when that has ended.
+   *
+   * @example
+   * await context.run({ handler: 'NightlyReport.run' }, () => this.report());
+   */
+  run<T>(seed: ContextSeed, fn: () => T): T {
+    return this.#host.runSeeded(seed, fn);
+  }
+
+  /**
+   * The same function, run in the context of now whenever it is called; `this`, arguments and result are kept.
+   * Outside of any unit of work it is `fn` itself.
+   *
+   * @example
+   * socket.on('data', context.bind(chunk => this.read(chunk)));
+   */
+  bind<F extends (...args: never[]) => unknown>(fn: F): F {
+    const context = this.#current();
+    if (context === undefined) return fn;
+    const bound = function (this: unknown, ...args: never[]): unknown {
+      return contextStorage.run(context, () => fn.apply(this, args));
+    };
+    Object.defineProperty(bound, 'name', { value: fn.name, configurable: true });
+    Object.defineProperty(bound, 'length', { value: fn.length, configurable: true });
+    return bound as F;
+  }
+
+  /**
+   * Captures the context of now, or that there is none, and gives a function that runs others in it.
+   *
+   * @example
+   * const inside = context.snapshot();
+   * emitter.on('done', () => inside(() => this.finish()));
+   */
+  snapshot(): <T>(fn: () => T) => T {
+    const context = contextStorage.getStore();
+    return fn => (context === undefined ? contextStorage.exit(fn) : contextStorage.run(context, fn));
+  }
+
+  /**
+   * Calls `fn` after the response, still inside the context, also on an error or when the client
+   * left. What it throws is reported and goes no further.
+   *
+   * @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work
+   *
+   * @example
+   * context.onClose(() => this.audit.write(context.requestId));
+   */
+  onClose(fn: () => unknown): void {
+    const context = this.#require('contextService.onClose()');
+    (context.closeCallbacks ??= []).push(fn);
+  }
+
+  /**
+   * Counts a query of a client that nobody instruments. Outside of any unit of work it does nothing.
+   *
+   * @example
+   * context.record({ system: 'cassandra', collection: 'events', rows: 20, durationMs: 3.1 });
+   */
+  record(query: MeasuredQuery): void {
+    const context = this.#current();
+    if (context !== undefined) this.#host.recordQuery(context, query);
+  }
+
+  // Another application of the process has contexts of its own, which are none of ours.
+  #current(): RequestContext | undefined {
+    const context = contextStorage.getStore();
+    return context !== undefined && context.application === this.#host ? context : undefined;
+  }
+
+  #require(what: string): RequestContext {
+    const context = this.#current();
+    if (context === undefined) throw contextMissing(what);
+    return context;
+  }
+}

@@ -1,0 +1,118 @@
+import type { ResolvedBudget } from '../budget/budget-resolver';
+import { CostLedger } from '../cost/cost-ledger';
+import type { BreachRecord } from '../cost/cost-record';
+import type { ContextKey } from './context-key';
+
+const NO_BREACHES: readonly BreachRecord[] = Object.freeze([]);
+
+/**
+ * The user of a unit of work. The application says what it is by declaration merging.
+ *
+ * @example
+ * declare module 'nestjs-async-context' {
+ *   interface ContextUser {
+ *     id: string;
+ *   }
+ * }
+ */
+// oxlint-disable-next-line typescript/no-empty-interface -- augmented by the application
+export interface ContextUser {}
+
+/** What a unit of work is. */
+export type ContextKind = 'http' | 'graphql' | 'rpc' | 'websocket' | 'job';
+
+/** The Nest application that a context belongs to; another application does not see it. */
+export interface ContextApplication {
+  /** Who the user of a request is when neither `setUser()` nor `request.user` says so. Never throws. */
+  userOf(request: object): ContextUser | undefined;
+  /** Pattern of the route that took the request (`/orders/:id`), as the platform knows it. Never throws. */
+  routeOf(request: object): string | undefined;
+}
+
+/** A handler as it was found once and is shared by all of its units of work. */
+export interface ContextHandler {
+  /** `OrdersController.list` */
+  readonly name: string;
+}
+
+/**
+ * What belongs to one unit of work: opened once, closed once.
+ *
+ * Plain fields instead of `#private` ones, because a second copy of the package shares the
+ * storage and must be able to read what the first one opened.
+ */
+export class RequestContext {
+  readonly startedAt = Date.now();
+  readonly startMs = performance.now();
+  /** `performance.now()` of the close; 0 while the unit of work is open. */
+  endMs = 0;
+  traceId: string | undefined = undefined;
+  parentRequestId: string | undefined = undefined;
+  handler: ContextHandler | undefined = undefined;
+  route: string | undefined = undefined;
+  /** Class name of the error that the handler ended with. */
+  error: string | undefined = undefined;
+  /** HTTP method. */
+  method: string | undefined = undefined;
+  /** HTTP status, once one was sent. */
+  status: number | undefined = undefined;
+  /** Whether the client left before the response was finished. */
+  aborted = false;
+  /** The platform's request (Express's or Fastify's), until the close. */
+  request: object | undefined = undefined;
+  /** What `setUser()` gave, until the close. */
+  user: ContextUser | undefined = undefined;
+  /** What outlives the user object, for log lines and the record. */
+  userId: string | undefined = undefined;
+  values: Map<ContextKey<unknown> | string, unknown> | undefined = undefined;
+  closeCallbacks: (() => unknown)[] | undefined = undefined;
+  budget: ResolvedBudget | undefined = undefined;
+  breaches: readonly BreachRecord[] = NO_BREACHES;
+  readonly cost = new CostLedger();
+
+  constructor(
+    readonly application: ContextApplication,
+    public kind: ContextKind,
+    public requestId: string,
+  ) {}
+
+  get isClosed(): boolean {
+    return this.endMs !== 0;
+  }
+
+  get elapsedMs(): number {
+    return (this.endMs || performance.now()) - this.startMs;
+  }
+
+  /** `setUser()`'s, else `request.user`, else what the application's option finds. Never throws. */
+  currentUser(): ContextUser | undefined {
+    if (this.user !== undefined) return this.user;
+    if (this.request === undefined) return undefined;
+    return (this.request as { user?: ContextUser }).user ?? this.application.userOf(this.request);
+  }
+
+  /** `GET /orders/:id` or the pattern of a message. Express knows it once its router has matched. */
+  currentRoute(): string | undefined {
+    if (this.route !== undefined || this.request === undefined) return this.route;
+    const pattern = this.application.routeOf(this.request);
+    return pattern === undefined ? undefined : `${this.method} ${pattern}`;
+  }
+
+  /** `String(user.id)`, where the user has an id; it outlives the user. */
+  currentUserId(): string | undefined {
+    if (this.isClosed) return this.userId;
+    const id = (this.currentUser() as { id?: unknown } | undefined)?.id;
+    return typeof id === 'string' || typeof id === 'number' || typeof id === 'bigint'
+      ? String(id)
+      : undefined;
+  }
+
+  /** Lets go of all that the request holds, so that a timer that lives on does not keep it. */
+  release(): void {
+    this.cost.alarm = undefined;
+    this.request = undefined;
+    this.user = undefined;
+    this.values = undefined;
+    this.closeCallbacks = undefined;
+  }
+}

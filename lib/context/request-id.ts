@@ -1,0 +1,78 @@
+import { randomUUID } from 'node:crypto';
+import type { RequestIdOptions } from '../async-context.options';
+import type { FaultReporter } from '../diagnosis/fault-reporter';
+
+/** What an incoming request id must look like: nothing that a log, a header or a shell could mistake. */
+const ACCEPTED = /^[A-Za-z0-9][A-Za-z0-9_.:=+/@-]{0,199}$/;
+
+/** Whether a value may be used as a request id: 1 to 200 characters of a fixed set. */
+export function isRequestId(value: unknown): value is string {
+  return typeof value === 'string' && ACCEPTED.test(value);
+}
+
+/** The part of a raw request that is needed here. */
+export interface RawRequest {
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly rawHeaders?: readonly string[];
+}
+
+/** Takes over the id of a trusted caller, else makes one. */
+export class RequestIdSource {
+  readonly #header: string;
+  readonly #trust: RequestIdOptions['trust'];
+  readonly #generate: (() => string) | undefined;
+  readonly #faults: FaultReporter;
+
+  constructor(options: RequestIdOptions, faults: FaultReporter) {
+    this.#header = options.header.toLowerCase();
+    this.#trust = options.trust;
+    this.#generate = options.generate;
+    this.#faults = faults;
+  }
+
+  /** The id of a request; `request` is what the application's `trust` function is asked about. */
+  of(raw: RawRequest, request: unknown): string {
+    if (this.#trust === false) return this.next();
+    const incoming = raw.headers[this.#header];
+    if (isRequestId(incoming) && this.#isTrusted(request) && this.#isSingle(raw)) return incoming;
+    return this.next();
+  }
+
+  /** A new id. */
+  next(): string {
+    if (this.#generate === undefined) return randomUUID();
+    try {
+      const id = this.#generate();
+      if (isRequestId(id)) return id;
+      this.#faults.report(
+        'requestId.generate',
+        'it did not return 1 to 200 characters of A-Z a-z 0-9 _ . : = + / @ -',
+      );
+    } catch (error) {
+      this.#faults.report('requestId.generate', error);
+    }
+    return randomUUID();
+  }
+
+  #isTrusted(request: unknown): boolean {
+    if (typeof this.#trust !== 'function') return this.#trust;
+    try {
+      return this.#trust(request) === true;
+    } catch (error) {
+      this.#faults.report('requestId.trust', error);
+      return false;
+    }
+  }
+
+  // Node joins duplicates with ', ' (which the pattern rejects) for most headers, but keeps only
+  // the first of some, so a configured header such as `authorization` needs a look at the raw list.
+  #isSingle(raw: RawRequest): boolean {
+    const list = raw.rawHeaders;
+    if (list === undefined) return true;
+    let seen = 0;
+    for (let i = 0; i < list.length; i += 2) {
+      if (list[i]?.toLowerCase() === this.#header) seen += 1;
+    }
+    return seen <= 1;
+  }
+}

@@ -1,0 +1,58 @@
+import { Logger } from '@nestjs/common';
+
+const WINDOW_MS = 60_000;
+
+interface Fault {
+  nextAt: number;
+  suppressed: number;
+}
+
+/**
+ * Says once a minute that a hook of the application, or a part of this package, failed.
+ * The work that met the fault goes on with the default.
+ */
+export class FaultReporter {
+  readonly #logger = new Logger('AsyncContext');
+  readonly #faults = new Map<string, Fault>();
+
+  /** `where` is a fixed name (an option's path, a part of the package), never a value. */
+  report(where: string, reason: unknown): void {
+    const now = Date.now();
+    const fault = this.#faults.get(where) ?? { nextAt: 0, suppressed: 0 };
+    this.#faults.set(where, fault);
+    if (now < fault.nextAt) {
+      fault.suppressed += 1;
+      return;
+    }
+    const more = fault.suppressed > 0 ? ` (${fault.suppressed} more in the last minute)` : '';
+    fault.nextAt = now + WINDOW_MS;
+    fault.suppressed = 0;
+    try {
+      this.#logger.warn(`${where} failed and was ignored: ${describe(reason)}${more}`);
+    } catch {
+      // The application's logger failed; there is nowhere left to say so.
+    }
+  }
+
+  /** Runs a hook of the application. What it throws or rejects with is reported, never passed on. */
+  guard<T>(where: string, hook: () => T): T | undefined {
+    try {
+      const result = hook();
+      if (isThenable(result)) result.then(undefined, (error: unknown) => this.report(where, error));
+      return result;
+    } catch (error) {
+      this.report(where, error);
+      return undefined;
+    }
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  );
+}
+
+function describe(reason: unknown): string {
+  return reason instanceof Error ? (reason.stack ?? reason.message) : String(reason);
+}
