@@ -1,0 +1,77 @@
+import type { RequestContext } from '../context/request-context';
+import { callSitesOf } from './call-site';
+import type { CostLedger, ShapeCost } from './cost-ledger';
+import type { CostRecord, QueriesCostRecord, ShapeCostRecord, TableCostRecord } from './cost-record';
+
+/** The record of a closed unit of work, frozen. */
+export function buildCostRecord(context: RequestContext): CostRecord {
+  const { traceId, parentRequestId, handler, route, method, status, error, userId } = context;
+  const owner = context.budget?.limits.find(({ exemption }) => exemption?.owner)?.exemption?.owner;
+  return Object.freeze<CostRecord>({
+    v: 1,
+    requestId: context.requestId,
+    ...(traceId !== undefined && { traceId }),
+    ...(parentRequestId !== undefined && { parentRequestId }),
+    kind: context.kind,
+    ...(handler !== undefined && { handler: handler.name }),
+    ...(route !== undefined && { route }),
+    ...(method !== undefined && { method }),
+    ...(status !== undefined && { status }),
+    aborted: context.aborted,
+    ...(error !== undefined && { error }),
+    startedAt: new Date(context.startedAt).toISOString(),
+    durationMs: roundMs(context.elapsedMs),
+    ...(userId !== undefined && { userId }),
+    ...(owner !== undefined && { owner }),
+    // Call sites are looked up where they will be read: formatting one stack costs 20 µs and more.
+    queries: recordQueries(context.cost, context.breaches.length > 0),
+    breaches: context.breaches,
+  });
+}
+
+/** The shapes of a unit of work, most frequent first, then slowest first. */
+export function topShapes(cost: CostLedger): ShapeCost[] {
+  return [...(cost.shapes?.values() ?? [])].sort((a, b) => b.count - a.count || b.durationMs - a.durationMs);
+}
+
+/** Microseconds are what `performance.now()` can tell. */
+export function roundMs(ms: number): number {
+  return Math.round(ms * 1_000) / 1_000;
+}
+
+function recordQueries(cost: CostLedger, withCallSites: boolean): QueriesCostRecord {
+  return Object.freeze({
+    count: cost.queries,
+    errors: cost.errors,
+    writes: cost.writes,
+    transactions: cost.transactions,
+    durationMs: roundMs(cost.durationMs),
+    busyMs: roundMs(cost.busyMs),
+    rows: cost.rows,
+    maxConcurrent: cost.maxConcurrent,
+    late: cost.late,
+    byTable: recordTables(cost),
+    shapes: Object.freeze(topShapes(cost).map(shape => recordShape(shape, withCallSites))),
+    shapesDropped: cost.otherShapes?.count ?? 0,
+  });
+}
+
+function recordTables(cost: CostLedger): Readonly<Record<string, TableCostRecord>> {
+  const tables = Object.create(null) as Record<string, TableCostRecord>;
+  for (const [table, { count, durationMs, rows }] of cost.tables ?? []) {
+    tables[table] = Object.freeze({ count, durationMs: roundMs(durationMs), rows });
+  }
+  return Object.freeze(tables);
+}
+
+function recordShape(cost: ShapeCost, withCallSite: boolean): ShapeCostRecord {
+  const callSite = withCallSite && cost.stack !== undefined ? callSitesOf(cost.stack)[0] : undefined;
+  return Object.freeze({
+    shape: cost.shape,
+    ...(cost.table !== undefined && { table: cost.table }),
+    count: cost.count,
+    durationMs: roundMs(cost.durationMs),
+    rows: cost.rows,
+    ...(callSite !== undefined && { callSite }),
+  });
+}

@@ -1,0 +1,114 @@
+/** What the queries of one table cost. */
+export interface TableCostRecord {
+  /** Queries whose main table this is. */
+  readonly count: number;
+  /** Sum of their durations, in milliseconds. */
+  readonly durationMs: number;
+  /** Rows that they returned or affected. */
+  readonly rows: number;
+}
+
+/** What the queries of one statement shape cost. */
+export interface ShapeCostRecord {
+  /** The statement with every literal and parameter removed. */
+  readonly shape: string;
+  /** The main table of the statement. */
+  readonly table?: string;
+  /** How often the shape ran. */
+  readonly count: number;
+  /** Sum of the durations, in milliseconds. */
+  readonly durationMs: number;
+  /** Rows returned or affected. */
+  readonly rows: number;
+  /** Where the application made it (`orders.service.ts:47 loadItems`); known from the 5th repeat on. */
+  readonly callSite?: string;
+}
+
+/** What a unit of work asked of its databases. */
+export interface QueriesCostRecord {
+  /** Queries sent; transaction control is not among them. */
+  readonly count: number;
+  /** Queries that failed. */
+  readonly errors: number;
+  /** Queries that change data or schema. */
+  readonly writes: number;
+  /** BEGIN, COMMIT, ROLLBACK, SAVEPOINT, SET and their like. */
+  readonly transactions: number;
+  /** Sum of the durations of all queries, in milliseconds; parallel queries count twice. */
+  readonly durationMs: number;
+  /** Milliseconds in which at least one query was under way. */
+  readonly busyMs: number;
+  /** Rows returned or affected. */
+  readonly rows: number;
+  /** The most queries under way at once: 1 means that they ran one after the other. */
+  readonly maxConcurrent: number;
+  /** Queries made after the unit of work was closed; not part of `count`. */
+  readonly late: number;
+  /** Cost by main table, at most 100 tables. */
+  readonly byTable: Readonly<Record<string, TableCostRecord>>;
+  /** Cost by statement shape, most frequent first, at most 100 shapes. */
+  readonly shapes: readonly ShapeCostRecord[];
+  /** Queries whose shape was not kept, because 100 others were. */
+  readonly shapesDropped: number;
+}
+
+/** One dimension of one budget that a unit of work exceeded. */
+export interface BreachRecord {
+  /** `queries`, `rows`, `durationMs`, `writes` or `perTable.<table>`. */
+  readonly dimension: string;
+  /** What was used, in the unit of the dimension. */
+  readonly used: number;
+  /** What was allowed, in the unit of the dimension. */
+  readonly limit: number;
+  /** Where the limit was declared: `@QueryBudget on OrdersController`, `forRoot({ budget })`, … */
+  readonly from: string;
+}
+
+/**
+ * The immutable summary of one unit of work, written once, after it closed.
+ *
+ * Durations are milliseconds, times are ISO 8601 in UTC. It holds no parameter value, no
+ * literal, no header and no body.
+ *
+ * @example
+ * class ConsoleSink implements CostRecordSink {
+ *   readonly name = 'console';
+ *   write(records: readonly CostRecord[]): void {
+ *     for (const record of records) console.log(record.handler, record.queries.count);
+ *   }
+ * }
+ */
+export interface CostRecord {
+  /** Version of this schema. */
+  readonly v: 1;
+  /** The id that was answered in `x-request-id`. */
+  readonly requestId: string;
+  /** Trace id of a valid incoming W3C `traceparent`: 32 hexadecimal digits. */
+  readonly traceId?: string;
+  /** Id of the unit of work that started this one inside the same process. */
+  readonly parentRequestId?: string;
+  /** `http`, `graphql`, `rpc`, `websocket` or `job`. */
+  readonly kind: string;
+  /** Class and method that Nest chose: `OrdersController.list`. */
+  readonly handler?: string;
+  /** Method and pattern (`GET /orders/:id`), never the raw URL. */
+  readonly route?: string;
+  /** HTTP method. */
+  readonly method?: string;
+  /** HTTP status; absent when the client left before any was sent. */
+  readonly status?: number;
+  /** Whether the client left before the response was finished. */
+  readonly aborted: boolean;
+  /** Class name of the error that the handler ended with. */
+  readonly error?: string;
+  /** When the unit of work began. */
+  readonly startedAt: string;
+  /** How long the unit of work took. */
+  readonly durationMs: number;
+  /** `String(user.id)` when the user has an id. */
+  readonly userId?: string;
+  /** Owner named by the exemption that was in force. */
+  readonly owner?: string;
+  readonly queries: QueriesCostRecord;
+  readonly breaches: readonly BreachRecord[];
+}

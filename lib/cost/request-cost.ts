@@ -1,0 +1,26 @@
+/**
+ * Live counters of one unit of work.
+ *
+ * @example
+ * if ((context.cost?.queries ?? 0) > 50) return this.fromCache();
+ */
+export interface RequestCost {
+  /** Queries sent so far; transaction control is not among them. */
+  readonly queries: number;
+  /** Queries that failed. */
+  readonly errors: number;
+  /** Queries that change data or schema. */
+  readonly writes: number;
+  /** BEGIN, COMMIT, ROLLBACK, SAVEPOINT, SET and their like. */
+  readonly transactions: number;
+  /** Rows returned or affected. */
+  readonly rows: number;
+  /** Sum of the durations of the queries that have ended, in milliseconds. */
+  readonly durationMs: number;
+  /** Milliseconds in which at least one query was under way, up to the last moment without any. */
+  readonly busyMs: number;
+  /** The most queries under way at once. */
+  readonly maxConcurrent: number;
+  /** Queries made after the unit of work was closed. */
+  readonly late: number;
+}
