@@ -1,0 +1,152 @@
+import { invalidOption } from './async-context.errors';
+import type {
+  AsyncContextOptions,
+  BudgetDefaults,
+  RequestIdOptions,
+  ResolvedOptions,
+} from './async-context.options';
+import { readLimits } from './budget/budget-limits';
+
+const OPTIONS = [
+  'requestId',
+  'user',
+  'budget',
+  'onExceeded',
+  'breachWindowMs',
+  'instrumentations',
+  'sinks',
+  'sinkQueue',
+] as const satisfies readonly (keyof AsyncContextOptions)[];
+const REQUEST_ID = ['header', 'trust', 'generate', 'responseHeader'] as const;
+const SINK_QUEUE = ['capacity', 'batchSize', 'intervalMs'] as const;
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
+/** `setTimeout` takes no longer delay. */
+const MAX_TIMER_MS = 2_147_483_647;
+/** A header name, https://www.rfc-editor.org/rfc/rfc9110#name-tokens */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}$/;
+
+const DEFAULT_HEADER = 'x-request-id';
+
+/**
+ * Checks the options and fills in the defaults.
+ *
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` or, for a limit, `ASYNC_CONTEXT_INVALID_BUDGET`
+ */
+export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions {
+  checkObject('', options, OPTIONS);
+  checkFunction('user', options.user);
+  return Object.freeze({
+    requestId: readRequestId(options.requestId),
+    user: options.user,
+    budget: readBudget(options.budget),
+    onExceeded: readOnExceeded(options.onExceeded),
+    breachWindowMs: readWhole('breachWindowMs', options.breachWindowMs ?? 60_000, 0, MAX_TIMER_MS),
+    instrumentations: readInstrumentations(options.instrumentations),
+    sinks: readSinks(options.sinks),
+    sinkQueue: readSinkQueue(options.sinkQueue),
+  });
+}
+
+function readRequestId(options: AsyncContextOptions['requestId'] = {}): RequestIdOptions {
+  checkObject('requestId', options, REQUEST_ID);
+  const { header = DEFAULT_HEADER, trust = false, generate, responseHeader = DEFAULT_HEADER } = options;
+  checkHeader('requestId.header', header);
+  if (typeof trust !== 'boolean' && typeof trust !== 'function') {
+    throw invalidOption('requestId.trust', trust, 'Use true, false or a function of the request.');
+  }
+  checkFunction('requestId.generate', generate);
+  if (responseHeader !== false) checkHeader('requestId.responseHeader', responseHeader);
+  return Object.freeze({ header, trust, generate, responseHeader });
+}
+
+function readBudget(budget: AsyncContextOptions['budget']): BudgetDefaults {
+  if (budget === undefined) return {};
+  const failAt = (prefix: string) => (path: string, value: unknown, remedy: string) =>
+    invalidOption(path === 'budget' ? prefix : `${prefix}.${path}`, value, remedy);
+  const isDefaults =
+    typeof budget === 'object' && budget !== null && ('default' in budget || 'byMethod' in budget);
+  if (!isDefaults) return { default: readLimits(budget, failAt('budget')) };
+  const { default: general, byMethod } = budget as BudgetDefaults;
+  checkObject('budget', budget, ['default', 'byMethod']);
+  if (byMethod !== undefined) checkObject('budget.byMethod', byMethod, METHODS);
+  const methods = Object.entries(byMethod ?? {}).filter(([, limits]) => limits !== undefined);
+  return Object.freeze({
+    ...(general !== undefined && { default: readLimits(general, failAt('budget.default')) }),
+    ...(methods.length > 0 && {
+      byMethod: Object.fromEntries(
+        methods.map(([method, limits]) => [method, readLimits(limits, failAt(`budget.byMethod.${method}`))]),
+      ),
+    }),
+  });
+}
+
+function readOnExceeded(value: AsyncContextOptions['onExceeded'] = 'log'): ResolvedOptions['onExceeded'] {
+  if (value === 'log' || value === 'throw' || typeof value === 'function') return value;
+  throw invalidOption('onExceeded', value, "Use 'log', 'throw' or a function of the breach.");
+}
+
+function readInstrumentations(
+  value: AsyncContextOptions['instrumentations'] = 'auto',
+): ResolvedOptions['instrumentations'] {
+  if (value === 'auto') return value;
+  const remedy = "Use 'auto' or a list of driver instrumentations such as [pgInstrumentation()].";
+  if (!Array.isArray(value)) throw invalidOption('instrumentations', value, remedy);
+  for (const [i, item] of value.entries()) {
+    if (typeof item?.name !== 'string' || typeof item.install !== 'function') {
+      throw invalidOption(`instrumentations[${i}]`, item, remedy);
+    }
+  }
+  return Object.freeze([...value]);
+}
+
+function readSinks(value: AsyncContextOptions['sinks'] = []): ResolvedOptions['sinks'] {
+  const remedy =
+    'Use a list of objects with a name and a write(records) function, such as [new MemorySink()].';
+  if (!Array.isArray(value)) throw invalidOption('sinks', value, remedy);
+  for (const [i, item] of value.entries()) {
+    if (typeof item?.name !== 'string' || typeof item.write !== 'function') {
+      throw invalidOption(`sinks[${i}]`, item, remedy);
+    }
+  }
+  return Object.freeze([...value]);
+}
+
+function readSinkQueue(options: AsyncContextOptions['sinkQueue'] = {}): ResolvedOptions['sinkQueue'] {
+  checkObject('sinkQueue', options, SINK_QUEUE);
+  for (const name of SINK_QUEUE) {
+    const value = options[name];
+    if (value !== undefined)
+      readWhole(`sinkQueue.${name}`, value, 1, name === 'intervalMs' ? MAX_TIMER_MS : 1_000_000);
+  }
+  return Object.freeze({ ...options });
+}
+
+function readWhole(path: string, value: unknown, least: number, most: number): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most) return value;
+  throw invalidOption(path, value, `Use a whole number from ${least} to ${most}.`);
+}
+
+function checkHeader(path: string, value: unknown): void {
+  if (typeof value === 'string' && TOKEN.test(value)) return;
+  throw invalidOption(path, value, `Use a header name such as '${DEFAULT_HEADER}'.`);
+}
+
+function checkFunction(path: string, value: unknown): void {
+  if (value === undefined || typeof value === 'function') return;
+  throw invalidOption(path, value, 'Use a function, or leave it out.');
+}
+
+function checkObject(path: string, value: unknown, known: readonly string[]): void {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalidOption(path || 'options', value, `Use an object of ${known.join(', ')}.`);
+  }
+  for (const name of Object.keys(value)) {
+    if (known.includes(name)) continue;
+    const at = path === '' ? name : `${path}.${name}`;
+    throw invalidOption(
+      at,
+      (value as Record<string, unknown>)[name],
+      `There is no such option: use ${known.join(', ')}.`,
+    );
+  }
+}

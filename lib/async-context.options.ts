@@ -1,0 +1,138 @@
+import type {
+  DynamicModule,
+  ForwardReference,
+  InjectionToken,
+  OptionalFactoryDependency,
+  Type,
+} from '@nestjs/common';
+import type { BudgetBreach, BudgetLimits } from './budget/budget';
+import type { ContextUser } from './context/request-context';
+import type { DriverInstrumentation } from './instrumentation/driver-instrumentation';
+import type { CostRecordSink } from './sinks/cost-record.sink';
+
+/** HTTP methods that a default budget can be declared for. */
+export type HttpMethod = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'OPTIONS';
+
+/** Where the id of a request comes from and how it is answered, as it is in force. */
+export interface RequestIdOptions {
+  /**
+   * Header that a trusted caller sends its id in.
+   * @default 'x-request-id'
+   */
+  readonly header: string;
+  /**
+   * Whether an incoming id is taken over: never, always, or when the function says so.
+   * @default false
+   */
+  readonly trust: boolean | ((request: unknown) => boolean);
+  /**
+   * Makes an id of 1 to 200 characters out of `A-Z a-z 0-9 _ . : = + / @ -`.
+   * @default crypto.randomUUID
+   */
+  readonly generate?: (() => string) | undefined;
+  /**
+   * Header that the id is answered in; `false` answers none.
+   * @default 'x-request-id'
+   */
+  readonly responseHeader: string | false;
+}
+
+/** Budgets by default and by HTTP method. */
+export interface BudgetDefaults {
+  /** For each handler that declares none. */
+  readonly default?: BudgetLimits;
+  /** For handlers that declare none, by the method of the request. */
+  readonly byMethod?: Partial<Readonly<Record<HttpMethod, BudgetLimits>>>;
+}
+
+/** Size and pace of the queue in front of the sinks. */
+export interface SinkQueueOptions {
+  /**
+   * Records that may wait; what comes on top is dropped and counted.
+   * @default 2048
+   */
+  readonly capacity?: number;
+  /**
+   * Records written at once.
+   * @default 512
+   */
+  readonly batchSize?: number;
+  /**
+   * Milliseconds after which a smaller batch is written.
+   * @default 5000
+   */
+  readonly intervalMs?: number;
+}
+
+/**
+ * Options of `AsyncContextModule.forRoot()`. Each may be left out.
+ *
+ * @example
+ * AsyncContextModule.forRoot({
+ *   requestId: { trust: true },
+ *   budget: { default: { queries: 100 }, byMethod: { POST: { writes: 20 } } },
+ *   sinks: [new NdjsonFileSink({ path: 'cost.ndjson' })],
+ * });
+ */
+export interface AsyncContextOptions {
+  readonly requestId?: Partial<RequestIdOptions>;
+  /** Says who the user of a request is when neither `setUser()` nor `request.user` does. */
+  readonly user?: (request: unknown) => ContextUser | undefined;
+  /** What a handler may cost that declares nothing itself; a number is short for `{ queries: number }`. */
+  readonly budget?: number | BudgetLimits | BudgetDefaults;
+  /**
+   * What happens when a budget is exceeded: an error in the log after the response, the query that
+   * crosses the limit rejected with `QueryBudgetExceededError` (for tests), or a call.
+   * @default 'log'
+   */
+  readonly onExceeded?: 'log' | 'throw' | ((breach: BudgetBreach) => void);
+  /**
+   * Milliseconds in which the same breach of the same handler is logged once.
+   * @default 60000
+   */
+  readonly breachWindowMs?: number;
+  /**
+   * Database drivers whose queries are counted; `'auto'` takes every supported driver that is installed.
+   * @default 'auto'
+   */
+  readonly instrumentations?: readonly DriverInstrumentation[] | 'auto';
+  /** Where cost records go. */
+  readonly sinks?: readonly CostRecordSink[];
+  readonly sinkQueue?: SinkQueueOptions;
+}
+
+/** Makes the options; what `useClass` and `useExisting` name. */
+export interface AsyncContextOptionsFactory {
+  createAsyncContextOptions(): AsyncContextOptions | Promise<AsyncContextOptions>;
+}
+
+/**
+ * Options of `AsyncContextModule.forRootAsync()`: exactly one of the three `use…`.
+ *
+ * @example
+ * AsyncContextModule.forRootAsync({
+ *   imports: [ConfigModule],
+ *   inject: [ConfigService],
+ *   useFactory: (config: ConfigService) => ({ budget: config.get<number>('QUERY_BUDGET') }),
+ * });
+ */
+export interface AsyncContextAsyncOptions {
+  readonly imports?: (Type | DynamicModule | Promise<DynamicModule> | ForwardReference)[];
+  readonly inject?: (InjectionToken | OptionalFactoryDependency)[];
+  // The parameters are what `inject` names; only the application knows their types.
+  readonly useFactory?: (...dependencies: never[]) => AsyncContextOptions | Promise<AsyncContextOptions>;
+  readonly useClass?: Type<AsyncContextOptionsFactory>;
+  readonly useExisting?: InjectionToken<AsyncContextOptionsFactory>;
+}
+
+/** The options as they are in force: validated, with every default filled in. */
+export interface ResolvedOptions {
+  readonly requestId: RequestIdOptions;
+  readonly user: ((request: unknown) => ContextUser | undefined) | undefined;
+  readonly budget: BudgetDefaults;
+  readonly onExceeded: 'log' | 'throw' | ((breach: BudgetBreach) => void);
+  readonly breachWindowMs: number;
+  readonly instrumentations: readonly DriverInstrumentation[] | 'auto';
+  readonly sinks: readonly CostRecordSink[];
+  readonly sinkQueue: SinkQueueOptions;
+}

@@ -1,0 +1,160 @@
+import { createHash } from 'node:crypto';
+import { inspect } from 'node:util';
+import type { BreachRecord, CostRecord, ShapeCostRecord } from '../cost/cost-record';
+import { nextStep } from './next-step';
+
+const TOP_SHAPES = 3;
+const SHAPE_WIDTH = 160;
+
+/**
+ * A breach as it is logged: a block to read in a text log, flat fields in a JSON log.
+ *
+ * Nest's `ConsoleLogger` prints objects with `util.inspect`, or as JSON; pino takes the own
+ * fields. So the block is what `inspect()` gives, and the facts are the own fields.
+ */
+export class BreachReport {
+  [field: string]: unknown;
+
+  constructor(record: CostRecord, fingerprint: string, breachSite: string | undefined, suppressed: number) {
+    const text = describe(record, fingerprint, breachSite, suppressed);
+    Object.defineProperty(this, inspect.custom, { value: () => text });
+    Object.defineProperty(this, 'toString', { value: () => text });
+    Object.assign(this, fieldsOf(record), {
+      fingerprint,
+      ...(breachSite !== undefined && { exceededAt: breachSite }),
+      suppressed,
+    });
+  }
+}
+
+/** Groups breaches of the same handler and dimensions; stable over processes and releases. */
+export function fingerprintOf(handler: string, breaches: readonly BreachRecord[]): string {
+  const dimensions = breaches.map(({ dimension }) => dimension).sort();
+  return createHash('sha256')
+    .update([handler, ...dimensions].join('\n'))
+    .digest('hex')
+    .slice(0, 16);
+}
+
+function describe(
+  record: CostRecord,
+  fingerprint: string,
+  breachSite: string | undefined,
+  suppressed: number,
+): string {
+  const { queries } = record;
+  const lines: [label: string, text: string][] = [
+    ['request', requestOf(record)],
+    ...record.breaches.map((breach): [string, string] => [
+      'budget',
+      `${breach.dimension} ${number(breach.used)}/${number(breach.limit)}, from ${breach.from}`,
+    ]),
+    ['queries', queriesOf(record)],
+    [
+      'time',
+      `${number(queries.busyMs)} of ${number(record.durationMs)} ms with the database (${shareOf(record)} %)`,
+    ],
+    ...queries.shapes
+      .slice(0, TOP_SHAPES)
+      .map((shape, i): [string, string] => [`top ${i + 1}`, shapeOf(shape)]),
+  ];
+  if (breachSite !== undefined) lines.push(['exceeded', `at ${breachSite}`]);
+  lines.push(['next', nextStep(record)], ['group', groupOf(fingerprint, suppressed)]);
+  const block = lines.map(([label, text]) => `  ${label.padEnd(9)} ${oneLine(text)}`);
+  return [oneLine(headline(record)), ...block].join('\n');
+}
+
+function headline(record: CostRecord): string {
+  const what = record.breaches.map(
+    ({ dimension, used, limit }) => `${number(used)}/${number(limit)} ${dimension}`,
+  );
+  return `${record.handler ?? record.route ?? record.kind} exceeded its query budget: ${what.join(', ')}`;
+}
+
+function requestOf(record: CostRecord): string {
+  const parts = [
+    record.route ?? record.kind,
+    `status ${record.status ?? 'none'}`,
+    `request id ${record.requestId}`,
+  ];
+  if (record.status === undefined && record.method === undefined) parts.splice(1, 1);
+  if (record.traceId !== undefined) parts.push(`trace id ${record.traceId}`);
+  if (record.userId !== undefined) parts.push(`user ${record.userId}`);
+  if (record.aborted) parts.push('the client left');
+  return parts.join(', ');
+}
+
+function queriesOf({ queries }: CostRecord): string {
+  const order = queries.maxConcurrent > 1 ? `up to ${queries.maxConcurrent} at once` : 'one after the other';
+  const more = queries.shapesDropped > 0 ? ' and more' : '';
+  return (
+    `${number(queries.count)} of ${queries.shapes.length}${more} shapes, ${order}; ${number(queries.rows)} rows, ` +
+    `${number(queries.writes)} writes, ${number(queries.transactions)} transaction statements, ${number(queries.errors)} errors`
+  );
+}
+
+function shapeOf({ shape, table, count, rows, durationMs, callSite }: ShapeCostRecord): string {
+  const short = shape.length > SHAPE_WIDTH ? `${shape.slice(0, SHAPE_WIDTH)}…` : shape;
+  const facts = [`${number(rows)} rows`, `${number(durationMs)} ms`];
+  if (table !== undefined) facts.unshift(table);
+  if (callSite !== undefined) facts.push(callSite);
+  return `${number(count)} × ${short} (${facts.join(', ')})`;
+}
+
+function groupOf(fingerprint: string, suppressed: number): string {
+  return suppressed === 0
+    ? fingerprint
+    : `${fingerprint}, ${number(suppressed)} more were not logged since the last one`;
+}
+
+function fieldsOf(record: CostRecord): Record<string, unknown> {
+  const { queries } = record;
+  const fields: Record<string, unknown> = {
+    message: headline(record),
+    handler: record.handler,
+    route: record.route,
+    method: record.method,
+    status: record.status,
+    requestId: record.requestId,
+    traceId: record.traceId,
+    userId: record.userId,
+    queries: queries.count,
+    shapes: queries.shapes.length + (queries.shapesDropped > 0 ? 1 : 0),
+    rows: queries.rows,
+    writes: queries.writes,
+    transactions: queries.transactions,
+    errors: queries.errors,
+    durationMs: record.durationMs,
+    databaseMs: queries.busyMs,
+    databaseShare: shareOf(record) / 100,
+    maxConcurrent: queries.maxConcurrent,
+    next: nextStep(record),
+  };
+  for (const { dimension, used, limit, from } of record.breaches) {
+    fields[`${dimension}.used`] = used;
+    fields[`${dimension}.limit`] = limit;
+    fields[`${dimension}.from`] = from;
+  }
+  for (const [i, top] of queries.shapes.slice(0, TOP_SHAPES).entries()) {
+    for (const [name, value] of Object.entries(top)) fields[`top${i + 1}.${name}`] = value;
+  }
+  for (const [name, value] of Object.entries(fields)) if (value === undefined) delete fields[name];
+  return fields;
+}
+
+function shareOf({ queries, durationMs }: CostRecord): number {
+  return durationMs > 0 ? Math.min(100, Math.round((100 * queries.busyMs) / durationMs)) : 0;
+}
+
+function number(value: number): string {
+  return value.toLocaleString('en-US', { maximumFractionDigits: 1 });
+}
+
+/** A user id, a table or a route must not be able to forge a second log line. */
+function oneLine(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- control characters are what it is for
+  return text.replace(
+    /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,
+    c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}

@@ -1,0 +1,31 @@
+import { captureStack } from '../cost/call-site';
+import type { CostAlarm } from '../cost/cost-ledger';
+import type { ResolvedLimit } from './budget';
+import { findBreaches } from './budget-check';
+import { QueryBudgetExceededError } from './query-budget-exceeded.error';
+
+/** Remembers where the application was when the number of queries broke its budget. */
+export function rememberingAlarm(limits: readonly ResolvedLimit[]): CostAlarm | undefined {
+  const queries = limits.find(({ dimension }) => dimension === 'queries');
+  if (queries === undefined) return undefined;
+  return {
+    atQuery: queries.limit + 1,
+    beforeQuery(ledger, _statement, below) {
+      ledger.breachStack ??= captureStack(below);
+    },
+  };
+}
+
+/** Keeps back the query that crosses a limit, and each that follows. */
+export function throwingAlarm(limits: readonly ResolvedLimit[]): CostAlarm | undefined {
+  if (limits.length === 0) return undefined;
+  return {
+    atQuery: 0,
+    beforeQuery(ledger, statement, below) {
+      const [breach] = findBreaches(limits, ledger);
+      if (breach === undefined) return;
+      ledger.breachStack ??= captureStack(below);
+      throw new QueryBudgetExceededError(breach, statement.shape);
+    },
+  };
+}

@@ -1,0 +1,50 @@
+import type { BreachRecord } from '../cost/cost-record';
+import type { CostLedger } from '../cost/cost-ledger';
+import type { ResolvedLimit } from './budget';
+import { limitInForce } from './budget-resolver';
+
+const PER_TABLE = 'perTable.';
+
+/** The dimensions that a unit of work exceeded. */
+export function findBreaches(limits: readonly ResolvedLimit[], cost: CostLedger): BreachRecord[] {
+  const breaches: BreachRecord[] = [];
+  const now = Date.now();
+  for (const declared of limits) {
+    const limit = limitInForce(declared, now);
+    if (limit === undefined) continue;
+    const used = usedOf(limit.dimension, cost);
+    if (used > limit.limit) {
+      breaches.push({ dimension: limit.dimension, used: round(used), limit: limit.limit, from: limit.from });
+    }
+  }
+  return breaches;
+}
+
+/** What a unit of work has used of one dimension so far. */
+export function usedOf(dimension: string, cost: CostLedger): number {
+  switch (dimension) {
+    case 'queries':
+      return cost.queries;
+    case 'rows':
+      return cost.rows;
+    case 'durationMs':
+      return cost.durationMs;
+    case 'writes':
+      return cost.writes;
+    default:
+      return queriesOfTable(dimension.slice(PER_TABLE.length), cost);
+  }
+}
+
+function queriesOfTable(name: string, cost: CostLedger): number {
+  let count = 0;
+  for (const [table, { count: queries }] of cost.tables ?? []) {
+    if (table === name || table.endsWith(`.${name}`)) count += queries;
+  }
+  return count;
+}
+
+// Milliseconds come as fractions; two digits are what a clock of that precision can say.
+function round(used: number): number {
+  return Math.round(used * 100) / 100;
+}

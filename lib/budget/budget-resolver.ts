@@ -1,0 +1,93 @@
+import type { BudgetDefaults, HttpMethod } from '../async-context.options';
+import type { CostAlarm } from '../cost/cost-ledger';
+import type { BudgetExemption, BudgetLimits, ResolvedLimit } from './budget';
+import { endOfExemption } from './budget-limits';
+import { declaredExemption, declaredLimits, type Declared } from './query-budget.decorator';
+
+/** The limits of one handler, each with its origin, found once. */
+export interface ResolvedBudget {
+  readonly limits: readonly ResolvedLimit[];
+  readonly alarm: CostAlarm | undefined;
+}
+
+/** Where a handler was declared, from near to far. */
+export interface BudgetOwners {
+  readonly method?: object | undefined;
+  readonly controller?: object | undefined;
+  readonly module?: object | undefined;
+}
+
+/** Resolves each dimension: handler, controller, module, HTTP method default, `forRoot({ budget })`. */
+export class BudgetResolver {
+  readonly #defaults: BudgetDefaults;
+  readonly #alarmFor: (limits: readonly ResolvedLimit[]) => CostAlarm | undefined;
+
+  constructor(
+    defaults: BudgetDefaults,
+    alarmFor: (limits: readonly ResolvedLimit[]) => CostAlarm | undefined,
+  ) {
+    this.#defaults = defaults;
+    this.#alarmFor = alarmFor;
+  }
+
+  /** Whether the budget of a handler depends on the method of the request. */
+  get dependsOnMethod(): boolean {
+    return this.#defaults.byMethod !== undefined;
+  }
+
+  resolve(owners: BudgetOwners, httpMethod: string | undefined): ResolvedBudget {
+    const limits = new Map<string, ResolvedLimit>();
+    const { default: general, byMethod } = this.#defaults;
+    addLimits(limits, general, general === undefined ? '' : 'forRoot({ budget })');
+    if (httpMethod !== undefined) {
+      addLimits(limits, byMethod?.[httpMethod as HttpMethod], `forRoot({ budget.byMethod.${httpMethod} })`);
+    }
+    const near = [owners.module, owners.controller, owners.method];
+    for (const owner of near) addDeclared(limits, owner && declaredLimits(owner));
+    for (const owner of near) addExemption(limits, owner && declaredExemption(owner));
+    const list = [...limits.values()];
+    return { limits: list, alarm: this.#alarmFor(list) };
+  }
+}
+
+/** The limit that is in force now: an exemption counts until its end. */
+export function limitInForce(limit: ResolvedLimit, now: number): ResolvedLimit | undefined {
+  const { exemption } = limit;
+  return exemption !== undefined && now >= exemption.endsAt ? exemption.after : limit;
+}
+
+function addDeclared(limits: Map<string, ResolvedLimit>, declared: Declared<BudgetLimits> | undefined): void {
+  if (declared !== undefined) addLimits(limits, declared.value, `@QueryBudget on ${declared.where}`);
+}
+
+function addExemption(
+  limits: Map<string, ResolvedLimit>,
+  declared: Declared<BudgetExemption> | undefined,
+): void {
+  if (declared === undefined) return;
+  const { value, where } = declared;
+  const from = `@QueryBudget.exempt on ${where} until ${value.until} (${value.issue})`;
+  for (const [dimension, limit] of dimensionsOf(value)) {
+    const exemption = {
+      endsAt: endOfExemption(value),
+      after: limits.get(dimension),
+      ...(value.owner !== undefined && { owner: value.owner }),
+    };
+    limits.set(dimension, { dimension, limit, from, exemption });
+  }
+}
+
+function addLimits(limits: Map<string, ResolvedLimit>, from: BudgetLimits | undefined, origin: string): void {
+  if (from === undefined) return;
+  for (const [dimension, limit] of dimensionsOf(from))
+    limits.set(dimension, { dimension, limit, from: origin });
+}
+
+function* dimensionsOf(limits: BudgetLimits): Iterable<[dimension: string, limit: number]> {
+  const { queries, rows, durationMs, writes, perTable } = limits;
+  if (queries !== undefined) yield ['queries', queries];
+  if (rows !== undefined) yield ['rows', rows];
+  if (durationMs !== undefined) yield ['durationMs', durationMs];
+  if (writes !== undefined) yield ['writes', writes];
+  for (const [table, limit] of Object.entries(perTable ?? {})) yield [`perTable.${table}`, limit];
+}

@@ -1,0 +1,61 @@
+import type { CostRecord } from '../cost/cost-record';
+
+/**
+ * The most that a handler may cost in one unit of work; what is left out is not limited.
+ *
+ * @example
+ * const limits: BudgetLimits = { queries: 100, rows: 10_000, durationMs: 500, perTable: { orders: 5 } };
+ */
+export interface BudgetLimits {
+  /** Queries; transaction control is not among them. */
+  readonly queries?: number;
+  /** Rows returned or affected, of all queries. */
+  readonly rows?: number;
+  /** Milliseconds of database time: the sum of the durations of all queries. */
+  readonly durationMs?: number;
+  /** Queries that change data or schema. */
+  readonly writes?: number;
+  /** Queries by main table. `orders` also means `public.orders`. */
+  readonly perTable?: Readonly<Record<string, number>>;
+}
+
+/** A higher ceiling for a while, with a ticket and an end. */
+export interface BudgetExemption extends BudgetLimits {
+  /** Where the debt is written down: a URL or a ticket number. */
+  readonly issue: string;
+  /** Who pays it off. */
+  readonly owner?: string;
+  /** Last day on which the exemption counts, `YYYY-MM-DD` in UTC. */
+  readonly until: string;
+}
+
+/** One limit and where it was declared. */
+export interface ResolvedLimit {
+  /** `queries`, `rows`, `durationMs`, `writes` or `perTable.<table>`. */
+  readonly dimension: string;
+  readonly limit: number;
+  /** `@QueryBudget on OrdersController.list`, `forRoot({ budget })`, … */
+  readonly from: string;
+  /** Set for an exemption: when it ends, in milliseconds since the epoch, and the limit after that. */
+  readonly exemption?: {
+    readonly endsAt: number;
+    readonly owner?: string;
+    readonly after: ResolvedLimit | undefined;
+  };
+}
+
+/** What `onExceeded` is called with: one dimension of one budget exceeded by one unit of work. */
+export interface BudgetBreach {
+  /** `queries`, `rows`, `durationMs`, `writes` or `perTable.<table>`. */
+  readonly dimension: string;
+  /** What was used, in the unit of the dimension. */
+  readonly used: number;
+  /** What was allowed, in the unit of the dimension. */
+  readonly limit: number;
+  /** Where the limit was declared. */
+  readonly from: string;
+  /** Groups breaches of the same handler and dimensions; stable over processes and releases. */
+  readonly fingerprint: string;
+  /** Everything else about the unit of work. */
+  readonly record: CostRecord;
+}

@@ -1,0 +1,29 @@
+import type { CostRecord } from '../cost/cost-record';
+
+/** The one thing to try first about a breach. */
+export function nextStep({ queries, breaches }: CostRecord): string {
+  const dimension = breaches[0]?.dimension ?? 'queries';
+  const [top] = queries.shapes;
+  const table = top?.table ?? 'the database';
+  if (dimension === 'rows') {
+    const largest = queries.shapes.reduce(
+      (a, b) => (b.rows > a.rows ? b : a),
+      top ?? { rows: 0, table: undefined },
+    );
+    return `Let the database count, aggregate or page (COUNT, GROUP BY, LIMIT) instead of fetching ${largest.rows.toLocaleString('en-US')} rows of ${largest.table ?? table}.`;
+  }
+  if (dimension === 'durationMs') {
+    const slowest = queries.shapes.reduce(
+      (a, b) => (b.durationMs > a.durationMs ? b : a),
+      top ?? { durationMs: 0, table: undefined },
+    );
+    return `Look at the slowest shape, on ${slowest.table ?? table}, with EXPLAIN (ANALYZE, BUFFERS).`;
+  }
+  if (dimension === 'writes')
+    return `Write many rows at once to ${table} (multi-row VALUES, UPDATE … FROM, COPY).`;
+  if (top !== undefined && top.count > queries.count / 2) {
+    const how = queries.maxConcurrent > 1 ? 'side by side' : 'one after the other';
+    return `One shape ran ${top.count.toLocaleString('en-US')} times, ${how}: fetch from ${table} once for all (JOIN, IN (…) or a DataLoader).`;
+  }
+  return `${queries.shapes.length} different shapes: load what the handler needs together, or split the handler.`;
+}

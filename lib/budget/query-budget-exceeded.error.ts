@@ -1,0 +1,38 @@
+import { AsyncContextError } from '../async-context.errors';
+import type { BreachRecord } from '../cost/cost-record';
+
+/**
+ * What a query is rejected with that crosses its handler's budget, with `onExceeded: 'throw'`.
+ *
+ * The query was not sent.
+ *
+ * @example
+ * await expect(orders.list()).rejects.toBeInstanceOf(QueryBudgetExceededError);
+ */
+export class QueryBudgetExceededError extends AsyncContextError {
+  override readonly name = 'QueryBudgetExceededError';
+  /** `queries`, `rows`, `durationMs`, `writes` or `perTable.<table>`. */
+  readonly dimension: string;
+  /** What would have been used, in the unit of the dimension. */
+  readonly used: number;
+  /** What is allowed, in the unit of the dimension. */
+  readonly limit: number;
+  /** Where the limit was declared. */
+  readonly from: string;
+
+  constructor(
+    breach: BreachRecord,
+    /** The statement that was kept back, with every literal and parameter removed. */
+    readonly shape: string,
+  ) {
+    super(
+      'ASYNC_CONTEXT_BUDGET_EXCEEDED',
+      `${breach.dimension} ${breach.used}/${breach.limit} (${breach.from}); not sent: ${shape}. ` +
+        'Fetch what the handler needs in fewer queries (join, IN, DataLoader), or raise the budget.',
+    );
+    this.dimension = breach.dimension;
+    this.used = breach.used;
+    this.limit = breach.limit;
+    this.from = breach.from;
+  }
+}

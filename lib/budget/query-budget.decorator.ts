@@ -1,0 +1,84 @@
+import 'reflect-metadata';
+import { invalidBudget } from '../async-context.errors';
+import type { BudgetExemption, BudgetLimits } from './budget';
+import { readExemption, readLimits } from './budget-limits';
+
+const LIMITS = 'nestjs-async-context:budget';
+const EXEMPTION = 'nestjs-async-context:budget-exemption';
+
+type BudgetDecorator = ClassDecorator & MethodDecorator;
+
+/** A budget as it was declared, and where. */
+export interface Declared<T> {
+  readonly value: T;
+  /** `OrdersController.list` or `OrdersController`. */
+  readonly where: string;
+}
+
+/**
+ * The most that a handler may cost in one unit of work.
+ *
+ * A number is short for `{ queries: number }`. It goes on a controller, resolver, gateway, module
+ * or on one of their methods. What a method leaves out comes from its class, then its module, then
+ * the default of the HTTP method, then `AsyncContextModule.forRoot({ budget })`.
+ *
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET`, at start-up, for a limit that is not a
+ * whole number of at least 0.
+ *
+ * @example
+ * @Controller('orders')
+ * @QueryBudget(100)
+ * export class OrdersController {
+ *   @Get()
+ *   @QueryBudget({ queries: 5, rows: 10_000, durationMs: 500, perTable: { orders: 1 } })
+ *   list() {}
+ * }
+ */
+export function QueryBudget(limits: number | BudgetLimits): BudgetDecorator {
+  return decorate(LIMITS, where =>
+    readLimits(limits, (path, value, remedy) =>
+      invalidBudget(`@QueryBudget on ${where}`, path, value, remedy),
+    ),
+  );
+}
+
+/**
+ * A higher ceiling for a while. Past `until` it no longer exempts, and says so at start-up.
+ *
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET`, at start-up, for an invalid limit, no
+ * ticket, or an end that is not a day.
+ *
+ * @example
+ * export class ReportController {
+ *   @Get()
+ *   @QueryBudget.exempt({ queries: 300, issue: 'https://tickets.example/SHOP-12', owner: 'checkout', until: '2027-01-31' })
+ *   monthly() {}
+ * }
+ */
+QueryBudget.exempt = function exempt(exemption: BudgetExemption): BudgetDecorator {
+  return decorate(EXEMPTION, where => readExemption(exemption, `@QueryBudget.exempt on ${where}`));
+};
+
+/** The budget declared on a class or a method, if one is. */
+export function declaredLimits(target: object): Declared<BudgetLimits> | undefined {
+  return Reflect.getMetadata(LIMITS, target) as Declared<BudgetLimits> | undefined;
+}
+
+/** The exemption declared on a class or a method, if one is. */
+export function declaredExemption(target: object): Declared<BudgetExemption> | undefined {
+  return Reflect.getMetadata(EXEMPTION, target) as Declared<BudgetExemption> | undefined;
+}
+
+function decorate(key: string, read: (where: string) => unknown): BudgetDecorator {
+  return ((target: object, method?: string | symbol, descriptor?: PropertyDescriptor) => {
+    const where = describeTarget(target, method);
+    const on: object = (descriptor?.value as object | undefined) ?? target;
+    Reflect.defineMetadata(key, { value: read(where), where } satisfies Declared<unknown>, on);
+  }) as BudgetDecorator;
+}
+
+function describeTarget(target: object, method: string | symbol | undefined): string {
+  if (method === undefined) return (target as { name: string }).name;
+  const owner = typeof target === 'function' ? target.name : target.constructor.name;
+  return `${owner}.${String(method)}`;
+}
