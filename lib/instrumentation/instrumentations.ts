@@ -1,0 +1,62 @@
+import { oncePerProcess } from '../context/context-storage';
+import { FaultReporter } from '../diagnosis/fault-reporter';
+import { LostContexts } from '../diagnosis/lost-contexts';
+import { ContextQueryReporter } from './context-query-reporter';
+import type { DriverInstrumentation } from './driver-instrumentation';
+import { pgInstrumentation } from './drivers/pg.driver';
+
+interface Installed {
+  readonly users: Set<object>;
+  readonly undo: (() => void)[];
+}
+
+interface Shared {
+  readonly lost: LostContexts;
+  readonly installed: Map<string, Installed>;
+}
+
+/** Drivers are shared by all applications of a process: the first installs, the last takes back. */
+export class Instrumentations {
+  readonly #faults = new FaultReporter();
+  readonly #shared = oncePerProcess<Shared>('instrumentations', () => ({
+    lost: new LostContexts(),
+    installed: new Map(),
+  }));
+  readonly #reporter = new ContextQueryReporter(this.#shared.lost, this.#faults);
+  readonly #wanted: readonly DriverInstrumentation[];
+
+  constructor(wanted: readonly DriverInstrumentation[] | 'auto') {
+    this.#wanted = wanted === 'auto' ? [pgInstrumentation()] : wanted;
+  }
+
+  get lost(): LostContexts {
+    return this.#shared.lost;
+  }
+
+  /**
+   * Installs what is not yet; called again later it also finds the drivers that were loaded since.
+   * One that fails is reported and left out.
+   */
+  install(): void {
+    for (const instrumentation of this.#wanted) {
+      const { name } = instrumentation;
+      const installed = this.#shared.installed.get(name) ?? { users: new Set(), undo: [] };
+      this.#shared.installed.set(name, installed);
+      installed.users.add(this);
+      const undo = this.#faults.guard(`instrumentation ${name}`, () =>
+        instrumentation.install(this.#reporter),
+      );
+      if (undo !== undefined) installed.undo.push(undo);
+    }
+  }
+
+  uninstall(): void {
+    for (const { name } of this.#wanted) {
+      const installed = this.#shared.installed.get(name);
+      installed?.users.delete(this);
+      if (installed === undefined || installed.users.size > 0) continue;
+      this.#shared.installed.delete(name);
+      for (const undo of installed.undo.reverse()) this.#faults.guard(`instrumentation ${name}`, undo);
+    }
+  }
+}
