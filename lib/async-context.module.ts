@@ -1,0 +1,60 @@
+import { type DynamicModule, Module, type Provider } from '@nestjs/common';
+import { ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
+import {
+  ASYNC_CONTEXT_OPTIONS,
+  asyncOptionsProviders,
+  optionsProvider,
+} from './async-context.module-definition';
+import type { AsyncContextAsyncOptions, AsyncContextOptions } from './async-context.options';
+import { readOptions } from './async-context.options-reader';
+import { AsyncContextRuntime } from './async-context.runtime';
+import { ContextService } from './context/context.service';
+
+const PROVIDERS: Provider[] = [
+  {
+    provide: AsyncContextRuntime,
+    inject: [ASYNC_CONTEXT_OPTIONS, ModulesContainer, HttpAdapterHost, ApplicationConfig],
+    useFactory: AsyncContextRuntime.of,
+  },
+  {
+    provide: ContextService,
+    inject: [AsyncContextRuntime],
+    useFactory: (runtime: AsyncContextRuntime) => runtime.contextService,
+  },
+];
+
+/**
+ * Gives every unit of work of the application a context, counts what it costs, and guards it.
+ *
+ * It is global; importing it twice is harmless, the first one's options are in force.
+ *
+ * @example
+ * @Module({ imports: [AsyncContextModule.forRoot({ budget: { queries: 100 } })] })
+ * export class AppModule {}
+ */
+@Module({})
+export class AsyncContextModule {
+  /**
+   * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an option that cannot be; the text
+   * names its path, its value and the remedy
+   */
+  static forRoot(options: AsyncContextOptions = {}): DynamicModule {
+    readOptions(options);
+    return define([optionsProvider(options)], []);
+  }
+
+  /** The same with options that come from a factory, a class or a provider that exists. */
+  static forRootAsync(options: AsyncContextAsyncOptions): DynamicModule {
+    return define(asyncOptionsProviders(options), options.imports ?? []);
+  }
+}
+
+function define(options: Provider[], imports: NonNullable<DynamicModule['imports']>): DynamicModule {
+  return {
+    module: AsyncContextModule,
+    global: true,
+    imports,
+    providers: [...options, ...PROVIDERS],
+    exports: [ContextService],
+  };
+}

@@ -1,0 +1,109 @@
+import {
+  Logger,
+  type OnApplicationBootstrap,
+  type OnApplicationShutdown,
+  type OnModuleInit,
+} from '@nestjs/common';
+import type { ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
+import type { AsyncContextOptions, ResolvedOptions } from './async-context.options';
+import { readOptions } from './async-context.options-reader';
+import { expiredExemptions } from './budget/expired-exemptions';
+import { ContextService } from './context/context.service';
+import { processShare } from './context/context-storage';
+import { FaultReporter } from './diagnosis/fault-reporter';
+import { ContextInterceptor } from './entry/context.interceptor';
+import { Handlers } from './entry/handlers';
+import { HttpEntry } from './entry/http.entry';
+import { RpcEntry } from './entry/rpc.entry';
+import { registerJobs } from './entry/run-in-context.decorator';
+import { UnitsOfWork } from './entry/units-of-work';
+import { coverWebSockets } from './entry/websocket.entry';
+import { Instrumentations } from './instrumentation/instrumentations';
+
+/** All that one application has of this package: made once, started and stopped with it. */
+export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown {
+  readonly contextService: ContextService;
+  readonly #logger = new Logger('AsyncContext');
+  readonly #modules: ModulesContainer;
+  readonly #config: ApplicationConfig;
+  readonly #units: UnitsOfWork;
+  readonly #handlers: Handlers;
+  readonly #rpc = new RpcEntry();
+  readonly #instrumentations: Instrumentations;
+  readonly #options: AsyncContextOptions;
+  #phase: 'created' | 'initialized' | 'serving' | 'stopped' = 'created';
+
+  /** The one of an application: the module may have been imported twice. */
+  static of(
+    this: void,
+    options: AsyncContextOptions,
+    modules: ModulesContainer,
+    host: HttpAdapterHost,
+    config: ApplicationConfig,
+  ): AsyncContextRuntime {
+    const known = processShare.applications.get(modules);
+    if (known instanceof AsyncContextRuntime) {
+      known.#compare(options);
+      return known;
+    }
+    const runtime = new AsyncContextRuntime(options, modules, host, config);
+    processShare.applications.set(modules, runtime);
+    return runtime;
+  }
+
+  private constructor(
+    options: AsyncContextOptions,
+    modules: ModulesContainer,
+    host: HttpAdapterHost,
+    config: ApplicationConfig,
+  ) {
+    const resolved: ResolvedOptions = readOptions(options);
+    const faults = new FaultReporter();
+    this.#options = options;
+    this.#modules = modules;
+    this.#config = config;
+    this.#units = new UnitsOfWork(resolved, faults);
+    this.#handlers = new Handlers(this.#units.budgets, modules);
+    this.contextService = new ContextService(this.#units);
+    this.#instrumentations = new Instrumentations(resolved.instrumentations);
+    const interceptor = new ContextInterceptor(this.#units, this.#handlers);
+    // Not APP_INTERCEPTOR: it would come after those of other modules, and twice for two imports.
+    config.addGlobalInterceptor(interceptor);
+    new HttpEntry(this.#units, faults, resolved.requestId.responseHeader).install(host);
+    this.#rpc.install(modules, { units: this.#units, interceptor });
+    this.#instrumentations.install();
+  }
+
+  onModuleInit(): void {
+    if (this.#phase !== 'created') return;
+    this.#phase = 'initialized';
+    registerJobs(this.#modules, { units: this.#units, handlers: this.#handlers });
+    coverWebSockets(this.#config, this.#units);
+  }
+
+  onApplicationBootstrap(): void {
+    if (this.#phase !== 'initialized') return;
+    this.#phase = 'serving';
+    // Drivers that were loaded since: by factories, by `await import()` in a provider.
+    this.#instrumentations.install();
+    this.#instrumentations.lost.serving += 1;
+    for (const warning of expiredExemptions(this.#modules, Date.now())) this.#logger.warn(warning);
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    if (this.#phase === 'stopped') return;
+    if (this.#phase === 'serving') this.#instrumentations.lost.serving -= 1;
+    this.#phase = 'stopped';
+    this.#instrumentations.uninstall();
+    this.#rpc.uninstall(this.#modules);
+    await this.#units.queue.close();
+  }
+
+  #compare(options: AsyncContextOptions): void {
+    if (options === this.#options || Object.keys(options).length === 0) return;
+    this.#logger.warn(
+      'AsyncContextModule.forRoot() was imported twice in one application, the second time with options of its ' +
+        'own; those of the first are in force. Import it with options once, in the root module.',
+    );
+  }
+}

@@ -1,0 +1,87 @@
+import type { CallHandler, ExecutionContext, NestInterceptor } from '@nestjs/common';
+import { Observable } from 'rxjs';
+import { contextStorage } from '../context/context-storage';
+import type { ContextKind, RequestContext } from '../context/request-context';
+import type { Handlers } from './handlers';
+import { rememberedContext } from './http.entry';
+import { noteError, observeInside } from './settle';
+import type { UnitsOfWork } from './units-of-work';
+
+const KINDS: Readonly<Record<string, ContextKind>> = {
+  http: 'http',
+  graphql: 'graphql',
+  rpc: 'rpc',
+  ws: 'websocket',
+};
+
+/** Runs every handler inside its context, and says which handler it is. */
+export class ContextInterceptor implements NestInterceptor {
+  readonly #units: UnitsOfWork;
+  readonly #handlers: Handlers;
+  readonly #close: (context: RequestContext) => void;
+
+  constructor(units: UnitsOfWork, handlers: Handlers) {
+    this.#units = units;
+    this.#handlers = handlers;
+    this.#close = context => units.close(context);
+  }
+
+  intercept(execution: ExecutionContext, next: CallHandler): Observable<unknown> {
+    const kind = KINDS[execution.getType<string>()] ?? 'job';
+    const store = contextStorage.getStore();
+    if (store !== undefined && this.#covers(store, kind)) {
+      this.#name(store, kind, execution);
+      return noteErrorsOf(store, next.handle());
+    }
+    const remembered = rememberedContext(requestOf(execution, kind));
+    if (remembered !== undefined && this.#covers(remembered, kind)) {
+      this.#name(remembered, kind, execution);
+      return contextStorage.run(remembered, () => observeInside(remembered, next.handle()));
+    }
+    const context = this.#units.open(kind);
+    this.#name(context, kind, execution);
+    return contextStorage.run(context, () => observeInside(context, next.handle(), this.#close));
+  }
+
+  /** A GraphQL operation over HTTP lives in the context of its request. */
+  #covers(context: RequestContext, kind: ContextKind): boolean {
+    if (context.application !== this.#units) return false;
+    if (context.kind !== kind && !(kind === 'graphql' && context.kind === 'http')) return false;
+    // A response can be over before its handler starts (an abort); other work begins anew.
+    return kind === 'http' || !context.isClosed;
+  }
+
+  #name(context: RequestContext, kind: ContextKind, execution: ExecutionContext): void {
+    if (context.handler !== undefined) return;
+    if (kind === 'graphql') {
+      const [, , , info] = execution.getArgs<[unknown, unknown, unknown, GraphqlInfo | undefined]>();
+      context.kind = kind;
+      if (info !== undefined) context.route = `${info.parentType.name}.${info.fieldName}`;
+    }
+    this.#units.setHandler(context, this.#handlers.of(execution.getClass(), execution.getHandler()));
+  }
+}
+
+interface GraphqlInfo {
+  readonly fieldName: string;
+  readonly parentType: { readonly name: string };
+}
+
+function requestOf(execution: ExecutionContext, kind: ContextKind): object | undefined {
+  const args = execution.getArgs<[object | undefined, unknown, { req?: object } | undefined]>();
+  if (kind === 'http') return args[0];
+  return kind === 'graphql' ? args[2]?.req : undefined;
+}
+
+function noteErrorsOf(context: RequestContext, source: Observable<unknown>): Observable<unknown> {
+  return new Observable(subscriber =>
+    source.subscribe({
+      next: value => subscriber.next(value),
+      error: error => {
+        noteError(context, error);
+        subscriber.error(error);
+      },
+      complete: () => subscriber.complete(),
+    }),
+  );
+}

@@ -1,0 +1,63 @@
+import type { Type } from '@nestjs/common';
+import type { ModulesContainer } from '@nestjs/core';
+import type { BudgetOwners, BudgetResolver, ResolvedBudget } from '../budget/budget-resolver';
+import type { ContextHandler } from '../context/request-context';
+
+// Nest's own type of a handler is `Function`.
+type Method = Function;
+
+/** One handler of the application, with its budget. */
+export class Handler implements ContextHandler {
+  readonly name: string;
+  readonly #budgets: BudgetResolver;
+  readonly #owners: BudgetOwners;
+  readonly #byMethod = new Map<string | undefined, ResolvedBudget>();
+
+  constructor(name: string, budgets: BudgetResolver, owners: BudgetOwners) {
+    this.name = name;
+    this.#budgets = budgets;
+    this.#owners = owners;
+  }
+
+  budget(httpMethod: string | undefined): ResolvedBudget {
+    const method = this.#budgets.dependsOnMethod ? httpMethod : undefined;
+    let budget = this.#byMethod.get(method);
+    if (budget === undefined) {
+      budget = this.#budgets.resolve(this.#owners, method);
+      this.#byMethod.set(method, budget);
+    }
+    return budget;
+  }
+}
+
+/** Finds each handler once: metadata is never read again while serving. */
+export class Handlers {
+  readonly #budgets: BudgetResolver;
+  readonly #modules: ModulesContainer;
+  readonly #handlers = new WeakMap<Type, Map<Method, Handler>>();
+
+  constructor(budgets: BudgetResolver, modules: ModulesContainer) {
+    this.#budgets = budgets;
+    this.#modules = modules;
+  }
+
+  of(controller: Type, method: Method): Handler {
+    let methods = this.#handlers.get(controller);
+    if (methods === undefined) this.#handlers.set(controller, (methods = new Map<Method, Handler>()));
+    let handler = methods.get(method);
+    if (handler === undefined) methods.set(method, (handler = this.#make(controller, method)));
+    return handler;
+  }
+
+  #make(controller: Type, method: Method): Handler {
+    const owners = { method, controller, module: this.#moduleOf(controller) };
+    return new Handler(`${controller.name}.${method.name}`, this.#budgets, owners);
+  }
+
+  #moduleOf(controller: Type): Type | undefined {
+    for (const module of this.#modules.values()) {
+      if (module.controllers.has(controller) || module.providers.has(controller)) return module.metatype;
+    }
+    return undefined;
+  }
+}

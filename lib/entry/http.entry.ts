@@ -1,0 +1,110 @@
+import type { HttpAdapterHost } from '@nestjs/core';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { contextStorage } from '../context/context-storage';
+import type { RequestContext } from '../context/request-context';
+import { parseTraceId } from '../context/trace-parent';
+import type { FaultReporter } from '../diagnosis/fault-reporter';
+import type { UnitsOfWork } from './units-of-work';
+
+/** Where the context is remembered, so that it is found again when a middleware lost it. */
+const CONTEXT = Symbol.for('nestjs-async-context.request');
+
+type RawRequest = IncomingMessage & { [CONTEXT]?: RequestContext };
+/** Express's request is the raw one; Fastify's carries it. */
+type PlatformRequest = RawRequest | { readonly raw: RawRequest };
+type ExpressRoute = { readonly baseUrl?: string; readonly route?: { readonly path?: unknown } };
+type FastifyRoute = { readonly is404?: boolean; readonly routeOptions?: { readonly url?: string } };
+type FastifyInstance = {
+  addHook(
+    name: 'onRequest',
+    hook: (request: { raw: RawRequest }, reply: { raw: ServerResponse }, done: () => void) => void,
+  ): void;
+};
+
+/** Opens the context of each HTTP request at the earliest point that the platform has. */
+export class HttpEntry {
+  readonly #units: UnitsOfWork;
+  readonly #faults: FaultReporter;
+  readonly #responseHeader: string | false;
+
+  constructor(units: UnitsOfWork, faults: FaultReporter, responseHeader: string | false) {
+    this.#units = units;
+    this.#faults = faults;
+    this.#responseHeader = responseHeader;
+  }
+
+  /** With `NestFactory` the adapter is there already; a testing module gets it after its providers. */
+  install(host: HttpAdapterHost): void {
+    if (host.httpAdapter) this.#installOn(host.httpAdapter);
+    else host.init$.subscribe(() => this.#installOn(host.httpAdapter));
+  }
+
+  #installOn(adapter: HttpAdapterHost['httpAdapter'] | null | undefined): void {
+    // A microservice or a plain application context has none.
+    if (!adapter) return;
+    if (adapter.getType?.() === 'fastify') {
+      // Fastify's own hook: it also runs for 404s, before the body is read, and once.
+      adapter.getInstance<FastifyInstance>().addHook('onRequest', (request, reply, done) => {
+        this.#enter(request.raw, reply.raw, request, done);
+      });
+      return;
+    }
+    adapter.use((request: RawRequest, response: ServerResponse, next: () => void) => {
+      this.#enter(request, response, request, next);
+    });
+  }
+
+  #enter(raw: RawRequest, response: ServerResponse, request: PlatformRequest, next: () => void): void {
+    const context = this.#contextOf(raw, response, request);
+    if (context === undefined) next();
+    else contextStorage.run(context, next);
+  }
+
+  #contextOf(
+    raw: RawRequest,
+    response: ServerResponse,
+    request: PlatformRequest,
+  ): RequestContext | undefined {
+    const known = raw[CONTEXT];
+    if (known !== undefined && known.application === this.#units) return known;
+    try {
+      return this.#open(raw, response, request);
+    } catch (error) {
+      this.#faults.report('entry of a request', error);
+      return undefined;
+    }
+  }
+
+  #open(raw: RawRequest, response: ServerResponse, request: PlatformRequest): RequestContext {
+    const units = this.#units;
+    const context = units.open('http', units.requestIds.of(raw, request), raw.method);
+    const { traceparent } = raw.headers;
+    if (traceparent !== undefined) context.traceId = parseTraceId(traceparent);
+    context.request = request;
+    raw[CONTEXT] = context;
+    if (this.#responseHeader !== false) response.setHeader(this.#responseHeader, context.requestId);
+    // 'close', not 'finish': it alone fires exactly once for each outcome, a client abort among them.
+    response.on('close', () => {
+      if (response.headersSent) context.status = response.statusCode;
+      context.aborted = !response.writableFinished;
+      units.close(context);
+    });
+    return context;
+  }
+}
+
+/** The context that was opened for a request, by the request that a handler sees. */
+export function rememberedContext(request: object | undefined): RequestContext | undefined {
+  if (request === undefined) return undefined;
+  return 'raw' in request ? (request as { raw: RawRequest }).raw[CONTEXT] : (request as RawRequest)[CONTEXT];
+}
+
+/** `/orders/:id`, when a route took the request. */
+export function routePattern(request: object): string | undefined {
+  if ('raw' in request) {
+    const { is404, routeOptions } = request as FastifyRoute;
+    return is404 === true ? undefined : routeOptions?.url;
+  }
+  const { baseUrl = '', route } = request as ExpressRoute;
+  return route?.path === undefined ? undefined : `${baseUrl}${String(route.path)}`;
+}

@@ -1,0 +1,85 @@
+import type { ApplicationConfig, ModulesContainer } from '@nestjs/core';
+import { createRequire } from 'node:module';
+import { oncePerProcess } from '../context/context-storage';
+import type { RequestContext } from '../context/request-context';
+import type { ContextInterceptor } from './context.interceptor';
+import { runToEnd } from './settle';
+import type { UnitsOfWork } from './units-of-work';
+
+type MessageCallback = ((...args: unknown[]) => unknown) & { next?: unknown };
+
+/** The parts of `NestMicroservice` that are used here; Nest 11 and 12 have the same. */
+interface Microservice {
+  readonly container: { getModules(): ModulesContainer };
+  readonly applicationConfig: ApplicationConfig;
+  readonly serverInstance: { readonly messageHandlers: Map<string, MessageCallback> };
+  registerListeners(): unknown;
+}
+
+/** What one application wants to happen to its microservices. */
+interface RpcCover {
+  readonly units: UnitsOfWork;
+  readonly interceptor: ContextInterceptor;
+}
+
+/**
+ * Opens a context for each message before its guards run.
+ *
+ * The official hooks do not reach a default hybrid application: it has an `ApplicationConfig` of
+ * its own, and its server is not to be had from a module. `registerListeners()` is where Nest puts
+ * every handler on a server, pure or hybrid, in 11 and in 12; the handlers are covered right after.
+ */
+export class RpcEntry {
+  readonly #covers = oncePerProcess('rpc', () => new WeakMap<object, RpcCover>());
+
+  install(modules: ModulesContainer, cover: RpcCover): void {
+    this.#covers.set(modules, cover);
+    const prototype = loadMicroservice()?.prototype;
+    if (prototype !== undefined) this.#patch(prototype);
+  }
+
+  uninstall(modules: ModulesContainer): void {
+    this.#covers.delete(modules);
+  }
+
+  #patch(prototype: Microservice): void {
+    const covers = this.#covers;
+    oncePerProcess('rpc.patch', () => {
+      const register = prototype.registerListeners;
+      prototype.registerListeners = function registerListeners(this: Microservice) {
+        const cover = covers.get(this.container.getModules());
+        if (cover === undefined) return register.call(this);
+        if (!this.applicationConfig.getGlobalInterceptors().includes(cover.interceptor)) {
+          this.applicationConfig.addGlobalInterceptor(cover.interceptor);
+        }
+        const result = register.call(this);
+        coverHandlers(this.serverInstance.messageHandlers, cover.units);
+        return result;
+      };
+      return true;
+    });
+  }
+}
+
+function coverHandlers(handlers: Map<string, MessageCallback>, units: UnitsOfWork): void {
+  const close = (context: RequestContext): void => units.close(context);
+  for (const [pattern, callback] of handlers) {
+    const covered: MessageCallback = (...args) => {
+      const context = units.open('rpc');
+      context.route = pattern;
+      return runToEnd(context, () => callback(...args), close);
+    };
+    handlers.set(pattern, Object.assign(covered, callback));
+  }
+}
+
+function loadMicroservice(): { prototype: Microservice } | undefined {
+  try {
+    const load = createRequire(__filename);
+    return (load('@nestjs/microservices') as { NestMicroservice?: { prototype: Microservice } })
+      .NestMicroservice;
+  } catch {
+    // Not installed: then there are no messages to cover.
+    return undefined;
+  }
+}

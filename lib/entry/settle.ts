@@ -1,0 +1,77 @@
+import { Observable, isObservable } from 'rxjs';
+import { contextStorage } from '../context/context-storage';
+import type { RequestContext } from '../context/request-context';
+
+type Close = (context: RequestContext) => void;
+
+/** Remembers the class of an error, never its text: that may hold anything. */
+export function noteError(context: RequestContext, error: unknown): void {
+  context.error ??= error instanceof Error ? error.constructor.name || error.name : typeof error;
+}
+
+/** The same stream, subscribed inside the context; a teardown goes on to the producer. */
+export function observeInside<T>(
+  context: RequestContext,
+  source: Observable<T>,
+  close?: Close,
+): Observable<T> {
+  return new Observable<T>(subscriber => {
+    const subscription = contextStorage.run(context, () =>
+      source.subscribe({
+        next: value => subscriber.next(value),
+        error: error => {
+          noteError(context, error);
+          subscriber.error(error);
+        },
+        complete: () => subscriber.complete(),
+      }),
+    );
+    return () => {
+      subscription.unsubscribe();
+      close?.(context);
+    };
+  });
+}
+
+/**
+ * Runs a transport's handler inside its context and closes it when the result has settled:
+ * a value at once, a promise when it does, a stream when it ends or is unsubscribed.
+ */
+export function runToEnd<T>(context: RequestContext, work: () => T, close: Close): T {
+  let result: T;
+  try {
+    result = contextStorage.run(context, work);
+  } catch (error) {
+    noteError(context, error);
+    close(context);
+    throw error;
+  }
+  return settle(context, result, close) as T;
+}
+
+function settle(context: RequestContext, result: unknown, close: Close): unknown {
+  if (isObservable(result)) return observeInside(context, result, close);
+  if (!isThenable(result)) {
+    close(context);
+    return result;
+  }
+  // `then` is called inside: a lazy query builder starts its query here.
+  return contextStorage.run(context, () =>
+    Promise.resolve(result).then(
+      value => settle(context, value, close),
+      (error: unknown) => {
+        noteError(context, error);
+        close(context);
+        throw error;
+      },
+    ),
+  );
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    (typeof value === 'object' || typeof value === 'function') &&
+    value !== null &&
+    typeof (value as { then?: unknown }).then === 'function'
+  );
+}

@@ -1,0 +1,153 @@
+import type { ResolvedOptions } from '../async-context.options';
+import { rememberingAlarm, throwingAlarm } from '../budget/budget-alarm';
+import { findBreaches } from '../budget/budget-check';
+import { BreachLog } from '../budget/breach-log';
+import { fingerprintOf } from '../budget/breach-report';
+import { BudgetResolver } from '../budget/budget-resolver';
+import type { ContextHost, ContextSeed, MeasuredQuery } from '../context/context.service';
+import { contextStorage } from '../context/context-storage';
+import { type ContextKind, type ContextUser, RequestContext } from '../context/request-context';
+import { isRequestId, RequestIdSource } from '../context/request-id';
+import { buildCostRecord } from '../cost/cost-record-builder';
+import { describeQuery } from '../cost/measured-query';
+import type { FaultReporter } from '../diagnosis/fault-reporter';
+import { SinkQueue } from '../sinks/sink-queue';
+import { Handler } from './handlers';
+import { routePattern } from './http.entry';
+import { runToEnd } from './settle';
+
+/** Opens and closes the units of work of one application. */
+export class UnitsOfWork implements ContextHost {
+  readonly budgets: BudgetResolver;
+  readonly requestIds: RequestIdSource;
+  readonly queue: SinkQueue<RequestContext>;
+  readonly #options: ResolvedOptions;
+  readonly #faults: FaultReporter;
+  readonly #breachLog: BreachLog;
+  /** Stands for work that no handler took: a 404, a refused request, `contextService.run()`. */
+  readonly #nobody: Handler;
+  readonly #close = (context: RequestContext): void => this.close(context);
+
+  constructor(options: ResolvedOptions, faults: FaultReporter) {
+    this.#options = options;
+    this.#faults = faults;
+    this.#breachLog = new BreachLog(options.breachWindowMs);
+    this.requestIds = new RequestIdSource(options.requestId, faults);
+    this.budgets = new BudgetResolver(
+      options.budget,
+      options.onExceeded === 'throw' ? throwingAlarm : rememberingAlarm,
+    );
+    this.#nobody = new Handler('', this.budgets, {});
+    this.queue = new SinkQueue<RequestContext>({
+      sinks: options.sinks,
+      ...options.sinkQueue,
+      toRecord: buildCostRecord,
+      warn: message => faults.report('sinks', message),
+    });
+  }
+
+  userOf(request: object): ContextUser | undefined {
+    const { user } = this.#options;
+    return user === undefined ? undefined : this.#faults.guard('user', () => user(request));
+  }
+
+  routeOf(request: object): string | undefined {
+    return this.#faults.guard('route', () => routePattern(request));
+  }
+
+  /** Runs `fn` in a unit of work of its own, which ends when its result has settled. */
+  runSeeded<T>(seed: ContextSeed, fn: () => T, handler?: Handler): T {
+    const parent = contextStorage.getStore();
+    const id = isRequestId(seed.requestId) ? seed.requestId : this.requestIds.next();
+    const context = this.open(seed.kind ?? 'job', id);
+    context.parentRequestId = parent?.application === this ? parent.requestId : undefined;
+    if (handler !== undefined) this.setHandler(context, handler);
+    if (seed.handler !== undefined) context.handler = { name: seed.handler };
+    if (seed.user !== undefined) context.user = seed.user;
+    if (seed.values !== undefined) context.values = new Map(seed.values);
+    return runToEnd(context, fn, this.#close);
+  }
+
+  /** Counts a query that the application measured itself. */
+  recordQuery(context: RequestContext, query: MeasuredQuery): void {
+    this.#faults.guard('contextService.record()', () => {
+      const { rows = 0, durationMs } = query;
+      if (!(rows >= 0) || !(durationMs >= 0)) {
+        throw new RangeError('rows and durationMs must be numbers of at least 0');
+      }
+      context.cost.record(describeQuery(query), rows, durationMs);
+    });
+  }
+
+  open(kind: ContextKind, requestId: string = this.requestIds.next(), method?: string): RequestContext {
+    const context = new RequestContext(this, kind, requestId);
+    context.method = method;
+    setBudget(context, this.#nobody);
+    return context;
+  }
+
+  /** Says which handler took the work; its budget is in force from here on. */
+  setHandler(context: RequestContext, handler: Handler): void {
+    context.handler = handler;
+    setBudget(context, handler);
+  }
+
+  /** Closes a unit of work: once, and never with an error. */
+  close(context: RequestContext): void {
+    if (context.isClosed) return;
+    try {
+      context.userId = context.currentUserId();
+      context.route = context.currentRoute();
+      context.endMs = performance.now();
+      context.cost.isClosed = true;
+      this.#checkBudget(context);
+      this.queue.offer(context);
+    } catch (error) {
+      this.#faults.report('closing a unit of work', error);
+    }
+    this.#runCloseCallbacks(context);
+  }
+
+  #checkBudget(context: RequestContext): void {
+    const limits = context.budget?.limits;
+    if (limits === undefined || limits.length === 0) return;
+    const breaches = findBreaches(limits, context.cost);
+    if (breaches.length === 0) return;
+    context.breaches = Object.freeze(breaches.map(breach => Object.freeze(breach)));
+    // The log line and the application's own callback belong to the request they speak of.
+    contextStorage.run(context, () => this.#announce(context));
+  }
+
+  #announce(context: RequestContext): void {
+    const record = buildCostRecord(context);
+    const { onExceeded } = this.#options;
+    if (typeof onExceeded !== 'function') {
+      this.#breachLog.write(record, context.cost);
+      return;
+    }
+    const fingerprint = fingerprintOf(record.handler ?? record.route ?? record.kind, record.breaches);
+    for (const breach of record.breaches) {
+      this.#faults.guard('onExceeded', () => onExceeded({ ...breach, fingerprint, record }));
+    }
+  }
+
+  #runCloseCallbacks(context: RequestContext): void {
+    const callbacks = context.closeCallbacks;
+    if (callbacks === undefined) {
+      context.release();
+      return;
+    }
+    // What the request holds stays until the last callback is done: it may be asynchronous.
+    const results = contextStorage.run(context, () =>
+      callbacks.map(callback => this.#faults.guard('onClose', callback)),
+    );
+    context.closeCallbacks = undefined;
+    void Promise.allSettled(results).then(() => context.release());
+  }
+}
+
+function setBudget(context: RequestContext, handler: Handler): void {
+  const budget = handler.budget(context.method);
+  context.budget = budget;
+  context.cost.alarm = budget.alarm;
+}

@@ -1,0 +1,43 @@
+export { AsyncContextModule } from './async-context.module';
+export type {
+  AsyncContextAsyncOptions,
+  AsyncContextOptions,
+  AsyncContextOptionsFactory,
+  BudgetDefaults,
+  HttpMethod,
+  RequestIdOptions,
+  SinkQueueOptions,
+} from './async-context.options';
+export { AsyncContextError, type AsyncContextErrorCode } from './async-context.errors';
+
+export { ContextService, type ContextSeed, type MeasuredQuery } from './context/context.service';
+export { type ContextKey, createContextKey } from './context/context-key';
+export type { ContextKind, ContextUser } from './context/request-context';
+export { ContextLogger } from './context/context-logger';
+export { type ContextLogFields, contextLogFields } from './context/log-fields';
+export { RunInContext } from './entry/run-in-context.decorator';
+
+export { QueryBudget } from './budget/query-budget.decorator';
+export type { BudgetBreach, BudgetExemption, BudgetLimits } from './budget/budget';
+export { QueryBudgetExceededError } from './budget/query-budget-exceeded.error';
+
+export type { RequestCost } from './cost/request-cost';
+export type {
+  BreachRecord,
+  CostRecord,
+  QueriesCostRecord,
+  ShapeCostRecord,
+  TableCostRecord,
+} from './cost/cost-record';
+export type { SqlDialect } from './cost/statement';
+
+export type {
+  DriverInstrumentation,
+  QueryHandle,
+  QueryReporter,
+} from './instrumentation/driver-instrumentation';
+export { pgInstrumentation } from './instrumentation/drivers/pg.driver';
+
+export type { CostRecordSink } from './sinks/cost-record.sink';
+export { MemorySink } from './sinks/memory.sink';
+export { NdjsonFileSink } from './sinks/ndjson-file.sink';
