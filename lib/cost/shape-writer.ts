@@ -1,0 +1,238 @@
+import { flatString } from './flat-string';
+
+/** The longest shape that is kept, in UTF-16 code units. */
+export const MAX_SHAPE_LENGTH = 2_048;
+
+/** Statements nested deeper than this are not followed. */
+export const MAX_DEPTH = 100;
+
+// What does not fit a shape may still be dropped as a repetition, so there is room to write it down first.
+const CAPACITY = 2 * MAX_SHAPE_LENGTH;
+
+// Shared: a scan is synchronous. Code units instead of joined slices: V8 would keep the whole statement alive behind
+// a slice of 13 characters, with its literals, for as long as the shape lives.
+const units = new Uint16Array(CAPACITY);
+
+const START = 0;
+const VALUE = 1;
+const KEYWORD = 2;
+const OPERATOR = 3;
+/** After an opening bracket, a comma, a dot or a cast: the next token follows without a space. */
+const JOIN = 4;
+const CLOSE = 5;
+const SEMICOLON = 6;
+
+const NO_LIST = 0;
+/** Inside the brackets of `IN (…)`, of `ARRAY[…]` or of one row of `VALUES`. */
+const LIST = 1;
+/** At the rows of `VALUES (…), (…)`, between their brackets. */
+const ROWS = 2;
+
+/** Writes the shape token by token, with one spacing, and drops list elements that repeat the one before. */
+export class ShapeWriter {
+  #length = 0;
+  #last = START;
+  #depth = 0;
+  #listNext = false;
+  #signStart = 0;
+  #signEnd = -1;
+  #beforeSign = START;
+  readonly #list = new Uint8Array(MAX_DEPTH + 1);
+  readonly #elementStart = new Int32Array(MAX_DEPTH + 1);
+  readonly #previousStart = new Int32Array(MAX_DEPTH + 1);
+  readonly #previousEnd = new Int32Array(MAX_DEPTH + 1);
+
+  reset(): void {
+    this.#length = 0;
+    this.#last = START;
+    this.#depth = 0;
+    this.#listNext = false;
+    this.#signEnd = -1;
+    this.#list[0] = NO_LIST;
+  }
+
+  get isFull(): boolean {
+    return this.#length >= CAPACITY;
+  }
+
+  /** Whether an operator here would have something on its left. */
+  get isAfterValue(): boolean {
+    return this.#last === VALUE || this.#last === CLOSE;
+  }
+
+  /** Whether the next token begins an element of a list of values. */
+  get isAtListElement(): boolean {
+    return this.#last === JOIN && this.#list[this.#depth] === LIST;
+  }
+
+  /** Whether the next token is compared, assigned or listed. */
+  get isAtOperand(): boolean {
+    return this.#last === OPERATOR || this.isAtListElement;
+  }
+
+  keyword(word: string): void {
+    if (word === 'ROW') this.#gap();
+    else this.#next();
+    this.#copy(word, 0, word.length);
+    this.#last = KEYWORD;
+    if (word === 'IN' || word === 'ARRAY') {
+      this.#listNext = true;
+    } else if (word === 'VALUES') {
+      this.#list[this.#depth] = ROWS;
+      this.#elementStart[this.#depth] = this.#length + 1;
+      this.#previousEnd[this.#depth] = -1;
+    } else if (word === 'SELECT') {
+      this.#list[this.#depth] = NO_LIST;
+    } else if (word === 'NULL' || word === 'TRUE' || word === 'FALSE' || word === 'DEFAULT') {
+      this.#last = VALUE;
+    }
+  }
+
+  /** A name, a function or a word that carries no structure. */
+  name(text: string, start: number, end: number): void {
+    this.#next();
+    this.#copy(text, start, end);
+    this.#last = VALUE;
+  }
+
+  placeholder(): void {
+    this.#next();
+    this.#put(63);
+    this.#last = VALUE;
+  }
+
+  /** A number takes its minus with it: `-1` and `1` are one shape, `a - 1` stays a subtraction. */
+  number(): void {
+    if (this.#last === OPERATOR && this.#length === this.#signEnd) {
+      this.#length = this.#signStart;
+      this.#last = this.#beforeSign;
+    }
+    this.placeholder();
+  }
+
+  /** `glued`: nothing stands between this character and the one before. */
+  operator(code: number, glued: boolean): void {
+    const start = this.#length;
+    const before = this.#last;
+    const isSign = code === 45 && !this.isAfterValue;
+    if (!glued || before !== OPERATOR) this.#next();
+    this.#put(code);
+    this.#last = OPERATOR;
+    this.#signStart = start;
+    this.#signEnd = isSign ? this.#length : -1;
+    this.#beforeSign = before;
+  }
+
+  dot(): void {
+    this.#put(46);
+    this.#last = JOIN;
+  }
+
+  cast(): void {
+    this.#put(58);
+    this.#put(58);
+    this.#last = JOIN;
+  }
+
+  comma(): void {
+    if (this.#list[this.#depth] !== NO_LIST) this.#settle();
+    this.#put(44);
+    this.#put(32);
+    this.#elementStart[this.#depth] = this.#length;
+    this.#last = JOIN;
+  }
+
+  /** Returns false when the statement is nested too deeply to be followed. */
+  open(code: number): boolean {
+    if (this.#depth === MAX_DEPTH) return false;
+    const outer = this.#list[this.#depth];
+    const inList = this.#listNext || outer === ROWS || (outer === LIST && this.#last === JOIN);
+    if (!this.isAfterValue && !(this.#listNext && code === 91)) this.#gap();
+    this.#put(code);
+    this.#last = JOIN;
+    this.#listNext = false;
+    this.#depth += 1;
+    this.#list[this.#depth] = inList ? LIST : NO_LIST;
+    this.#elementStart[this.#depth] = this.#length;
+    this.#previousEnd[this.#depth] = -1;
+    return true;
+  }
+
+  close(code: number): void {
+    if (this.#list[this.#depth] !== NO_LIST) this.#settle();
+    if (this.#depth > 0) this.#depth -= 1;
+    this.#put(code);
+    this.#last = CLOSE;
+  }
+
+  /** Written only when a statement follows. */
+  semicolon(): void {
+    if (this.#list[this.#depth] === ROWS) this.#settle();
+    this.#depth = 0;
+    this.#list[0] = NO_LIST;
+    if (this.#last !== START) this.#last = SEMICOLON;
+  }
+
+  /** The scan stopped in the middle: of a list, keeps what every longer list would begin with too. */
+  abandon(): void {
+    for (let depth = 0; depth <= this.#depth; depth += 1) {
+      const end = this.#previousEnd[depth] ?? -1;
+      if (this.#list[depth] === NO_LIST || end === -1) continue;
+      this.#length = end;
+      return;
+    }
+  }
+
+  /** A flat copy that shares no memory with the statement. */
+  finish(): string {
+    if (this.#list[this.#depth] !== NO_LIST) this.#settle();
+    return flatString(units, Math.min(this.#length, MAX_SHAPE_LENGTH));
+  }
+
+  #next(): void {
+    if (this.#list[this.#depth] === ROWS) {
+      this.#settle();
+      this.#list[this.#depth] = NO_LIST;
+    }
+    this.#listNext = false;
+    this.#gap();
+  }
+
+  #gap(): void {
+    if (this.#last === START || this.#last === JOIN) return;
+    if (this.#last === SEMICOLON) this.#put(59);
+    this.#put(32);
+  }
+
+  /** Drops the element that ends here when it is the same as the one before. */
+  #settle(): void {
+    const depth = this.#depth;
+    const start = this.#elementStart[depth] ?? 0;
+    const previousStart = this.#previousStart[depth] ?? 0;
+    const previousEnd = this.#previousEnd[depth] ?? -1;
+    if (previousEnd - previousStart === this.#length - start && repeats(previousStart, previousEnd, start)) {
+      this.#length = previousEnd;
+    } else {
+      this.#previousStart[depth] = start;
+      this.#previousEnd[depth] = this.#length;
+    }
+  }
+
+  #copy(text: string, start: number, end: number): void {
+    const stop = Math.min(end, start + CAPACITY - this.#length);
+    let length = this.#length;
+    for (let at = start; at < stop; at += 1) units[length++] = text.charCodeAt(at);
+    this.#length = length;
+  }
+
+  #put(code: number): void {
+    if (this.#length < CAPACITY) units[this.#length++] = code;
+  }
+}
+
+function repeats(previousStart: number, previousEnd: number, start: number): boolean {
+  for (let at = previousStart; at < previousEnd; at += 1) {
+    if (units[at] !== units[start + at - previousStart]) return false;
+  }
+  return true;
+}

@@ -1,0 +1,359 @@
+import { ShapeWriter } from './shape-writer';
+import { keywordAt } from './sql-keywords';
+import {
+  type Backslash,
+  endOfBlockComment,
+  endOfDollarQuote,
+  endOfLineComment,
+  endOfNumber,
+  endOfQuotedName,
+  endOfSpace,
+  endOfString,
+  endOfWord,
+  isDigit,
+  isPlainBracket,
+  isPlainName,
+  isWordPart,
+  NO_END,
+} from './sql-lexer';
+import { TOKEN, TOKEN_CLASSES } from './sql-tokens';
+import type { SqlDialect, Statement } from './statement';
+import { StatementOutline } from './statement-outline';
+
+/** Texts up to this length are read to their end, so that it is known whether they hold a literal. */
+export const MAX_WHOLE_LENGTH = 10_000;
+
+const MAX_LENGTH_WITHOUT_TABLE = 65_536;
+const MAX_SCANNED_LENGTH = 1_048_576;
+// PostgreSQL allows 65,535 parameters. In one IN they are 200,000 tokens and 500 KB, read in 3 ms.
+const MAX_TOKENS = 262_144;
+// Longer literals and comments are skipped at 1 ms a megabyte or less, so they do not count as scanned.
+const LONG_LITERAL = 1_024;
+
+const NOT_STRING = 0;
+const PLAIN_STRING = 1;
+const ESCAPE_STRING = 2;
+
+/** Reads statements of one dialect. Not re-entrant: all scanners share one output buffer. */
+export class StatementScanner {
+  readonly #dialect: SqlDialect;
+  readonly #classes: Uint8Array;
+  readonly #backslash: Backslash;
+  readonly #isGeneric: boolean;
+  readonly #isPostgres: boolean;
+  readonly #writer = new ShapeWriter();
+  readonly #outline: StatementOutline;
+  #text = '';
+  #limit = 0;
+  #foundLiteral = false;
+  /** What the token before was: strings that follow each other are one string. */
+  #string = NOT_STRING;
+  #bracketDepth = 0;
+
+  constructor(dialect: SqlDialect) {
+    this.#dialect = dialect;
+    this.#classes = TOKEN_CLASSES[dialect];
+    this.#backslash = dialect === 'mysql' ? 'escape' : dialect === 'generic' ? 'doubt' : 'plain';
+    this.#isGeneric = dialect === 'generic';
+    this.#isPostgres = dialect === 'postgresql' || dialect === 'generic';
+    this.#outline = new StatementOutline(dialect);
+  }
+
+  /** Whether the last text held a literal or a comment, or was not read to its end. */
+  get foundLiteral(): boolean {
+    return this.#foundLiteral;
+  }
+
+  scan(text: string): Statement {
+    const writer = this.#writer;
+    const outline = this.#outline;
+    writer.reset();
+    outline.reset();
+    this.#text = text;
+    this.#limit = MAX_SCANNED_LENGTH;
+    this.#foundLiteral = false;
+    this.#string = NOT_STRING;
+    this.#bracketDepth = 0;
+    let at = 0;
+    for (let tokens = 0; at < text.length && at !== NO_END; tokens += 1) {
+      at = at >= this.#limit || tokens === MAX_TOKENS || this.#isDone(at) ? NO_END : this.#token(at);
+    }
+    if (at === NO_END) {
+      this.#foundLiteral = true;
+      writer.abandon();
+    }
+    this.#text = '';
+    outline.endStatement();
+    const { operation, kind, table } = outline;
+    return { shape: writer.finish(), table, operation, kind };
+  }
+
+  /** Whether the rest can neither show in the shape nor change the main table. */
+  #isDone(at: number): boolean {
+    if (!this.#writer.isFull || at <= MAX_WHOLE_LENGTH) return false;
+    return this.#outline.hasTable || at > MAX_LENGTH_WITHOUT_TABLE;
+  }
+
+  /** Returns where the next token begins, or `NO_END` to drop the rest. */
+  #token(start: number): number {
+    const text = this.#text;
+    const code = text.charCodeAt(start);
+    const type = code < 128 ? this.#classes[code] : TOKEN.word;
+    switch (type) {
+      case TOKEN.space:
+        return endOfSpace(text, start);
+      case TOKEN.word:
+        return this.#word(start);
+      case TOKEN.digit:
+        return this.#number(start);
+      case TOKEN.string:
+        return this.#stringLiteral(start, this.#string === ESCAPE_STRING ? 'doubt' : this.#backslash);
+      case TOKEN.name:
+      case TOKEN.nameOrString:
+        return this.#quotedName(start, type === TOKEN.nameOrString);
+      case TOKEN.minus:
+        if (text.charCodeAt(start + 1) === 45) return this.#dashes(start);
+        break;
+      case TOKEN.slash:
+        if (text.charCodeAt(start + 1) === 42) {
+          return this.#skipLiteral(start, endOfBlockComment(text, start, this.#dialect));
+        }
+        break;
+      case TOKEN.hash:
+        // MySQL begins a comment here, PostgreSQL an operator.
+        return this.#isGeneric ? NO_END : this.#skipLiteral(start, endOfLineComment(text, start));
+    }
+    this.#string = NOT_STRING;
+    return this.#punctuation(start, code, type);
+  }
+
+  #punctuation(start: number, code: number, type: number | undefined): number {
+    const text = this.#text;
+    const next = text.charCodeAt(start + 1);
+    switch (type) {
+      case TOKEN.open:
+        this.#outline.open();
+        return this.#writer.open(code) ? start + 1 : NO_END;
+      case TOKEN.close:
+        this.#outline.close();
+        this.#writer.close(code);
+        return start + 1;
+      case TOKEN.openBracket:
+        return this.#openBracket(start);
+      case TOKEN.closeBracket:
+        this.#bracketDepth -= 1;
+        this.#outline.other();
+        this.#writer.close(code);
+        return start + 1;
+      case TOKEN.comma:
+        if (this.#bracketDepth > 0) this.#outline.other();
+        else this.#outline.comma();
+        this.#writer.comma();
+        return start + 1;
+      case TOKEN.semicolon:
+        this.#outline.endStatement();
+        this.#writer.semicolon();
+        this.#bracketDepth = 0;
+        return start + 1;
+      case TOKEN.dot:
+        if (isDigit(next) && !this.#writer.isAfterValue) return this.#number(start);
+        this.#outline.dot();
+        this.#writer.dot();
+        return start + 1;
+      case TOKEN.dollar:
+        return this.#dollar(start, next);
+      case TOKEN.question:
+        if (this.#isPostgres && this.#writer.isAfterValue) break;
+        return this.#parameter(isDigit(next) ? endOfNumber(text, start) : start + 1);
+      case TOKEN.colon:
+        if (next === code) {
+          this.#outline.other();
+          this.#writer.cast();
+          return start + 2;
+        }
+        // In brackets a colon divides the bounds of a slice.
+        if (isWordPart(next) && this.#bracketDepth === 0) return this.#parameter(endOfWord(text, start + 1));
+        break;
+      case TOKEN.at:
+        if (this.#dialect === 'postgresql') break;
+        if (next === code && !this.#isGeneric) return this.#word(start);
+        if (isWordPart(next)) return this.#parameter(endOfWord(text, start + 1));
+        break;
+      case TOKEN.percent:
+        if (next !== 115 || this.#writer.isAfterValue || isWordPart(text.charCodeAt(start + 2))) break;
+        return this.#parameter(start + 2);
+    }
+    this.#outline.other();
+    this.#writer.operator(code, start > 0 && this.#isOperator(text.charCodeAt(start - 1)));
+    return start + 1;
+  }
+
+  #word(start: number): number {
+    const text = this.#text;
+    const code = text.charCodeAt(start);
+    // SQL Server has temporary tables called ##name, and MySQL too has variables called @@name.
+    const isDoubled = (code === 35 || code === 64) && text.charCodeAt(start + 1) === code;
+    const end = endOfWord(text, isDoubled ? start + 2 : start + 1);
+    const next = text.charCodeAt(end);
+    if (end === start + 1 && (next === 39 || next === 38)) {
+      const prefix = code | 32;
+      if (next === 39 && prefix === 101 && this.#isPostgres) {
+        return this.#stringLiteral(end, this.#isGeneric ? 'doubt' : 'escape');
+      }
+      if (next === 39 && (prefix === 110 || prefix === 98 || prefix === 120)) {
+        return this.#stringLiteral(end, this.#backslash);
+      }
+      if (next === 38 && prefix === 117 && this.#isPostgres) {
+        const quote = text.charCodeAt(end + 1);
+        if (quote === 39) return this.#stringLiteral(end + 1, this.#backslash);
+        if (quote === 34) return this.#quotedName(end + 1, this.#isGeneric);
+      }
+    }
+    // Oracle quotes with any character: q'[it's]'.
+    if (this.#isGeneric && next === 39 && (text.charCodeAt(end - 1) | 32) === 113) return NO_END;
+
+    this.#string = NOT_STRING;
+    const isQualified = start > 0 && text.charCodeAt(start - 1) === 46;
+    const keyword = isQualified ? undefined : keywordAt(text, start, end, this.#outline.isAtStart);
+    if (keyword === undefined) {
+      this.#outline.name(text, start, end, 0);
+      this.#writer.name(text, start, end);
+    } else if (this.#writer.isAtListElement && isConstant(keyword)) {
+      // Drivers that write values into the text write NULL and TRUE among them.
+      this.#outline.other();
+      this.#writer.placeholder();
+    } else {
+      this.#outline.keyword(keyword);
+      this.#writer.keyword(keyword);
+    }
+    return end;
+  }
+
+  #number(start: number): number {
+    const end = endOfNumber(this.#text, start);
+    // The 1 of `SELECT 1` and `LIMIT 1` is written by the mapper, not by the user: TypeORM's findOne would
+    // otherwise be scanned each time.
+    const previous = this.#outline.previousKeyword;
+    const isFixed = end === start + 1 && (previous === 'LIMIT' || previous === 'SELECT');
+    this.#string = NOT_STRING;
+    this.#outline.other();
+    this.#writer.number();
+    // Older PostgreSQL reads `1E'…'` as a number and a string with escapes.
+    if (this.#isQuote(end)) return NO_END;
+    return isFixed ? end : this.#skipLiteral(start, end);
+  }
+
+  #parameter(end: number): number {
+    this.#string = NOT_STRING;
+    this.#outline.other();
+    this.#writer.placeholder();
+    return this.#isQuote(end) ? NO_END : end;
+  }
+
+  #stringLiteral(start: number, backslash: Backslash): number {
+    const text = this.#text;
+    if (this.#string === NOT_STRING) {
+      this.#outline.other();
+      this.#writer.placeholder();
+    }
+    // On a new line the rest of E'…' still has escapes, on the same line it has none.
+    this.#string = backslash === this.#backslash ? PLAIN_STRING : ESCAPE_STRING;
+    // BigQuery's '''it's''' and an escaped quote look the same.
+    if (this.#isGeneric && text.startsWith("'''", start)) return NO_END;
+    return this.#skipLiteral(start, endOfString(text, start, backslash));
+  }
+
+  #quotedName(start: number, mayBeString: boolean): number {
+    const text = this.#text;
+    const open = text.charCodeAt(start);
+    const end = mayBeString ? endOfString(text, start, this.#backslash) : endOfQuotedName(text, start);
+    this.#string = NOT_STRING;
+    if (end === NO_END || !isPlainName(text, start + 1, end - 1)) {
+      this.#outline.other();
+      this.#writer.placeholder();
+      return NO_END;
+    }
+    if (mayBeString && this.#isString(start, end)) {
+      this.#outline.other();
+      this.#writer.placeholder();
+      return this.#skipLiteral(start, end);
+    }
+    this.#outline.name(text, start, end, open === 91 ? 93 : open);
+    this.#writer.name(text, start, end);
+    return end;
+  }
+
+  /**
+   * Double quotes: of an unknown dialect maybe MySQL's strings; SQLite takes what is no column for a string, and
+   * SQL Server does with QUOTED_IDENTIFIER off. No grammar allows a string in the place of a table or beside a dot.
+   */
+  #isString(start: number, end: number): boolean {
+    const text = this.#text;
+    if (this.#outline.expectsTable || text.charCodeAt(start - 1) === 46 || text.charCodeAt(end) === 46)
+      return false;
+    return this.#isGeneric || this.#writer.isAtOperand || this.#outline.previousKeyword === 'LIKE';
+  }
+
+  #dollar(start: number, next: number): number {
+    const text = this.#text;
+    if (isDigit(next)) {
+      return this.#dialect === 'mssql' ? this.#number(start) : this.#parameter(endOfNumber(text, start));
+    }
+    const end = this.#isPostgres ? endOfDollarQuote(text, start) : undefined;
+    if (end !== undefined) {
+      this.#outline.other();
+      this.#writer.placeholder();
+      return this.#skipLiteral(start, end);
+    }
+    if (isWordPart(next)) return this.#parameter(endOfWord(text, start + 1));
+    this.#outline.other();
+    this.#writer.operator(36, false);
+    return start + 1;
+  }
+
+  /** `--` is a comment in MySQL only before a space, and everywhere else in any case. */
+  #dashes(start: number): number {
+    const text = this.#text;
+    const third = text.charCodeAt(start + 2);
+    if (third > 32 && this.#isGeneric) return NO_END;
+    if (third > 32 && this.#dialect === 'mysql') return this.#punctuation(start, 45, TOKEN.operator);
+    return this.#skipLiteral(start, endOfLineComment(text, start));
+  }
+
+  #openBracket(start: number): number {
+    const isArray = this.#bracketDepth > 0 || this.#outline.previousKeyword === 'ARRAY';
+    if (this.#isGeneric && !isArray && !isPlainBracket(this.#text, start + 1)) return NO_END;
+    this.#bracketDepth += 1;
+    this.#outline.other();
+    return this.#writer.open(91) ? start + 1 : NO_END;
+  }
+
+  #skipLiteral(start: number, end: number): number {
+    this.#foundLiteral = true;
+    if (end - start > LONG_LITERAL) this.#limit += end - start;
+    return end;
+  }
+
+  #isQuote(at: number): boolean {
+    const code = this.#text.charCodeAt(at);
+    return code === 39 || (code === 34 && this.#classes[34] !== TOKEN.name);
+  }
+
+  #isOperator(code: number): boolean {
+    const type = code < 128 ? (this.#classes[code] ?? 0) : 0;
+    return type >= TOKEN.operator && type <= TOKEN.percent;
+  }
+}
+
+const scanners = new Map<SqlDialect, StatementScanner>();
+
+/** Reads one text, of one statement or several. Never throws and never keeps a literal. */
+export function scanStatement(text: string, dialect: SqlDialect): Statement {
+  let scanner = scanners.get(dialect);
+  if (scanner === undefined) scanners.set(dialect, (scanner = new StatementScanner(dialect)));
+  return scanner.scan(text);
+}
+
+function isConstant(keyword: string): boolean {
+  return keyword === 'NULL' || keyword === 'TRUE' || keyword === 'FALSE' || keyword === 'DEFAULT';
+}

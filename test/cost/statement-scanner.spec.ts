@@ -1,0 +1,324 @@
+import { init, parse } from '@guanmingchiu/sqlparser-ts';
+import { fingerprintSync, loadModule, parseSync } from 'libpg-query';
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { SqlDialect } from '../../lib/cost/statement';
+import { scanStatement } from '../../lib/cost/statement-scanner';
+import { SAME_SHAPE, STATEMENTS } from './statement-corpus';
+
+const DIALECTS: readonly SqlDialect[] = ['postgresql', 'mysql', 'sqlite', 'mssql', 'generic'];
+const MEGABYTE = 1_048_576;
+
+const WORDS =
+  `SELECT FROM WHERE INSERT INTO VALUES UPDATE SET DELETE WITH AS JOIN ON IN ARRAY IS NULL DISTINCT LIMIT UNION COPY END
+  ( ) ( ) , , . ; * = < > <> || -> ->> @> ? ?| ?& :: := + - / % [ ] @@ $1 ? :name a b orders "public"."orders" t.a
+  E N X U e_ é \0 \uD800`.split(/\s+/);
+
+const GAPS = [' ', ' ', '\n', '\t ', ' /* SECRET */ '];
+
+const LITERALS: Readonly<Record<SqlDialect | 'any', readonly string[]>> = {
+  any: [
+    `'SECRET'`,
+    `'it''s SECRET'`,
+    `''`,
+    `'"SECRET'`,
+    `'-- SECRET'`,
+    `'/* SECRET'`,
+    `N'SECRET'`,
+    `X'777'`,
+    '777',
+    '-777',
+    '77.7e-777',
+    '.777',
+    '0x777',
+    '777_000',
+    `'\0SECRET\uD800'`,
+    '-- SECRET\n',
+    "-- it is 'SECRET\n",
+    '/* SECRET \n */',
+  ],
+  postgresql: [
+    String.raw`E'\'SECRET'`,
+    String.raw`E'SECRET\\'`,
+    String.raw`'SECRET\'`,
+    `U&'SECRET'`,
+    '$$SECRET$$',
+    `$a$it's $$ SECRET$a$`,
+    '/* /* */ SECRET */',
+  ],
+  mysql: [
+    String.raw`'\'SECRET'`,
+    String.raw`"SECRET\""`,
+    `"it's SECRET"`,
+    `"a""SECRET"`,
+    '# SECRET\n',
+    `# it's SECRET\n`,
+  ],
+  sqlite: [String.raw`'SECRET\'`, '/* /* SECRET */'],
+  mssql: [String.raw`'SECRET\'`, '/* /* */ SECRET */', '$777'],
+  generic: [
+    String.raw`'\'SECRET'`,
+    `= "SECRET"`,
+    `, "it's SECRET"`,
+    '$$SECRET$$',
+    `q'[it's SECRET]'`,
+    `'''it's SECRET'''`,
+  ],
+};
+
+const UNTERMINATED = [`'SECRET`, `N'SECRET`, '/* SECRET', '-- SECRET', `"it's SECRET`];
+
+const shapeOf = (text: string, dialect: SqlDialect = 'postgresql') => scanStatement(text, dialect).shape;
+const fill = (piece: string, length = MEGABYTE) =>
+  piece.repeat(Math.ceil(length / piece.length)).slice(0, length);
+const nested = (depth: number) => `SELECT ${'('.repeat(depth)}a${')'.repeat(depth)}`;
+
+describe('scanStatement', () => {
+  it.each(STATEMENTS)('reads the %s statement %s', (dialect, text, shape, operation, kind, table) => {
+    expect(scanStatement(text, dialect)).toEqual({ shape, operation, kind, table });
+  });
+
+  it.each(SAME_SHAPE)('gives one shape to statements that differ in their literals: %s', (...texts) => {
+    expect(new Set(texts.map(text => shapeOf(text))).size).toBe(1);
+  });
+
+  it('reads its own shape as the same statement', () => {
+    for (const [dialect, , shape, , kind, table] of STATEMENTS) {
+      expect(scanStatement(shape, dialect)).toMatchObject({ shape, kind, table });
+    }
+  });
+
+  it('gives one shape to lists of every length', () => {
+    const lists = [1, 2, 3, 10, 1_000, 25_000].map(length => Array.from({ length }, (_, at) => at + 1));
+    const forms: ((list: number[]) => string)[] = [
+      list => `SELECT * FROM t WHERE id IN (${list.map(n => `$${n}`).join(', ')}) ORDER BY id`,
+      list => `SELECT * FROM t WHERE id IN (${list.map(n => `'${n}'`).join(',')}) AND a = 1`,
+      list => `SELECT * FROM t WHERE id IN (${list.map(n => `$${n}::uuid`).join(',')}) AND a = 1`,
+      list => `SELECT * FROM t WHERE id = ANY(ARRAY[${list.join(',')}]) LIMIT 1`,
+      list => `SELECT * FROM t WHERE (a, b) IN (${list.map(n => `(${n}, -1)`).join(', ')})`,
+      list => `INSERT INTO t (a) VALUES ${list.map(n => `($${n})`).join(', ')} RETURNING id`,
+    ];
+    for (const form of forms) expect(new Set(lists.map(list => shapeOf(form(list)))).size).toBe(1);
+    const parameters = Array.from({ length: 65_535 }, (_, at) => `$${at + 1}`).join(', ');
+    expect(shapeOf(`SELECT * FROM t WHERE id IN (${parameters}) ORDER BY id`)).toBe(
+      'SELECT * FROM t WHERE id IN (?) ORDER BY id',
+    );
+  });
+
+  it('keeps a shape of 2,048 characters and cuts one of 2,049', () => {
+    const exact = `SELECT ${fill('a', 2_041)}`;
+    expect(shapeOf(exact)).toBe(exact);
+    expect(shapeOf(`${exact}b`)).toBe(exact);
+    expect(shapeOf(`${exact.slice(0, -1)}\u{1F600}`)).toBe(`${exact.slice(0, -1)}\uFFFD`);
+  });
+
+  it('finds the table behind a column list that is longer than the shape', () => {
+    const statement = scanStatement(`SELECT ${fill('"a"."b", ', 6_003)}1 FROM "orders"`, 'postgresql');
+    expect(statement.table).toBe('orders');
+    expect(statement.shape).toHaveLength(2_048);
+  });
+
+  it('follows 100 brackets and drops what stands in the 101st', () => {
+    expect(shapeOf(nested(100))).toBe(nested(100));
+    expect(shapeOf(nested(101))).toBe(`SELECT ${'('.repeat(100)}`);
+  });
+
+  it('reads past one huge literal and past one huge comment', () => {
+    const expected = { shape: 'INSERT INTO t VALUES (?) RETURNING id', table: 't' };
+    const huge = fill('x', 5 * MEGABYTE);
+    expect(scanStatement(`INSERT INTO t VALUES ('${huge}') RETURNING id`, 'sqlite')).toMatchObject(expected);
+    expect(scanStatement(`/*${huge}*/INSERT INTO t VALUES (1) RETURNING id`, 'sqlite')).toMatchObject(
+      expected,
+    );
+  });
+
+  it.each(DIALECTS)('answers within bounds for a megabyte of anything in %s', dialect => {
+    const pieces =
+      `( ) , . ; ' '' " "" [ ] \` \\ \\' -- # /* /**/ $ $$ $a $1 :a :: ? @ % = - a 1 e 1e- ('a'), (1), a; ` +
+      'SELECT WITH FROM VALUES IN( (( ARRAY[ \u0000 \uD800 é';
+    for (const piece of [
+      ...pieces.split(' '),
+      ' ',
+      '\n',
+      'a b ',
+      'FROM a, ',
+      '(SELECT 1 FROM ',
+      'a AS (SELECT 1), ',
+    ]) {
+      for (const start of ['', 'SELECT * FROM t WHERE a IN (', 'INSERT INTO t VALUES ']) {
+        const { shape, operation, table } = scanStatement(start + fill(piece), dialect);
+        expect(shape.length).toBeLessThanOrEqual(2_048);
+        expect(operation.length).toBeLessThanOrEqual(12);
+        expect((table ?? '').length).toBeLessThanOrEqual(256);
+      }
+    }
+  });
+
+  it.each([
+    ['postgresql', String.raw`SELECT E'a' 'b\' SECRET ' FROM t`],
+    ['postgresql', "SELECT E'a'\n'b\\' SECRET ' FROM t"],
+    ['postgresql', "SELECT $1$$it's SECRET$$"],
+    ['postgresql', String.raw`SELECT 1E'\' SECRET '`],
+    ['postgresql', "-- it's\r'SECRET'\n SECRET' FROM t"],
+    ['postgresql', `SELECT "a = 'x' AND b = 'SECRET' AND "c" = 1`],
+    ['postgresql', `SELECT "${'a '.repeat(64)} SECRET" FROM t`],
+    ['mysql', `/*! SELECT '*/ SECRET' */`],
+    ['mysql', String.raw`SELECT "a\" SECRET", 'b\\\' SECRET'`],
+    ['mysql', `SELECT 'a''\\' SECRET', "b""SECRET"`],
+    ['sqlite', 'SELECT * FROM t WHERE a = "SECRET" AND b IN ("SECRET", "SECRET") AND c LIKE "SECRET"'],
+    ['mssql', `SELECT * FROM t WHERE a = "SECRET" AND [it's] = 'SECRET'`],
+    ['generic', String.raw`SELECT 'a\' SECRET '`],
+    ['generic', `SELECT "SECRET", f("SECRET") FROM t WHERE a = "SECRET"`],
+    ['generic', `SELECT "a\\" SECRET "`],
+    ['generic', `SELECT '''it's SECRET'''`],
+    ['generic', `SELECT q'[it's SECRET]', nq'{it's SECRET}'`],
+    ['generic', `SELECT [it's SECRET] FROM t WHERE a = 'SECRET'`],
+    ['generic', `SELECT 1 # it's\n, 'SECRET'`],
+    ['generic', `SELECT 1 --it's\n, 'SECRET'`],
+    ['generic', `SELECT /* /* */ 'SECRET' */ SECRET' */`],
+  ] as const)('drops what it cannot be sure of in %s: %s', (dialect, text) => {
+    expect(JSON.stringify(scanStatement(text, dialect))).not.toContain('SECRET');
+  });
+
+  it('leaks no literal of 200,000 random statements', () => {
+    const random = seeded(20_260_801);
+    const pick = <T>(items: readonly T[]) => items[Math.floor(random() * items.length)]!;
+    for (let round = 0; round < 200_000; round += 1) {
+      const dialect = DIALECTS[round % DIALECTS.length]!;
+      const literals = [...LITERALS.any, ...LITERALS[dialect]];
+      // Here an opening bracket begins a name, and whatever stands in it is part of that name.
+      const words = dialect === 'sqlite' || dialect === 'mssql' ? WORDS.filter(word => word !== '[') : WORDS;
+      let text = '';
+      for (let left = 1 + Math.floor(random() * 12); left > 0; left -= 1) {
+        text += (random() < 0.4 ? pick(literals) : pick(words)) + pick(GAPS);
+      }
+      if (random() < 0.1) text += pick(UNTERMINATED);
+      const statement = scanStatement(text, dialect);
+      if (/SECRET|777/i.test(JSON.stringify(statement))) {
+        expect.fail(`${dialect} leaks from ${JSON.stringify(text)}: ${JSON.stringify(statement)}`);
+      }
+    }
+  });
+
+  it('never throws on 50,000 random character sequences', () => {
+    const random = seeded(7);
+    const alphabet = [
+      ...'()[],.;:\'"`$?@%#-+*/\\|&<>=! \n\r\t\0aEnNxXuUqQ019_',
+      '\uD800',
+      '\uDC00',
+      'é',
+      'FROM ',
+      '$a$',
+    ];
+    for (let round = 0; round < 50_000; round += 1) {
+      let text = '';
+      for (let left = random() * 40; left > 0; left -= 1)
+        text += alphabet[Math.floor(random() * alphabet.length)];
+      const { shape } = scanStatement(text, DIALECTS[round % DIALECTS.length]!);
+      expect(Buffer.from(shape).toString()).toBe(shape);
+    }
+  });
+});
+
+describe('compared with real parsers', () => {
+  beforeAll(async () => {
+    await Promise.all([loadModule(), init()]);
+  });
+
+  it('tells apart what PostgreSQL tells apart', () => {
+    const fingerprints = new Map<string, string>();
+    for (const [dialect, text, shape] of STATEMENTS) {
+      const fingerprint = dialect === 'postgresql' ? attempt(() => fingerprintSync(text)) : undefined;
+      if (fingerprint === undefined) continue;
+      expect(fingerprints.get(shape) ?? fingerprint, text).toBe(fingerprint);
+      fingerprints.set(shape, fingerprint);
+    }
+    expect(fingerprints.size).toBeGreaterThan(90);
+  });
+
+  it.each(SAME_SHAPE)('agrees with PostgreSQL that only literals differ: %s', (...texts) => {
+    expect(new Set(texts.map(text => fingerprintSync(text))).size).toBe(1);
+  });
+
+  it('finds the main table that the tree of PostgreSQL has', () => {
+    let compared = 0;
+    for (const [dialect, text, , operation, , table] of STATEMENTS) {
+      const tree = dialect === 'postgresql' ? attempt(() => parseSync(text)) : undefined;
+      if (tree === undefined || !/^(?:SELECT|INSERT|UPDATE|DELETE|MERGE|COPY|EXPLAIN)$/.test(operation))
+        continue;
+      expect.soft(table, text).toBe(mainTable(tree));
+      compared += 1;
+    }
+    expect(compared).toBeGreaterThan(70);
+  });
+
+  it('names a table that sqlparser finds in the other dialects', () => {
+    let compared = 0;
+    for (const [dialect, text, , , , table] of STATEMENTS) {
+      const tree = dialect === 'postgresql' ? undefined : attempt(() => parse(text, dialect));
+      if (tree === undefined || table === undefined) continue;
+      expect.soft(namesIn(tree), text).toContain(table);
+      compared += 1;
+    }
+    expect(compared).toBeGreaterThan(25);
+  });
+});
+
+type Tree = Readonly<Record<string, unknown>>;
+
+const isTree = (value: unknown): value is Tree => typeof value === 'object' && value !== null;
+
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
+
+const FIRST = ['relation', 'rel', 'relations', 'intoClause', 'larg', 'fromClause'];
+
+/** The target, else the first table of FROM, else one of a sub-query, else one of a common table expression. */
+function mainTable(tree: unknown, hidden: ReadonlySet<string> = new Set()): string | undefined {
+  if (!isTree(tree)) return undefined;
+  if (typeof tree['relname'] === 'string') {
+    const parts = [tree['catalogname'], tree['schemaname'], tree['relname']].filter(
+      part => part !== undefined,
+    );
+    return parts.length === 1 && hidden.has(tree['relname']) ? undefined : parts.join('.');
+  }
+  const { withClause } = tree;
+  const ctes = isTree(withClause) ? (withClause['ctes'] as { CommonTableExpr: Tree }[]) : [];
+  const names = new Set([...hidden, ...ctes.map(({ CommonTableExpr: cte }) => String(cte['ctename']))]);
+  for (const key of [...FIRST, ...Object.keys(tree).filter(key => key !== 'withClause')]) {
+    const table = mainTable(tree[key], names);
+    if (table !== undefined) return table;
+  }
+  const isRecursive = isTree(withClause) && withClause['recursive'] === true;
+  for (const { CommonTableExpr: cte } of ctes) {
+    const visible = isRecursive ? names : new Set([...names].filter(name => name !== cte['ctename']));
+    const table = mainTable(cte['ctequery'], visible);
+    if (table !== undefined) return table;
+  }
+  return undefined;
+}
+
+/** Every dotted name in a tree of sqlparser. */
+function namesIn(tree: unknown): string[] {
+  if (!isTree(tree)) return [];
+  const parts = Object.values(tree).map(part =>
+    isTree(part) && isTree(part['Identifier']) ? part['Identifier']['value'] : undefined,
+  );
+  const isName = Array.isArray(tree) && parts.length > 0 && parts.every(part => typeof part === 'string');
+  return isName ? [parts.join('.')] : Object.values(tree).flatMap(namesIn);
+}
+
+/** Mulberry32. */
+function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
