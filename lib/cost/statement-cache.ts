@@ -1,0 +1,40 @@
+import { RecentMap } from './recent-map';
+import type { SqlDialect, Statement } from './statement';
+import { MAX_WHOLE_LENGTH, StatementScanner } from './statement-scanner';
+
+/** Remembers the statements of one dialect that a process repeats. Bounded, and free of what users wrote. */
+export class StatementCache {
+  readonly #scanner: StatementScanner;
+  readonly #byText: RecentMap<Statement>;
+  readonly #byShape: RecentMap<Statement>;
+
+  /** @param capacity the most texts, and the most shapes, that are kept */
+  constructor(dialect: SqlDialect, capacity = 1_000) {
+    this.#scanner = new StatementScanner(dialect);
+    this.#byText = new RecentMap(capacity);
+    this.#byShape = new RecentMap(capacity);
+  }
+
+  /** How many statements are known by their text. */
+  get size(): number {
+    return this.#byText.size;
+  }
+
+  /** Equal shapes give the same frozen object for as long as the shape is remembered. */
+  describe(text: string): Statement {
+    const known = this.#byText.get(text);
+    if (known !== undefined) return known;
+    const statement = this.#intern(this.#scanner.scan(text));
+    // A text with literals hardly ever comes back, and would keep what users wrote in memory.
+    if (!this.#scanner.foundLiteral && text.length <= MAX_WHOLE_LENGTH) this.#byText.set(text, statement);
+    return statement;
+  }
+
+  #intern(statement: Statement): Statement {
+    const known = this.#byShape.get(statement.shape);
+    // Two statements that were cut at the same place have one shape, and maybe not one table.
+    if (known !== undefined && known.table === statement.table && known.kind === statement.kind) return known;
+    this.#byShape.set(statement.shape, Object.freeze(statement));
+    return statement;
+  }
+}

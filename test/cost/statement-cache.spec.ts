@@ -1,0 +1,84 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { describe, expect, it } from 'vitest';
+import { StatementCache } from '../../lib/cost/statement-cache';
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+
+describe('StatementCache', () => {
+  it('answers a known text with the same object', () => {
+    const cache = new StatementCache('postgresql');
+    const text = 'SELECT * FROM orders WHERE id = $1';
+    expect(cache.describe(text)).toBe(cache.describe(text));
+    expect(cache.size).toBe(1);
+  });
+
+  it('answers equal shapes with the same frozen object', () => {
+    const cache = new StatementCache('mysql');
+    const statement = cache.describe('SELECT * FROM orders WHERE id = 1');
+    expect(cache.describe('SELECT * FROM orders WHERE id = 2')).toBe(statement);
+    expect(cache.describe('SELECT * FROM orders WHERE id = ?')).toBe(statement);
+    expect(Object.isFrozen(statement)).toBe(true);
+  });
+
+  it('tells apart two tables behind the place where a shape is cut', () => {
+    const cache = new StatementCache('postgresql');
+    const columns = 'a, '.repeat(2_000);
+    expect(cache.describe(`SELECT ${columns} b FROM orders`).table).toBe('orders');
+    expect(cache.describe(`SELECT ${columns} b FROM users`).table).toBe('users');
+  });
+
+  it.each([
+    "SELECT * FROM t WHERE a = 'x'",
+    'SELECT * FROM t WHERE a = 10',
+    'SELECT * FROM t LIMIT 10',
+    'SELECT * FROM t WHERE a = $$x$$',
+    'SELECT * FROM t -- of a user',
+    'SELECT /* of a user */ * FROM t',
+    'SELECT "it\'s" FROM t',
+    `SELECT ${'('.repeat(200)}`,
+    `SELECT * FROM t WHERE a = $1 ${' '.repeat(10_000)}`,
+  ])('does not remember the text of %s', text => {
+    const cache = new StatementCache('postgresql');
+    cache.describe(text);
+    expect(cache.size).toBe(0);
+  });
+
+  it('remembers a text of 10,000 characters and forgets one of 10,001', () => {
+    const cache = new StatementCache('postgresql');
+    cache.describe('SELECT a FROM t'.padEnd(10_001));
+    expect(cache.size).toBe(0);
+    cache.describe('SELECT a FROM t'.padEnd(10_000));
+    expect(cache.size).toBe(1);
+  });
+
+  it('remembers the single digit that a mapper writes after SELECT and LIMIT', () => {
+    const cache = new StatementCache('postgresql');
+    cache.describe('SELECT 1 AS one FROM t WHERE id = $1 LIMIT 1');
+    expect(cache.size).toBe(1);
+  });
+
+  it('keeps at most its capacity, and what was used last', () => {
+    const cache = new StatementCache('postgresql', 10);
+    const used = cache.describe('SELECT used FROM t');
+    for (let at = 0; at < 1_000; at += 1) {
+      cache.describe(`SELECT c${at} FROM t`);
+      expect(cache.describe('SELECT used FROM t')).toBe(used);
+      expect(cache.size).toBeLessThanOrEqual(10);
+    }
+  });
+
+  it('keeps no part of the statements that it read', () => {
+    const cache = new StatementCache('postgresql');
+    const read = (at: number) =>
+      cache.describe(`SELECT a FROM table_with_a_long_name_${at} WHERE b = '${'x'.repeat(1_000_000)}${at}'`);
+    read(-1);
+    collectGarbage();
+    const before = process.memoryUsage().heapUsed;
+    for (let at = 0; at < 50; at += 1) read(at);
+    collectGarbage();
+    // 50 MB if a single slice of each text were kept.
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(5_000_000);
+  });
+});
