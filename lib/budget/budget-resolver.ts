@@ -45,8 +45,22 @@ export class BudgetResolver {
     const near = [owners.module, owners.controller, owners.method];
     for (const owner of near) addDeclared(limits, owner && declaredLimits(owner));
     for (const owner of near) addExemption(limits, owner && declaredExemption(owner));
-    const list = [...limits.values()];
-    return { limits: list, alarm: this.#alarmFor(list) };
+    return this.#withAlarm([...limits.values()]);
+  }
+
+  /** What two handlers of one unit of work may cost: each dimension that both limit, by the higher limit. */
+  loosest(a: ResolvedBudget, b: ResolvedBudget): ResolvedBudget {
+    if (a === b) return a;
+    const limits = a.limits.flatMap(limit => {
+      const other = b.limits.find(({ dimension }) => dimension === limit.dimension);
+      if (other === undefined) return [];
+      return other.limit > limit.limit ? [other] : [limit];
+    });
+    return this.#withAlarm(limits);
+  }
+
+  #withAlarm(limits: readonly ResolvedLimit[]): ResolvedBudget {
+    return { limits, alarm: this.#alarmFor(limits) };
   }
 }
 

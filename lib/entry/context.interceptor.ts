@@ -52,19 +52,32 @@ export class ContextInterceptor implements NestInterceptor {
   }
 
   #name(context: RequestContext, kind: ContextKind, execution: ExecutionContext): void {
-    if (context.handler !== undefined) return;
     if (kind === 'graphql') {
-      const [, , , info] = execution.getArgs<[unknown, unknown, unknown, GraphqlInfo | undefined]>();
-      context.kind = kind;
-      if (info !== undefined) context.route = `${info.parentType.name}.${info.fieldName}`;
+      this.#nameOperation(context, execution);
+    } else if (context.handler === undefined) {
+      this.#units.setHandler(context, this.#handlers.of(execution.getClass(), execution.getHandler()));
     }
-    this.#units.setHandler(context, this.#handlers.of(execution.getClass(), execution.getHandler()));
+  }
+
+  /** An operation is called by its first root field; further ones bring their budgets along. */
+  #nameOperation(context: RequestContext, execution: ExecutionContext): void {
+    const [, , , info] = execution.getArgs<[unknown, unknown, unknown, GraphqlInfo | undefined]>();
+    if (info === undefined || info.path.prev !== undefined) return;
+    const handler = this.#handlers.of(execution.getClass(), execution.getHandler());
+    if (context.handler !== undefined) {
+      if (context.handler !== handler) this.#units.addHandler(context, handler);
+      return;
+    }
+    context.kind = 'graphql';
+    context.route = `${info.parentType.name}.${info.fieldName}`;
+    this.#units.setHandler(context, handler);
   }
 }
 
 interface GraphqlInfo {
   readonly fieldName: string;
   readonly parentType: { readonly name: string };
+  readonly path: { readonly prev?: unknown };
 }
 
 function requestOf(execution: ExecutionContext, kind: ContextKind): object | undefined {

@@ -3,7 +3,7 @@ import { rememberingAlarm, throwingAlarm } from '../budget/budget-alarm';
 import { findBreaches } from '../budget/budget-check';
 import { BreachLog } from '../budget/breach-log';
 import { fingerprintOf } from '../budget/breach-report';
-import { BudgetResolver } from '../budget/budget-resolver';
+import { BudgetResolver, type ResolvedBudget } from '../budget/budget-resolver';
 import type { ContextHost, ContextSeed, MeasuredQuery } from '../context/context.service';
 import { contextStorage } from '../context/context-storage';
 import { type ContextKind, type ContextUser, RequestContext } from '../context/request-context';
@@ -82,14 +82,20 @@ export class UnitsOfWork implements ContextHost {
   open(kind: ContextKind, requestId: string = this.requestIds.next(), method?: string): RequestContext {
     const context = new RequestContext(this, kind, requestId);
     context.method = method;
-    setBudget(context, this.#nobody);
+    setBudget(context, this.#nobody.budget(method));
     return context;
   }
 
   /** Says which handler took the work; its budget is in force from here on. */
   setHandler(context: RequestContext, handler: Handler): void {
     context.handler = handler;
-    setBudget(context, handler);
+    setBudget(context, handler.budget(context.method));
+  }
+
+  /** Another handler of the same unit of work (a second root field of a GraphQL operation) brings its budget. */
+  addHandler(context: RequestContext, handler: Handler): void {
+    const budget = handler.budget(context.method);
+    setBudget(context, this.budgets.loosest(context.budget ?? budget, budget));
   }
 
   /** Closes a unit of work: once, and never with an error. */
@@ -146,8 +152,7 @@ export class UnitsOfWork implements ContextHost {
   }
 }
 
-function setBudget(context: RequestContext, handler: Handler): void {
-  const budget = handler.budget(context.method);
+function setBudget(context: RequestContext, budget: ResolvedBudget): void {
   context.budget = budget;
   context.cost.alarm = budget.alarm;
 }
