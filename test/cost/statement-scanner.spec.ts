@@ -232,7 +232,7 @@ describe('compared with real parsers', () => {
       expect(fingerprints.get(shape) ?? fingerprint, text).toBe(fingerprint);
       fingerprints.set(shape, fingerprint);
     }
-    expect(fingerprints.size).toBeGreaterThan(90);
+    expect(fingerprints.size).toBeGreaterThanOrEqual(104);
   });
 
   it.each(SAME_SHAPE)('agrees with PostgreSQL that only literals differ: %s', (...texts) => {
@@ -248,7 +248,7 @@ describe('compared with real parsers', () => {
       expect.soft(table, text).toBe(mainTable(tree));
       compared += 1;
     }
-    expect(compared).toBeGreaterThan(70);
+    expect(compared).toBeGreaterThanOrEqual(72);
   });
 
   it('names a table that sqlparser finds in the other dialects', () => {
@@ -259,7 +259,7 @@ describe('compared with real parsers', () => {
       expect.soft(namesIn(tree), text).toContain(table);
       compared += 1;
     }
-    expect(compared).toBeGreaterThan(25);
+    expect(compared).toBeGreaterThanOrEqual(32);
   });
 });
 
