@@ -14,12 +14,19 @@ type RawRequest = IncomingMessage & { [CONTEXT]?: RequestContext };
 type PlatformRequest = RawRequest | { readonly raw: RawRequest };
 type ExpressRoute = { readonly baseUrl?: string; readonly route?: { readonly path?: unknown } };
 type FastifyRoute = { readonly is404?: boolean; readonly routeOptions?: { readonly url?: string } };
-type FastifyInstance = {
-  addHook(
-    name: 'onRequest',
-    hook: (request: { raw: RawRequest }, reply: { raw: ServerResponse }, done: () => void) => void,
-  ): void;
-};
+
+/** What Express and Fastify hand to a request hook: Fastify's carry the raw ones. */
+type RequestHook = (
+  request: PlatformRequest,
+  response: ServerResponse | { readonly raw: ServerResponse },
+  done: (error?: unknown) => void,
+) => unknown;
+
+/** The adapter's one slot for a request hook; both platforms have it, the public type of adapters does not. */
+interface HookedAdapter {
+  onRequestHook?: RequestHook;
+  setOnRequestHook(hook: RequestHook): void;
+}
 
 /** Opens the context of each HTTP request at the earliest point that the platform has. */
 export class HttpEntry {
@@ -42,22 +49,41 @@ export class HttpEntry {
   #installOn(adapter: HttpAdapterHost['httpAdapter'] | null | undefined): void {
     // A microservice or a plain application context has none.
     if (!adapter) return;
-    if (adapter.getType?.() === 'fastify') {
-      // Fastify's own hook: it also runs for 404s, before the body is read, and once.
-      adapter.getInstance<FastifyInstance>().addHook('onRequest', (request, reply, done) => {
-        this.#enter(request.raw, reply.raw, request, done);
-      });
+    if ('setOnRequestHook' in adapter) {
+      this.#hook(adapter as unknown as HookedAdapter);
       return;
     }
-    adapter.use((request: RawRequest, response: ServerResponse, next: () => void) => {
-      this.#enter(request, response, request, next);
-    });
+    (adapter as HttpAdapterHost['httpAdapter']).use(
+      (request: PlatformRequest, response: ServerResponse, next: () => void) => {
+        this.#enter(request, response, next);
+      },
+    );
   }
 
-  #enter(raw: RawRequest, response: ServerResponse, request: PlatformRequest, next: () => void): void {
-    const context = this.#contextOf(raw, response, request);
-    if (context === undefined) next();
-    else contextStorage.run(context, next);
+  /**
+   * The hook runs before any middleware. It has room for one function, and `@nestjs/observe` puts
+   * its own there: what is in it, or put into it later, runs inside the context.
+   */
+  #hook(adapter: HookedAdapter): void {
+    let theirs = adapter.onRequestHook;
+    adapter.setOnRequestHook((request, response, done) =>
+      this.#enter(request, response, () =>
+        theirs === undefined ? done() : theirs.call(adapter, request, response, done),
+      ),
+    );
+    adapter.setOnRequestHook = hook => {
+      theirs = hook;
+    };
+  }
+
+  #enter(
+    request: PlatformRequest,
+    response: ServerResponse | { readonly raw: ServerResponse },
+    next: () => unknown,
+  ): unknown {
+    const raw = 'raw' in request ? request.raw : request;
+    const context = this.#contextOf(raw, 'raw' in response ? response.raw : response, request);
+    return context === undefined ? next() : contextStorage.run(context, next);
   }
 
   #contextOf(

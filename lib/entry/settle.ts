@@ -50,12 +50,14 @@ export function runToEnd<T>(context: RequestContext, work: () => T, close: Close
 }
 
 function settle(context: RequestContext, result: unknown, close: Close): unknown {
-  if (isObservable(result)) return observeInside(context, result, close);
-  if (!isThenable(result)) {
-    close(context);
-    return result;
-  }
-  // `then` is called inside: a lazy query builder starts its query here.
+  if (isThenable(result)) return whenSettled(context, result, close);
+  if (isStream(result)) return observeInside(context, result, close);
+  close(context);
+  return result;
+}
+
+// `then` is called inside: a lazy query builder starts its query here.
+function whenSettled(context: RequestContext, result: PromiseLike<unknown>, close: Close): Promise<unknown> {
   return contextStorage.run(context, () =>
     Promise.resolve(result).then(
       value => settle(context, value, close),
@@ -68,10 +70,20 @@ function settle(context: RequestContext, result: unknown, close: Close): unknown
   );
 }
 
+// A result may be a proxy that throws when it is asked for what it has not: then it is a value.
 function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    (typeof value === 'object' || typeof value === 'function') &&
-    value !== null &&
-    typeof (value as { then?: unknown }).then === 'function'
-  );
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false;
+  try {
+    return typeof (value as { then?: unknown }).then === 'function';
+  } catch {
+    return false;
+  }
+}
+
+function isStream(value: unknown): value is Observable<unknown> {
+  try {
+    return isObservable(value);
+  } catch {
+    return false;
+  }
 }

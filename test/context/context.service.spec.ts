@@ -150,6 +150,11 @@ describe('ContextService', () => {
       expect(id).toBe('lazy');
     });
 
+    it('gives back a result that throws when it is looked at', () => {
+      const proxy = new Proxy({}, { get: (_target, name) => { throw new Error(`no ${String(name)}`); } });
+      expect(context.run({}, () => proxy) === proxy).toBe(true);
+    });
+
     it('names the unit of work that began it', async () => {
       context.run({ requestId: 'outer' }, () => context.run({ requestId: 'inner' }, () => undefined));
       const [inner, outer] = await Promise.all(['inner', 'outer'].map(id => recordOf(test, id)));

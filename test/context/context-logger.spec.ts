@@ -1,0 +1,66 @@
+import { Logger } from '@nestjs/common';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { ContextLogger, contextLogFields, ContextService } from 'nestjs-async-context';
+import { startApp, type TestApp } from '../support/platforms';
+
+describe('ContextLogger', () => {
+  let test: TestApp;
+  let context: ContextService;
+
+  beforeAll(async () => {
+    test = await startApp({});
+    context = test.app.get(ContextService);
+  });
+  afterAll(() => test.close());
+
+  function write(logger: ContextLogger, user: string | undefined, message = 'paid'): string {
+    const written: string[] = [];
+    const spy = vi.spyOn(process.stdout, 'write').mockImplementation(chunk => written.push(String(chunk)) > 0);
+    try {
+      context.run({ requestId: 'r-1', handler: 'Orders.pay', ...(user !== undefined && { user: { id: user } }) }, () => logger.log(message, 'Shop'));
+    } finally {
+      spy.mockRestore();
+    }
+    return written.join('');
+  }
+
+  it('adds id, user and handler to a line of text, after the name of the logger', () => {
+    expect(write(new ContextLogger({ colors: false }), '7')).toContain('[Shop] [requestId=r-1 userId=7 handler=Orders.pay] paid');
+    expect(write(new ContextLogger({ colors: false }), undefined)).toContain('[Shop] [requestId=r-1 handler=Orders.pay] paid');
+  });
+
+  it('adds them as fields in JSON mode', () => {
+    const line = JSON.parse(write(new ContextLogger({ json: true, colors: false }), '7')) as Record<string, unknown>;
+    expect(line).toMatchObject({ level: 'log', message: 'paid', context: 'Shop', requestId: 'r-1', userId: '7', handler: 'Orders.pay' });
+  });
+
+  it.each(['7] handler=Admin.pay', '7\n[Nest] ERROR forged', '\u001b[31m', 'x'.repeat(10_000)])('keeps the user id %j in its place', user => {
+    const text = write(new ContextLogger({ colors: false }), user);
+    expect(text.split('\n')).toHaveLength(2);
+    expect(text.length).toBeLessThan(600);
+    expect(text).not.toContain('\u001b');
+    expect(text).toContain(`userId=${JSON.stringify(user.slice(0, 200))} handler=Orders.pay] paid`);
+    const line = JSON.parse(write(new ContextLogger({ json: true, colors: false }), user)) as { userId: string };
+    expect(line.userId).toBe(user);
+  });
+
+  it('writes as ConsoleLogger does outside of any unit of work', () => {
+    expect(contextLogFields()).toBeUndefined();
+    const written: string[] = [];
+    const spy = vi.spyOn(process.stdout, 'write').mockImplementation(chunk => written.push(String(chunk)) > 0);
+    new ContextLogger({ colors: false }).log('started', 'Shop');
+    spy.mockRestore();
+    expect(written.join('')).toContain('[Shop] started');
+  });
+
+  it('serves as the logger of an application', async () => {
+    const own = await startApp({ nest: { logger: new ContextLogger({ json: true, colors: false }) } });
+    const written: string[] = [];
+    const spy = vi.spyOn(process.stdout, 'write').mockImplementation(chunk => written.push(String(chunk)) > 0);
+    own.app.get(ContextService).run({ requestId: 'r-2' }, () => new Logger('Shop').log('through Nest'));
+    spy.mockRestore();
+    expect(JSON.parse(written.join(''))).toMatchObject({ message: 'through Nest', requestId: 'r-2' });
+    await own.close();
+    Logger.overrideLogger(test.logs);
+  });
+});
