@@ -21,8 +21,10 @@ function nest11(): Plugin {
   };
 }
 
+const onNest11 = process.env['NEST'] === '11';
+
 export default defineConfig({
-  plugins: process.env['NEST'] === '11' ? [nest11()] : [],
+  plugins: onNest11 ? [nest11()] : [],
   resolve: { alias: { 'nestjs-async-context': `${root}lib/index.ts` } },
   test: {
     include: ['test/**/*.spec.ts'],
@@ -30,6 +32,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    setupFiles: onNest11 ? ['test/nest-11/require.mjs'] : [],
     globalSetup: ['test/support/global-setup.ts'],
   },
 });
