@@ -1,4 +1,4 @@
-import { invalidOption } from './async-context.errors';
+import { type AsyncContextError, invalidOption } from './async-context.errors';
 import type {
   AsyncContextOptions,
   BudgetDefaults,
@@ -61,8 +61,6 @@ function readRequestId(options: AsyncContextOptions['requestId'] = {}): RequestI
 
 function readBudget(budget: AsyncContextOptions['budget']): BudgetDefaults {
   if (budget === undefined) return {};
-  const failAt = (prefix: string) => (path: string, value: unknown, remedy: string) =>
-    invalidOption(path === 'budget' ? prefix : `${prefix}.${path}`, value, remedy);
   const isDefaults =
     typeof budget === 'object' && budget !== null && ('default' in budget || 'byMethod' in budget);
   if (!isDefaults) return { default: readLimits(budget, failAt('budget')) };
@@ -78,6 +76,11 @@ function readBudget(budget: AsyncContextOptions['budget']): BudgetDefaults {
       ),
     }),
   });
+}
+
+function failAt(prefix: string): (path: string, value: unknown, remedy: string) => AsyncContextError {
+  return (path, value, remedy) =>
+    invalidOption(path === 'budget' ? prefix : `${prefix}.${path}`, value, remedy);
 }
 
 function readOnExceeded(value: AsyncContextOptions['onExceeded'] = 'log'): ResolvedOptions['onExceeded'] {

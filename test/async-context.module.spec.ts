@@ -1,7 +1,13 @@
 import { Injectable, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { describe, expect, it } from 'vitest';
-import { AsyncContextModule, type AsyncContextOptions, type AsyncContextOptionsFactory, ContextService, MemorySink } from 'nestjs-async-context';
+import {
+  AsyncContextModule,
+  type AsyncContextOptions,
+  type AsyncContextOptionsFactory,
+  ContextService,
+  MemorySink,
+} from 'nestjs-async-context';
 import { LogLines, platforms, startApp } from './support/platforms';
 
 describe('AsyncContextModule.forRoot()', () => {
@@ -36,7 +42,9 @@ describe('AsyncContextModule.forRoot()', () => {
     ['production', 'options'],
   ])('refuses %j and names %s', (options, path) => {
     expect(() => AsyncContextModule.forRoot(options as AsyncContextOptions)).toThrow(
-      new RegExp(`^ASYNC_CONTEXT_INVALID_OPTION: AsyncContextModule\\.forRoot\\(\\{ ${path.replace(/[.[\]]/g, '\\$&')} \\}\\) is .+\\. .+`),
+      new RegExp(
+        `^ASYNC_CONTEXT_INVALID_OPTION: AsyncContextModule\\.forRoot\\(\\{ ${path.replace(/[.[\]]/g, '\\$&')} \\}\\) is .+\\. .+`,
+      ),
     );
   });
 
@@ -82,7 +90,14 @@ describe('AsyncContextModule.forRootAsync()', () => {
   class ConfigModule {}
 
   it.each([
-    ['useFactory', { imports: [ConfigModule], inject: [Config], useFactory: (config: Config) => ({ sinks: [config.sink] }) }],
+    [
+      'useFactory',
+      {
+        imports: [ConfigModule],
+        inject: [Config],
+        useFactory: (config: Config) => ({ sinks: [config.sink] }),
+      },
+    ],
     ['useExisting', { imports: [ConfigModule], useExisting: Config }],
     ['useClass', { useClass: Config }],
   ])('takes %s', async (_name, options) => {
@@ -96,13 +111,19 @@ describe('AsyncContextModule.forRootAsync()', () => {
   });
 
   it('refuses none and two ways at once', () => {
-    expect(() => AsyncContextModule.forRootAsync({})).toThrow('exactly one of useFactory, useClass and useExisting');
-    expect(() => AsyncContextModule.forRootAsync({ useClass: Config, useExisting: Config })).toThrow('exactly one');
+    expect(() => AsyncContextModule.forRootAsync({})).toThrow(
+      'exactly one of useFactory, useClass and useExisting',
+    );
+    expect(() => AsyncContextModule.forRootAsync({ useClass: Config, useExisting: Config })).toThrow(
+      'exactly one',
+    );
   });
 
   it('refuses wrong options at start-up', async () => {
     @Module({ imports: [AsyncContextModule.forRootAsync({ useFactory: () => ({ budget: -1 }) })] })
     class AppModule {}
-    await expect(NestFactory.createApplicationContext(AppModule, { logger: false, abortOnError: false })).rejects.toThrow('ASYNC_CONTEXT_INVALID_OPTION');
+    await expect(
+      NestFactory.createApplicationContext(AppModule, { logger: false, abortOnError: false }),
+    ).rejects.toThrow('ASYNC_CONTEXT_INVALID_OPTION');
   });
 });

@@ -3,6 +3,7 @@ import { CostLedger } from '../cost/cost-ledger';
 import type { BreachRecord } from '../cost/cost-record';
 import type { ContextKey } from './context-key';
 
+const MAX_USER_ID = 200;
 const NO_BREACHES: readonly BreachRecord[] = Object.freeze([]);
 
 /**
@@ -98,13 +99,12 @@ export class RequestContext {
     return pattern === undefined ? undefined : `${this.method} ${pattern}`;
   }
 
-  /** `String(user.id)`, where the user has an id; it outlives the user. */
+  /** `String(user.id)`, where the user has an id, at most 200 characters; it outlives the user. */
   currentUserId(): string | undefined {
     if (this.isClosed) return this.userId;
     const id = (this.currentUser() as { id?: unknown } | undefined)?.id;
-    return typeof id === 'string' || typeof id === 'number' || typeof id === 'bigint'
-      ? String(id)
-      : undefined;
+    if (typeof id === 'string') return id.slice(0, MAX_USER_ID);
+    return typeof id === 'number' || typeof id === 'bigint' ? String(id).slice(0, MAX_USER_ID) : undefined;
   }
 
   /** Lets go of all that the request holds, so that a timer that lives on does not keep it. */

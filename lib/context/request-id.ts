@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { RequestIdOptions } from '../async-context.options';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
+import { isThenable } from './thenable';
 
 /** What an incoming request id must look like: nothing that a log, a header or a shell could mistake. */
 const ACCEPTED = /^[A-Za-z0-9][A-Za-z0-9_.:=+/@-]{0,199}$/;
@@ -40,28 +41,20 @@ export class RequestIdSource {
 
   /** A new id. */
   next(): string {
-    if (this.#generate === undefined) return randomUUID();
-    try {
-      const id = this.#generate();
-      if (isRequestId(id)) return id;
-      this.#faults.report(
-        'requestId.generate',
-        'it did not return 1 to 200 characters of A-Z a-z 0-9 _ . : = + / @ -',
-      );
-    } catch (error) {
-      this.#faults.report('requestId.generate', error);
-    }
-    return randomUUID();
+    const generate = this.#generate;
+    if (generate === undefined) return randomUUID();
+    const id: unknown = this.#faults.guard('requestId.generate', () => {
+      const made: unknown = generate();
+      if (isRequestId(made) || isThenable(made)) return made;
+      throw new TypeError('it did not return 1 to 200 characters of A-Z a-z 0-9 _ . : = + / @ -');
+    });
+    return isRequestId(id) ? id : randomUUID();
   }
 
   #isTrusted(request: unknown): boolean {
-    if (typeof this.#trust !== 'function') return this.#trust;
-    try {
-      return this.#trust(request) === true;
-    } catch (error) {
-      this.#faults.report('requestId.trust', error);
-      return false;
-    }
+    const trust = this.#trust;
+    if (typeof trust !== 'function') return trust;
+    return this.#faults.guard('requestId.trust', () => trust(request)) === true;
   }
 
   // Node joins duplicates with ', ' (which the pattern rejects) for most headers, but keeps only

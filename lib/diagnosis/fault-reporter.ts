@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { isThenable } from '../context/thenable';
 
 const WINDOW_MS = 60_000;
 
@@ -45,12 +46,6 @@ export class FaultReporter {
       return undefined;
     }
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
-  );
 }
 
 function describe(reason: unknown): string {

@@ -1,6 +1,7 @@
 import { Observable, isObservable } from 'rxjs';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
+import { isThenable } from '../context/thenable';
 
 type Close = (context: RequestContext) => void;
 
@@ -68,16 +69,6 @@ function whenSettled(context: RequestContext, result: PromiseLike<unknown>, clos
       },
     ),
   );
-}
-
-// A result may be a proxy that throws when it is asked for what it has not: then it is a value.
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false;
-  try {
-    return typeof (value as { then?: unknown }).then === 'function';
-  } catch {
-    return false;
-  }
 }
 
 function isStream(value: unknown): value is Observable<unknown> {

@@ -8,6 +8,7 @@ import type { ContextHost, ContextSeed, MeasuredQuery } from '../context/context
 import { contextStorage } from '../context/context-storage';
 import { type ContextKind, type ContextUser, RequestContext } from '../context/request-context';
 import { isRequestId, RequestIdSource } from '../context/request-id';
+import { isThenable } from '../context/thenable';
 import { buildCostRecord } from '../cost/cost-record-builder';
 import { describeQuery } from '../cost/measured-query';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
@@ -42,13 +43,15 @@ export class UnitsOfWork implements ContextHost {
       sinks: options.sinks,
       ...options.sinkQueue,
       toRecord: buildCostRecord,
-      warn: message => faults.report('sinks', message),
+      report: (where, reason) => faults.report(where, reason),
     });
   }
 
   userOf(request: object): ContextUser | undefined {
     const { user } = this.#options;
-    return user === undefined ? undefined : this.#faults.guard('user', () => user(request));
+    if (user === undefined) return undefined;
+    const found = this.#faults.guard('user', () => user(request));
+    return isThenable(found) ? undefined : found;
   }
 
   routeOf(request: object): string | undefined {

@@ -56,7 +56,7 @@ export class Instrumentations {
       installed?.users.delete(this);
       if (installed === undefined || installed.users.size > 0) continue;
       this.#shared.installed.delete(name);
-      for (const undo of installed.undo.reverse()) this.#faults.guard(`instrumentation ${name}`, undo);
+      for (const undo of installed.undo.toReversed()) this.#faults.guard(`instrumentation ${name}`, undo);
     }
   }
 }

@@ -17,7 +17,12 @@ class SpendingController {
   spend(@Query('queries') queries = '2', @Query('user') user?: string): string {
     if (user !== undefined) this.context.setUser({ id: user });
     for (let i = 0; i < Number(queries); i++) {
-      this.context.record({ system: 'postgresql', statement: `SELECT * FROM orders WHERE id = ${i} AND name = 'secret'`, rows: 10, durationMs: 2 });
+      this.context.record({
+        system: 'postgresql',
+        statement: `SELECT * FROM orders WHERE id = ${i} AND name = 'secret'`,
+        rows: 10,
+        durationMs: 2,
+      });
     }
     return 'spent';
   }
@@ -76,7 +81,9 @@ describe('a breach', () => {
     const report = test.logs.lines.find(({ context }) => context === 'QueryBudget')!.message;
     expect(report).toBeInstanceOf(BreachReport);
 
-    const json = JSON.parse(capture(new ConsoleLogger({ json: true, colors: false }), report)) as { message: Record<string, unknown> };
+    const json = JSON.parse(capture(new ConsoleLogger({ json: true, colors: false }), report)) as {
+      message: Record<string, unknown>;
+    };
     expect(json.message).toMatchObject({
       message: 'SpendingController.spend exceeded its query budget: 3/1 queries, 30/10 rows',
       handler: 'SpendingController.spend',
@@ -112,7 +119,10 @@ describe('a breach', () => {
       }
       await fetch(`${test.url}/other`);
       await test.records(4);
-      expect(lines().map(line => line.split(' ')[0])).toEqual(['SpendingController.spend', 'SpendingController.other']);
+      expect(lines().map(line => line.split(' ')[0])).toEqual([
+        'SpendingController.spend',
+        'SpendingController.other',
+      ]);
 
       vi.setSystemTime(Date.now() + 59_999);
       await fetch(`${test.url}/spend`);
@@ -132,11 +142,18 @@ describe('a breach', () => {
 
   it('has the same fingerprint in each process, and another for another handler or dimension', async () => {
     const breaches: BudgetBreach[] = [];
-    test = await startApp({ controllers: [SpendingController], onExceeded: breach => void breaches.push(breach) });
-    for (const path of ['spend', 'spend?queries=9', 'other', 'spend?queries=1']) await fetch(`${test.url}/${path}`);
+    test = await startApp({
+      controllers: [SpendingController],
+      onExceeded: breach => void breaches.push(breach),
+    });
+    for (const path of ['spend', 'spend?queries=9', 'other', 'spend?queries=1'])
+      await fetch(`${test.url}/${path}`);
     await test.records(4);
     const prints = breaches.map(({ fingerprint, record }) => [record.handler, fingerprint]);
-    expect(new Set(prints.filter(([handler]) => handler === 'SpendingController.spend').map(([, print]) => print)).size).toBe(1);
+    expect(
+      new Set(prints.filter(([handler]) => handler === 'SpendingController.spend').map(([, print]) => print))
+        .size,
+    ).toBe(1);
     expect(new Set(prints.map(([, print]) => print)).size).toBe(2);
     // Pinned: a release that changed it would break the grouping of everybody's logs.
     expect(prints[0]![1]).toBe('04a5b44967654a3a');
@@ -186,4 +203,3 @@ function capture(logger: ConsoleLogger, message: unknown): string {
   }
   return written.join('');
 }
-

@@ -1,6 +1,12 @@
 import { Controller, Get, Module, Post } from '@nestjs/common';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { type AsyncContextOptions, ContextService, QueryBudget, type BudgetLimits, type CostRecord } from 'nestjs-async-context';
+import {
+  type AsyncContextOptions,
+  ContextService,
+  QueryBudget,
+  type BudgetLimits,
+  type CostRecord,
+} from 'nestjs-async-context';
 import { startApp, type TestApp } from '../support/platforms';
 
 let test: TestApp;
@@ -10,11 +16,17 @@ class Costs {
   constructor(protected readonly context: ContextService) {}
 
   protected spend(queries: number, { table = 'orders', rows = 1, ms = 1, write = false } = {}): void {
-    for (let i = 0; i < queries; i++) this.context.record({ system: 'test', collection: table, rows, durationMs: ms, write });
+    for (let i = 0; i < queries; i++)
+      this.context.record({ system: 'test', collection: table, rows, durationMs: ms, write });
   }
 }
 
-async function breachesOf(path: string, controller: new (context: ContextService) => object, options: AsyncContextOptions = {}, method = 'GET'): Promise<CostRecord['breaches']> {
+async function breachesOf(
+  path: string,
+  controller: new (context: ContextService) => object,
+  options: AsyncContextOptions = {},
+  method = 'GET',
+): Promise<CostRecord['breaches']> {
   Reflect.defineMetadata('design:paramtypes', [ContextService], controller);
   test = await startApp({ ...options, controllers: [controller] });
   await fetch(`${test.url}/${path}`, { method });
@@ -29,29 +41,32 @@ describe('@QueryBudget()', () => {
     ['durationMs', { durationMs: 12 }, { ms: 3 }, 4],
     ['writes', { writes: 4 }, { write: true }, 4],
     ['perTable', { perTable: { orders: 4 } }, {}, 4],
-  ])('accepts the last %s that is allowed and reports the first that is not', async (dimension, limits, spending, most) => {
-    @Controller()
-    class LimitedController extends Costs {
-      @Get('most')
-      @QueryBudget(limits)
-      most(): void {
-        this.spend(most, spending);
-      }
+  ])(
+    'accepts the last %s that is allowed and reports the first that is not',
+    async (dimension, limits, spending, most) => {
+      @Controller()
+      class LimitedController extends Costs {
+        @Get('most')
+        @QueryBudget(limits)
+        most(): void {
+          this.spend(most, spending);
+        }
 
-      @Get('more')
-      @QueryBudget(limits)
-      more(): void {
-        this.spend(most + 1, spending);
+        @Get('more')
+        @QueryBudget(limits)
+        more(): void {
+          this.spend(most + 1, spending);
+        }
       }
-    }
-    expect(await breachesOf('most', LimitedController)).toEqual([]);
-    await test.close();
-    const [breach, ...others] = await breachesOf('more', LimitedController);
-    expect(others).toEqual([]);
-    expect(breach!.dimension).toBe(dimension === 'perTable' ? 'perTable.orders' : dimension);
-    expect(breach!.used).toBeGreaterThan(breach!.limit);
-    expect(breach!.from).toBe('@QueryBudget on LimitedController.more');
-  });
+      expect(await breachesOf('most', LimitedController)).toEqual([]);
+      await test.close();
+      const [breach, ...others] = await breachesOf('more', LimitedController);
+      expect(others).toEqual([]);
+      expect(breach!.dimension).toBe(dimension === 'perTable' ? 'perTable.orders' : dimension);
+      expect(breach!.used).toBeGreaterThan(breach!.limit);
+      expect(breach!.from).toBe('@QueryBudget on LimitedController.more');
+    },
+  );
 
   it('counts a table by its name with and without its schema', async () => {
     @Controller()
@@ -87,7 +102,10 @@ describe('@QueryBudget()', () => {
     Reflect.defineMetadata('design:paramtypes', [ContextService], ShopController);
     test = await startApp({
       imports: [{ module: ShopModule, controllers: [ShopController] }],
-      budget: { default: { perTable: { orders: 1 }, durationMs: 99 }, byMethod: { POST: { durationMs: 1 }, GET: { durationMs: 0 } } },
+      budget: {
+        default: { perTable: { orders: 1 }, durationMs: 99 },
+        byMethod: { POST: { durationMs: 1 }, GET: { durationMs: 0 } },
+      },
     });
     await fetch(test.url, { method: 'POST' });
     const [record] = await test.records(1);
@@ -102,7 +120,16 @@ describe('@QueryBudget()', () => {
     expect(test.logs.of('error', 'QueryBudget')).toHaveLength(1);
   });
 
-  it.each([Number.NaN, -1, 1.5, '100' as never, Infinity, Number.MAX_SAFE_INTEGER + 1, null as never, [] as never])('refuses %j when the class is declared, and names it', limit => {
+  it.each([
+    Number.NaN,
+    -1,
+    1.5,
+    '100' as never,
+    Infinity,
+    Number.MAX_SAFE_INTEGER + 1,
+    null as never,
+    [] as never,
+  ])('refuses %j when the class is declared, and names it', limit => {
     expect(() => {
       class WrongController {
         @QueryBudget(limit)
@@ -122,7 +149,9 @@ describe('@QueryBudget()', () => {
   });
 
   it('refuses a dimension that there is not', () => {
-    expect(() => QueryBudget({ querys: 1 } as never)(class Wrong {})).toThrow('@QueryBudget on Wrong: querys is 1. There is no such dimension');
+    expect(() => QueryBudget({ querys: 1 } as never)(class Wrong {})).toThrow(
+      '@QueryBudget on Wrong: querys is 1. There is no such dimension',
+    );
   });
 });
 
@@ -145,7 +174,8 @@ describe('@QueryBudget.exempt()', () => {
     }
     return ExemptController;
   }
-  const day = (offset: number): string => new Date(Date.now() + offset * 86_400_000).toISOString().slice(0, 10);
+  const day = (offset: number): string =>
+    new Date(Date.now() + offset * 86_400_000).toISOString().slice(0, 10);
 
   it('raises the ceiling until the end of its last day, and names ticket and owner', async () => {
     expect(await breachesOf('', exempted(day(0)))).toEqual([]);
@@ -153,7 +183,12 @@ describe('@QueryBudget.exempt()', () => {
     expect(record!.owner).toBe('checkout');
     await test.close();
     expect(await breachesOf('more', exempted(day(1)))).toEqual([
-      { dimension: 'queries', used: 4, limit: 3, from: `@QueryBudget.exempt on ExemptController.more until ${day(1)} (SHOP-12)` },
+      {
+        dimension: 'queries',
+        used: 4,
+        limit: 3,
+        from: `@QueryBudget.exempt on ExemptController.more until ${day(1)} (SHOP-12)`,
+      },
     ]);
     expect(test.logs.of('warn', 'AsyncContext')).toEqual([]);
   });
@@ -188,6 +223,8 @@ describe('@QueryBudget.exempt()', () => {
     [{ queries: -1, issue: 'X', until: '2027-01-31' }, 'queries is -1'],
     [{ queries: 1, issue: 'X', owner: 5, until: '2027-01-31' } as never, 'owner is 5'],
   ])('refuses %j', (exemption, says) => {
-    expect(() => QueryBudget.exempt(exemption)(class Wrong {})).toThrow(`@QueryBudget.exempt on Wrong: ${says}`);
+    expect(() => QueryBudget.exempt(exemption)(class Wrong {})).toThrow(
+      `@QueryBudget.exempt on Wrong: ${says}`,
+    );
   });
 });

@@ -1,7 +1,13 @@
 import { Client, Pool, Query } from 'pg';
 import Cursor from 'pg-cursor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { AsyncContextError, ContextService, QueryBudget, QueryBudgetExceededError, RunInContext } from 'nestjs-async-context';
+import {
+  AsyncContextError,
+  ContextService,
+  QueryBudget,
+  QueryBudgetExceededError,
+  RunInContext,
+} from 'nestjs-async-context';
 import { Injectable } from '@nestjs/common';
 import { databaseUrl } from '../support/database';
 import { startApp, type TestApp, until } from '../support/platforms';
@@ -41,11 +47,20 @@ describe("onExceeded: 'throw'", () => {
     });
     expect(error).toBeInstanceOf(QueryBudgetExceededError);
     expect(error).toBeInstanceOf(AsyncContextError);
-    expect(error).toMatchObject({ code: 'ASYNC_CONTEXT_BUDGET_EXCEEDED', dimension: 'queries', used: 3, limit: 2, from: '@QueryBudget on Jobs.run', shape: 'SELECT ?' });
+    expect(error).toMatchObject({
+      code: 'ASYNC_CONTEXT_BUDGET_EXCEEDED',
+      dimension: 'queries',
+      used: 3,
+      limit: 2,
+      from: '@QueryBudget on Jobs.run',
+      shape: 'SELECT ?',
+    });
   });
 
   it('does not send a write that is not allowed', async () => {
-    await test.app.get(Jobs).run(() => expect(client.query('INSERT INTO kept VALUES (1)')).rejects.toThrow('writes 1/0'));
+    await test.app
+      .get(Jobs)
+      .run(() => expect(client.query('INSERT INTO kept VALUES (1)')).rejects.toThrow('writes 1/0'));
     expect((await client.query('SELECT count(*)::int AS n FROM kept')).rows).toEqual([{ n: 0 }]);
   });
 
@@ -80,7 +95,9 @@ describe("onExceeded: 'throw'", () => {
       return test.app.get(ContextService).requestId;
     });
     const record = await until(() => test.sink.records.find(({ requestId }) => requestId === id), 'record');
-    expect(record!.breaches).toEqual([{ dimension: 'queries', used: 3, limit: 2, from: '@QueryBudget on Jobs.run' }]);
+    expect(record!.breaches).toEqual([
+      { dimension: 'queries', used: 3, limit: 2, from: '@QueryBudget on Jobs.run' },
+    ]);
     expect(test.logs.of('error', 'QueryBudget').at(-1)).toMatch(/exceeded\s+at throw\.spec\.ts:\d+/);
   });
 

@@ -15,9 +15,14 @@ describe('ContextLogger', () => {
 
   function write(logger: ContextLogger, user: string | undefined, message = 'paid'): string {
     const written: string[] = [];
-    const spy = vi.spyOn(process.stdout, 'write').mockImplementation(chunk => written.push(String(chunk)) > 0);
+    const spy = vi
+      .spyOn(process.stdout, 'write')
+      .mockImplementation(chunk => written.push(String(chunk)) > 0);
     try {
-      context.run({ requestId: 'r-1', handler: 'Orders.pay', ...(user !== undefined && { user: { id: user } }) }, () => logger.log(message, 'Shop'));
+      context.run(
+        { requestId: 'r-1', handler: 'Orders.pay', ...(user !== undefined && { user: { id: user } }) },
+        () => logger.log(message, 'Shop'),
+      );
     } finally {
       spy.mockRestore();
     }
@@ -25,29 +30,50 @@ describe('ContextLogger', () => {
   }
 
   it('adds id, user and handler to a line of text, after the name of the logger', () => {
-    expect(write(new ContextLogger({ colors: false }), '7')).toContain('[Shop] [requestId=r-1 userId=7 handler=Orders.pay] paid');
-    expect(write(new ContextLogger({ colors: false }), undefined)).toContain('[Shop] [requestId=r-1 handler=Orders.pay] paid');
+    expect(write(new ContextLogger({ colors: false }), '7')).toContain(
+      '[Shop] [requestId=r-1 userId=7 handler=Orders.pay] paid',
+    );
+    expect(write(new ContextLogger({ colors: false }), undefined)).toContain(
+      '[Shop] [requestId=r-1 handler=Orders.pay] paid',
+    );
   });
 
   it('adds them as fields in JSON mode', () => {
-    const line = JSON.parse(write(new ContextLogger({ json: true, colors: false }), '7')) as Record<string, unknown>;
-    expect(line).toMatchObject({ level: 'log', message: 'paid', context: 'Shop', requestId: 'r-1', userId: '7', handler: 'Orders.pay' });
+    const line = JSON.parse(write(new ContextLogger({ json: true, colors: false }), '7')) as Record<
+      string,
+      unknown
+    >;
+    expect(line).toMatchObject({
+      level: 'log',
+      message: 'paid',
+      context: 'Shop',
+      requestId: 'r-1',
+      userId: '7',
+      handler: 'Orders.pay',
+    });
   });
 
-  it.each(['7] handler=Admin.pay', '7\n[Nest] ERROR forged', '\u001b[31m', 'x'.repeat(10_000)])('keeps the user id %j in its place', user => {
-    const text = write(new ContextLogger({ colors: false }), user);
-    expect(text.split('\n')).toHaveLength(2);
-    expect(text.length).toBeLessThan(600);
-    expect(text).not.toContain('\u001b');
-    expect(text).toContain(`userId=${JSON.stringify(user.slice(0, 200))} handler=Orders.pay] paid`);
-    const line = JSON.parse(write(new ContextLogger({ json: true, colors: false }), user)) as { userId: string };
-    expect(line.userId).toBe(user);
-  });
+  it.each(['7] handler=Admin.pay', '7\n[Nest] ERROR forged', '\u001b[31m', 'x'.repeat(10_000)])(
+    'keeps the user id %j in its place',
+    user => {
+      const text = write(new ContextLogger({ colors: false }), user);
+      expect(text.split('\n')).toHaveLength(2);
+      expect(text.length).toBeLessThan(600);
+      expect(text).not.toContain('\u001b');
+      expect(text).toContain(`userId=${JSON.stringify(user.slice(0, 200))} handler=Orders.pay] paid`);
+      const line = JSON.parse(write(new ContextLogger({ json: true, colors: false }), user)) as {
+        userId: string;
+      };
+      expect(line.userId).toBe(user.slice(0, 200));
+    },
+  );
 
   it('writes as ConsoleLogger does outside of any unit of work', () => {
     expect(contextLogFields()).toBeUndefined();
     const written: string[] = [];
-    const spy = vi.spyOn(process.stdout, 'write').mockImplementation(chunk => written.push(String(chunk)) > 0);
+    const spy = vi
+      .spyOn(process.stdout, 'write')
+      .mockImplementation(chunk => written.push(String(chunk)) > 0);
     new ContextLogger({ colors: false }).log('started', 'Shop');
     spy.mockRestore();
     expect(written.join('')).toContain('[Shop] started');
@@ -56,7 +82,9 @@ describe('ContextLogger', () => {
   it('serves as the logger of an application', async () => {
     const own = await startApp({ nest: { logger: new ContextLogger({ json: true, colors: false }) } });
     const written: string[] = [];
-    const spy = vi.spyOn(process.stdout, 'write').mockImplementation(chunk => written.push(String(chunk)) > 0);
+    const spy = vi
+      .spyOn(process.stdout, 'write')
+      .mockImplementation(chunk => written.push(String(chunk)) > 0);
     own.app.get(ContextService).run({ requestId: 'r-2' }, () => new Logger('Shop').log('through Nest'));
     spy.mockRestore();
     expect(JSON.parse(written.join(''))).toMatchObject({ message: 'through Nest', requestId: 'r-2' });

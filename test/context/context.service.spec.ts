@@ -151,7 +151,14 @@ describe('ContextService', () => {
     });
 
     it('gives back a result that throws when it is looked at', () => {
-      const proxy = new Proxy({}, { get: (_target, name) => { throw new Error(`no ${String(name)}`); } });
+      const proxy = new Proxy(
+        {},
+        {
+          get: (_target, name) => {
+            throw new Error(`no ${String(name)}`);
+          },
+        },
+      );
       expect(context.run({}, () => proxy) === proxy).toBe(true);
     });
 

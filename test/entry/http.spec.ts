@@ -1,4 +1,30 @@
-import { Body, type CallHandler, type CanActivate, Catch, type ArgumentsHost, Controller, type ExceptionFilter, type ExecutionContext, Get, HttpException, Injectable, type MiddlewareConsumer, Module, type NestInterceptor, type NestModule, Param, type PipeTransform, Post, Req, Sse, UseFilters, UseGuards, UseInterceptors, VersioningType, Version } from '@nestjs/common';
+import {
+  Body,
+  type CallHandler,
+  type CanActivate,
+  Catch,
+  type ArgumentsHost,
+  Controller,
+  type ExceptionFilter,
+  type ExecutionContext,
+  Get,
+  HttpException,
+  Injectable,
+  type MiddlewareConsumer,
+  Module,
+  type NestInterceptor,
+  type NestModule,
+  Param,
+  type PipeTransform,
+  Post,
+  Req,
+  Sse,
+  UseFilters,
+  UseGuards,
+  UseInterceptors,
+  VersioningType,
+  Version,
+} from '@nestjs/common';
 import { RouterModule } from '@nestjs/core';
 import { interval, map, tap, take, type Observable } from 'rxjs';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -41,7 +67,9 @@ class TrailPipe implements PipeTransform {
 class TrailFilter implements ExceptionFilter {
   catch(error: unknown, host: ArgumentsHost): void {
     pass('filter');
-    const response = host.switchToHttp().getResponse<{ status(code: number): { send(body: unknown): void } }>();
+    const response = host
+      .switchToHttp()
+      .getResponse<{ status(code: number): { send(body: unknown): void } }>();
     response.status(error instanceof HttpException ? error.getStatus() : 500).send({ caught: true });
   }
 }
@@ -87,22 +115,51 @@ class TrailController {
 @Module({})
 class TrailModule implements NestModule {
   configure(consumer: MiddlewareConsumer): void {
-    consumer.apply((_request: unknown, _response: unknown, next: () => void) => {
-      pass('middleware');
-      next();
-    }).forRoutes('{*splat}');
+    consumer
+      .apply((_request: unknown, _response: unknown, next: () => void) => {
+        pass('middleware');
+        next();
+      })
+      .forRoutes('{*splat}');
   }
 }
 
 describe.each(platforms)('on %s', platform => {
   describe.each(['factory', 'testing'] as const)('made by %s', made => {
     it.each<[string, string, RequestInit, string[]]>([
-      ['GET', 'trail/get/7', {}, ['middleware', 'guard', 'interceptor before', 'pipe', 'handler', 'handler after a pause', 'interceptor after']],
+      [
+        'GET',
+        'trail/get/7',
+        {},
+        [
+          'middleware',
+          'guard',
+          'interceptor before',
+          'pipe',
+          'handler',
+          'handler after a pause',
+          'interceptor after',
+        ],
+      ],
       ['an error', 'trail/throws', {}, ['middleware', 'handler', 'filter']],
-      ['a body', 'trail/body', { method: 'POST', body: JSON.stringify({ a: 'x'.repeat(50_000) }), headers: { 'content-type': 'application/json' } }, ['middleware', 'handler']],
+      [
+        'a body',
+        'trail/body',
+        {
+          method: 'POST',
+          body: JSON.stringify({ a: 'x'.repeat(50_000) }),
+          headers: { 'content-type': 'application/json' },
+        },
+        ['middleware', 'handler'],
+      ],
       ['SSE', 'trail/events', {}, ['middleware', 'handler', 'event', 'event']],
       ['404', 'trail/nowhere', {}, ['middleware', 'global filter']],
-      ['a body that cannot be parsed', 'trail/body', { method: 'POST', body: '{', headers: { 'content-type': 'application/json' } }, ['global filter']],
+      [
+        'a body that cannot be parsed',
+        'trail/body',
+        { method: 'POST', body: '{', headers: { 'content-type': 'application/json' } },
+        ['global filter'],
+      ],
     ])('%s has one context from its first to its last step', async (_name, path, init, places) => {
       test = await startApp({
         platform,
@@ -121,7 +178,9 @@ describe.each(platforms)('on %s', platform => {
       expect(id).toEqual(expect.any(String));
       const seen = trail.map(([place]) => place);
       // Fastify parses the body after the middleware, Express before it.
-      expect(seen.filter(place => place !== 'middleware')).toEqual(places.filter(place => place !== 'middleware'));
+      expect(seen.filter(place => place !== 'middleware')).toEqual(
+        places.filter(place => place !== 'middleware'),
+      );
       expect(new Set(trail.map(([, requestId]) => requestId))).toEqual(new Set([id]));
     });
   });
@@ -148,7 +207,11 @@ describe.each(platforms)('on %s', platform => {
   it('covers the routes of RouterModule', async () => {
     @Module({ controllers: [TrailController] })
     class ShopModule {}
-    test = await startApp({ platform, imports: [ShopModule, RouterModule.register([{ path: 'tenant', module: ShopModule }])], configure: app => void (context = app.get(ContextService)) });
+    test = await startApp({
+      platform,
+      imports: [ShopModule, RouterModule.register([{ path: 'tenant', module: ShopModule }])],
+      configure: app => void (context = app.get(ContextService)),
+    });
     await fetch(`${test.url}/tenant/trail/get/7`);
     const [record] = await test.records(1);
     expect(record).toMatchObject({ route: 'GET /tenant/trail/get/:id', handler: 'TrailController.get' });
@@ -170,7 +233,9 @@ describe.each(platforms)('on %s', platform => {
     const response = await fetch(`${test.url}/trail/get/7`);
     clearInterval(timer);
     expect(trail.find(([place]) => place === 'handler')?.[1]).toBe(response.headers.get('x-request-id'));
-    expect(trail.find(([place]) => place === 'handler after a pause')?.[1]).toBe(response.headers.get('x-request-id'));
+    expect(trail.find(([place]) => place === 'handler after a pause')?.[1]).toBe(
+      response.headers.get('x-request-id'),
+    );
   });
 
   it('takes the user from setUser(), else from the request, else from the option', async () => {
@@ -187,7 +252,11 @@ describe.each(platforms)('on %s', platform => {
         return [byOption, byRequest, this.service.requireUser()];
       }
     }
-    test = await startApp({ platform, controllers: [UserController], user: request => ({ id: (request as { headers: Record<string, string> }).headers['x-user']! }) });
+    test = await startApp({
+      platform,
+      controllers: [UserController],
+      user: request => ({ id: (request as { headers: Record<string, string> }).headers['x-user']! }),
+    });
     const response = await fetch(`${test.url}/user`, { headers: { 'x-user': 'option' } });
     expect(await response.json()).toEqual([{ id: 'option' }, { id: 'request' }, { id: 'set' }]);
     const [record] = await test.records(1);
@@ -208,8 +277,9 @@ class VersionedController {
 class GlobalFilter extends TrailFilter {
   override catch(error: unknown, host: ArgumentsHost): void {
     pass('global filter');
-    const response = host.switchToHttp().getResponse<{ status(code: number): { send(body: unknown): void } }>();
+    const response = host
+      .switchToHttp()
+      .getResponse<{ status(code: number): { send(body: unknown): void } }>();
     response.status(error instanceof HttpException ? error.getStatus() : 500).send({ caught: true });
   }
 }
-

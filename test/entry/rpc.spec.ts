@@ -72,12 +72,12 @@ class MathController {
   }
 
   @EventPattern('happened')
-  first(): void {
+  first(@Payload() _data: unknown): void {
     seen.push(`first ${this.context.requestId}`);
   }
 
   @EventPattern('happened')
-  second(): void {
+  second(@Payload() _data: unknown): void {
     seen.push(`second ${this.context.requestId}`);
   }
 }
@@ -99,7 +99,7 @@ const transports: [string, () => Promise<MicroserviceOptions>, boolean][] = [
   ],
 ];
 
-describe.each(transports)('messages over %s', (transport, optionsOf, isUp) => {
+describe.each(transports)('messages over %s', (_transport, optionsOf, isUp) => {
   const name = isUp
     ? ''
     : ' (skipped: start a Redis on 127.0.0.1:6379, e.g. `redis-server --bind 127.0.0.1`)';
@@ -132,7 +132,7 @@ describe.each(transports)('messages over %s', (transport, optionsOf, isUp) => {
         await app.listen(0, '127.0.0.1');
         close = () => app.close();
       }
-      client = ClientProxyFactory.create(options as never);
+      client = ClientProxyFactory.create(options as never) as ClientProxy;
       await client.connect();
     });
     afterAll(async () => {

@@ -1,0 +1,34 @@
+import type { CostRecord } from '../cost/cost-record';
+import type { CostRecordSink } from './cost-record.sink';
+
+/**
+ * Keeps the newest records in memory: for tests and small tools.
+ *
+ * @example
+ * const sink = new MemorySink();
+ * AsyncContextModule.forRoot({ sinks: [sink], sinkQueue: { intervalMs: 10 } });
+ */
+export class MemorySink implements CostRecordSink {
+  readonly name = 'memory';
+  readonly #capacity: number;
+  #records: CostRecord[] = [];
+
+  /** @param options `capacity`: the most records that are kept; 1,000 by default */
+  constructor(options: { readonly capacity?: number } = {}) {
+    this.#capacity = options.capacity ?? 1_000;
+  }
+
+  /** The records that are kept, oldest first. */
+  get records(): readonly CostRecord[] {
+    return this.#records;
+  }
+
+  write(records: readonly CostRecord[]): void {
+    this.#records = [...this.#records, ...records].slice(-this.#capacity);
+  }
+
+  /** Forgets all records. */
+  clear(): void {
+    this.#records = [];
+  }
+}
