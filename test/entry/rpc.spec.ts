@@ -132,7 +132,7 @@ describe.each(transports)('messages over %s', (_transport, optionsOf, isUp) => {
         await app.listen(0, '127.0.0.1');
         close = () => app.close();
       }
-      client = ClientProxyFactory.create(options as never) as ClientProxy;
+      client = ClientProxyFactory.create(options as never) as unknown as ClientProxy;
       await client.connect();
     });
     afterAll(async () => {
