@@ -1,0 +1,88 @@
+import { AsyncResource } from 'node:async_hooks';
+import { EventEmitter } from 'node:events';
+import { Client } from 'pg';
+
+export const STATEMENT = 'SELECT id, name, total FROM orders WHERE customer_id = $1 LIMIT 3';
+
+const FIRST_BYTE_STARTUP = 0;
+const QUERY = 'Q'.charCodeAt(0);
+const SYNC = 'S'.charCodeAt(0);
+const TERMINATE = 'X'.charCodeAt(0);
+
+/** One backend message of the PostgreSQL protocol: its type, its length, its body. */
+function message(type, ...parts) {
+  const body = Buffer.concat(parts);
+  const head = Buffer.alloc(5);
+  head.write(type);
+  head.writeInt32BE(body.length + 4, 1);
+  return Buffer.concat([head, body]);
+}
+
+const int16 = value => Buffer.from([(value >> 8) & 255, value & 255]);
+const int32 = value =>
+  Buffer.from([(value >> 24) & 255, (value >> 16) & 255, (value >> 8) & 255, value & 255]);
+const text = value => Buffer.from(`${value}\0`);
+
+const TEXT_TYPE = 25;
+const column = name => [text(name), int32(0), int16(0), int32(TEXT_TYPE), int16(-1), int32(-1), int16(0)];
+const row = values =>
+  message('D', int16(values.length), ...values.flatMap(value => [int32(value.length), Buffer.from(value)]));
+
+const READY = message('Z', Buffer.from('I'));
+const GREETING = Buffer.concat([message('R', int32(0)), READY]);
+const RESULT = Buffer.concat([
+  message('1'),
+  message('2'),
+  message('T', int16(3), ...column('id'), ...column('name'), ...column('total')),
+  row(['1', 'first', '10.00']),
+  row(['2', 'second', '20.00']),
+  row(['3', 'third', '30.00']),
+  message('C', text('SELECT 3')),
+  READY,
+]);
+
+/**
+ * The stream of a `pg` connection without a socket: it answers every query with the same three rows.
+ *
+ * An answer arrives in the context of the connection, as it does on a socket, and not in that of the
+ * query. It arrives on the next tick: no turn of the event loop and no system call is measured.
+ */
+class StubStream extends EventEmitter {
+  writable = true;
+  #connection = new AsyncResource('STUB_CONNECTION');
+  #answer = bytes => this.#connection.runInAsyncScope(this.emit, this, 'data', bytes);
+
+  connect() {
+    process.nextTick(() => this.emit('connect'));
+    return this;
+  }
+
+  write(bytes) {
+    const type = bytes[0];
+    if (type === SYNC || type === QUERY) process.nextTick(this.#answer, RESULT);
+    else if (type === FIRST_BYTE_STARTUP) process.nextTick(this.#answer, GREETING);
+    else if (type === TERMINATE) this.end();
+    return true;
+  }
+
+  end() {
+    this.writable = false;
+    process.nextTick(() => this.emit('close'));
+  }
+
+  destroy() {
+    this.end();
+  }
+
+  setNoDelay() {}
+  setKeepAlive() {}
+  ref() {}
+  unref() {}
+}
+
+/** A real `pg.Client` whose protocol, queue and `Query` run as ever, on a stream that stays in the process. */
+export async function connectStub() {
+  const client = new Client({ stream: new StubStream(), user: 'bench', password: 'bench' });
+  await client.connect();
+  return client;
+}

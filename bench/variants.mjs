@@ -1,0 +1,117 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { randomUUID } from 'node:crypto';
+
+/** A variant that cannot run here: the run prints the reason and goes on without it. */
+export class UnavailableError extends Error {}
+
+/** The library as it was built last; the benchmark measures what is published, not the sources. */
+export async function importLibrary() {
+  const library = await import('../dist/index.js').catch(error => {
+    throw new UnavailableError(`dist/index.js does not load (${error.message}): npm run build`);
+  });
+  if (!library.AsyncContextModule) {
+    throw new UnavailableError('dist/index.js has no AsyncContextModule: npm run build');
+  }
+  return library;
+}
+
+async function ours(options) {
+  const { AsyncContextModule, ContextService } = await importLibrary();
+  return {
+    imports: [AsyncContextModule.forRoot(options)],
+    evidence: app => {
+      const context = app.get(ContextService, { strict: false });
+      return { context: context.isActive, queries: context.cost?.queries };
+    },
+  };
+}
+
+/**
+ * What is compared. Each function returns what the variant adds to the bare application; packages are
+ * imported only by the variant that needs them. `expects` is what its handler must be able to show.
+ */
+export const VARIANTS = {
+  bare: {
+    label: 'bare Nest',
+    create: () => ({}),
+  },
+  interceptor: {
+    label: 'empty global interceptor',
+    create: () => ({
+      setUp: app => app.useGlobalInterceptors({ intercept: (_context, next) => next.handle() }),
+    }),
+  },
+  raw: {
+    label: 'raw AsyncLocalStorage in the request hook',
+    expects: { context: true },
+    create: () => {
+      const storage = new AsyncLocalStorage();
+      return {
+        setUp: app =>
+          app
+            .getHttpAdapter()
+            .setOnRequestHook((_request, _response, done) => storage.run({ id: randomUUID() }, done)),
+        evidence: () => ({ context: storage.getStore() !== undefined }),
+      };
+    },
+  },
+  cls: {
+    label: 'nestjs-cls 7, middleware, own id',
+    expects: { context: true },
+    create: async () => {
+      const { ClsModule, ClsServiceManager } = await import('nestjs-cls-7');
+      return {
+        imports: [
+          ClsModule.forRoot({
+            global: true,
+            middleware: { mount: true, generateId: true, idGenerator: () => randomUUID() },
+          }),
+        ],
+        evidence: () => ({ context: ClsServiceManager.getClsService().getId() !== undefined }),
+      };
+    },
+  },
+  observe: {
+    label: '@nestjs/observe',
+    expects: { context: true },
+    create: async () => {
+      const { createObserveModule } = await import('@nestjs/observe');
+      const { ObserveModule, ObserveInstrument } = createObserveModule();
+      return {
+        imports: [
+          ObserveModule.forRoot({
+            appKey: 'bench',
+            appSecret: 'bench',
+            serviceId: 'bench',
+            // A collector on loopback, in the process of the run: nothing leaves the machine.
+            endpoint: process.env.BENCH_COLLECTOR,
+          }),
+        ],
+        createOptions: { instrument: ObserveInstrument },
+        evidence: app => ({
+          context: app.get(AsyncLocalStorage, { strict: false }).getStore() !== undefined,
+        }),
+      };
+    },
+  },
+  otel: {
+    label: 'OpenTelemetry http + nestjs-core + pg',
+    expects: { span: 'evidence', pgWrapped: true },
+    // The hooks have to be in place before the first import of Nest and pg: see server.mjs.
+    preload: './otel.mjs',
+    create: async () => {
+      const { evidence } = await import('./otel.mjs');
+      return { evidence };
+    },
+  },
+  context: {
+    label: 'nestjs-async-context, context only',
+    expects: { context: true },
+    create: () => ours({ instrumentations: [] }),
+  },
+  budget: {
+    label: 'nestjs-async-context, budget and pg',
+    expects: { context: true, queries: 1 },
+    create: () => ours({ budget: { queries: 1000 } }),
+  },
+};
