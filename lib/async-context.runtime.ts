@@ -12,8 +12,10 @@ import { ContextService } from './context/context.service';
 import { processShare } from './context/context-storage';
 import { FaultReporter } from './diagnosis/fault-reporter';
 import { ContextInterceptor } from './entry/context.interceptor';
-import { Handlers } from './entry/handlers';
+import { noteErrorsOfRequests } from './entry/error-note';
+import { interceptGateways } from './entry/gateway.interceptor';
 import { HttpEntry } from './entry/http.entry';
+import { markRoutes } from './entry/route-cover';
 import { RpcEntry } from './entry/rpc.entry';
 import { registerJobs } from './entry/run-in-context.decorator';
 import { UnitsOfWork } from './entry/units-of-work';
@@ -27,7 +29,7 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
   readonly #modules: ModulesContainer;
   readonly #config: ApplicationConfig;
   readonly #units: UnitsOfWork;
-  readonly #handlers: Handlers;
+  readonly #interceptor: ContextInterceptor;
   readonly #rpc = new RpcEntry();
   readonly #instrumentations: Instrumentations;
   readonly #options: AsyncContextOptions;
@@ -62,23 +64,26 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     this.#options = options;
     this.#modules = modules;
     this.#config = config;
-    this.#units = new UnitsOfWork(resolved, faults);
-    this.#handlers = new Handlers(this.#units.budgets, modules);
+    this.#units = new UnitsOfWork(resolved, modules, faults);
     this.contextService = new ContextService(this.#units);
     this.#instrumentations = new Instrumentations(resolved.instrumentations);
-    const interceptor = new ContextInterceptor(this.#units, this.#handlers);
-    // Not APP_INTERCEPTOR: it would come after those of other modules, and twice for two imports.
-    config.addGlobalInterceptor(interceptor);
+    this.#interceptor = new ContextInterceptor(this.#units);
+    markRoutes(modules);
+    noteErrorsOfRequests();
+    interceptGateways(modules);
     new HttpEntry(this.#units, faults, resolved.requestId.responseHeader).install(host);
-    this.#rpc.install(modules, { units: this.#units, interceptor });
+    this.#rpc.install(modules, { units: this.#units, interceptor: this.#interceptor });
     this.#instrumentations.install();
   }
 
   onModuleInit(): void {
     if (this.#phase !== 'created') return;
     this.#phase = 'initialized';
-    registerJobs(this.#modules, { units: this.#units, handlers: this.#handlers });
+    registerJobs(this.#modules, this.#units);
     coverWebSockets(this.#config, this.#units);
+    // Not earlier, so that routes, which are made by now, go without it. Hooks of global modules
+    // come first: GraphQL resolvers are made after this. First in the list, so that it is outermost.
+    this.#config.getGlobalInterceptors().unshift(this.#interceptor);
   }
 
   onApplicationBootstrap(): void {

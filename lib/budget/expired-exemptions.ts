@@ -1,4 +1,5 @@
 import type { ModulesContainer } from '@nestjs/core';
+import { methodsOf } from '../entry/methods';
 import { endOfExemption } from './budget-limits';
 import { declaredExemption } from './query-budget.decorator';
 
@@ -24,18 +25,4 @@ function addExpired(lines: Set<string>, target: Function, now: number): void {
         `${who === undefined ? '' : ` (${who})`}, then remove it or renew it.`,
     );
   }
-}
-
-function methodsOf(target: Function): object[] {
-  const methods: object[] = [];
-  for (
-    let proto: unknown = target.prototype;
-    proto && proto !== Object.prototype;
-    proto = Object.getPrototypeOf(proto)
-  ) {
-    for (const { value } of Object.values(Object.getOwnPropertyDescriptors(proto))) {
-      if (typeof value === 'function' && value !== target) methods.push(value as object);
-    }
-  }
-  return methods;
 }

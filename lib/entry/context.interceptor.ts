@@ -2,9 +2,8 @@ import type { CallHandler, ExecutionContext, NestInterceptor } from '@nestjs/com
 import { Observable } from 'rxjs';
 import { contextStorage } from '../context/context-storage';
 import type { ContextKind, RequestContext } from '../context/request-context';
-import type { Handlers } from './handlers';
-import { rememberedContext } from './http.entry';
-import { noteError, observeInside } from './settle';
+import { type PlatformRequest, rememberedContext } from './remembered-context';
+import { noteErrorsOf, observeInside } from './settle';
 import type { UnitsOfWork } from './units-of-work';
 
 const KINDS: Readonly<Record<string, ContextKind>> = {
@@ -14,15 +13,16 @@ const KINDS: Readonly<Record<string, ContextKind>> = {
   ws: 'websocket',
 };
 
-/** Runs every handler inside its context, and says which handler it is. */
+/**
+ * Runs handlers inside their context, and says which handler it is: messages, GraphQL, and what
+ * else Nest calls through interceptors. Routes have a cover of their own, see `RouteCover`.
+ */
 export class ContextInterceptor implements NestInterceptor {
   readonly #units: UnitsOfWork;
-  readonly #handlers: Handlers;
   readonly #close: (context: RequestContext) => void;
 
-  constructor(units: UnitsOfWork, handlers: Handlers) {
+  constructor(units: UnitsOfWork) {
     this.#units = units;
-    this.#handlers = handlers;
     this.#close = context => units.close(context);
   }
 
@@ -33,7 +33,8 @@ export class ContextInterceptor implements NestInterceptor {
       this.#name(store, kind, execution);
       return noteErrorsOf(store, next.handle());
     }
-    const remembered = rememberedContext(requestOf(execution, kind));
+    const request = requestOf(execution, kind);
+    const remembered = request && rememberedContext(request);
     if (remembered !== undefined && this.#covers(remembered, kind)) {
       this.#name(remembered, kind, execution);
       return contextStorage.run(remembered, () => observeInside(remembered, next.handle()));
@@ -55,7 +56,7 @@ export class ContextInterceptor implements NestInterceptor {
     if (kind === 'graphql') {
       this.#nameOperation(context, execution);
     } else if (context.handler === undefined) {
-      this.#units.setHandler(context, this.#handlers.of(execution.getClass(), execution.getHandler()));
+      this.#units.setHandler(context, this.#units.handlers.of(execution.getClass(), execution.getHandler()));
     }
   }
 
@@ -63,7 +64,7 @@ export class ContextInterceptor implements NestInterceptor {
   #nameOperation(context: RequestContext, execution: ExecutionContext): void {
     const [, , , info] = execution.getArgs<[unknown, unknown, unknown, GraphqlInfo | undefined]>();
     if (info === undefined || info.path.prev !== undefined) return;
-    const handler = this.#handlers.of(execution.getClass(), execution.getHandler());
+    const handler = this.#units.handlers.of(execution.getClass(), execution.getHandler());
     if (context.handler !== undefined) {
       if (context.handler !== handler) this.#units.addHandler(context, handler);
       return;
@@ -80,21 +81,8 @@ interface GraphqlInfo {
   readonly path: { readonly prev?: unknown };
 }
 
-function requestOf(execution: ExecutionContext, kind: ContextKind): object | undefined {
-  const args = execution.getArgs<[object | undefined, unknown, { req?: object } | undefined]>();
+function requestOf(execution: ExecutionContext, kind: ContextKind): PlatformRequest | undefined {
+  const args = execution.getArgs<[PlatformRequest, unknown, { req?: PlatformRequest } | undefined]>();
   if (kind === 'http') return args[0];
   return kind === 'graphql' ? args[2]?.req : undefined;
-}
-
-function noteErrorsOf(context: RequestContext, source: Observable<unknown>): Observable<unknown> {
-  return new Observable(subscriber =>
-    source.subscribe({
-      next: value => subscriber.next(value),
-      error: error => {
-        noteError(context, error);
-        subscriber.error(error);
-      },
-      complete: () => subscriber.complete(),
-    }),
-  );
 }

@@ -1,17 +1,19 @@
 import type { HttpAdapterHost } from '@nestjs/core';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 import { parseTraceId } from '../context/trace-parent';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
+import {
+  type PlatformRequest,
+  type RawRequest,
+  rawOf,
+  remember,
+  rememberedContext,
+} from './remembered-context';
+import { RouteCover } from './route-cover';
 import type { UnitsOfWork } from './units-of-work';
 
-/** Where the context is remembered, so that it is found again when a middleware lost it. */
-const CONTEXT = Symbol.for('nestjs-async-context.request');
-
-type RawRequest = IncomingMessage & { [CONTEXT]?: RequestContext };
-/** Express's request is the raw one; Fastify's carries it. */
-type PlatformRequest = RawRequest | { readonly raw: RawRequest };
 type ExpressRoute = { readonly baseUrl?: string; readonly route?: { readonly path?: unknown } };
 type FastifyRoute = { readonly is404?: boolean; readonly routeOptions?: { readonly url?: string } };
 
@@ -33,8 +35,10 @@ export class HttpEntry {
   readonly #units: UnitsOfWork;
   readonly #faults: FaultReporter;
   readonly #responseHeader: string | false;
+  readonly #routes: RouteCover;
 
   constructor(units: UnitsOfWork, faults: FaultReporter, responseHeader: string | false) {
+    this.#routes = new RouteCover(units);
     this.#units = units;
     this.#faults = faults;
     this.#responseHeader = responseHeader;
@@ -49,6 +53,7 @@ export class HttpEntry {
   #installOn(adapter: HttpAdapterHost['httpAdapter'] | null | undefined): void {
     // A microservice or a plain application context has none.
     if (!adapter) return;
+    this.#routes.install(adapter);
     if ('setOnRequestHook' in adapter) {
       this.#hook(adapter as unknown as HookedAdapter);
       return;
@@ -81,7 +86,7 @@ export class HttpEntry {
     response: ServerResponse | { readonly raw: ServerResponse },
     next: () => unknown,
   ): unknown {
-    const raw = 'raw' in request ? request.raw : request;
+    const raw = rawOf(request);
     const context = this.#contextOf(raw, 'raw' in response ? response.raw : response, request);
     return context === undefined ? next() : contextStorage.run(context, next);
   }
@@ -91,8 +96,8 @@ export class HttpEntry {
     response: ServerResponse,
     request: PlatformRequest,
   ): RequestContext | undefined {
-    const known = raw[CONTEXT];
-    if (known !== undefined && known.application === this.#units) return known;
+    const known = rememberedContext(request);
+    if (known?.application === this.#units) return known;
     try {
       return this.#open(raw, response, request);
     } catch (error) {
@@ -107,7 +112,7 @@ export class HttpEntry {
     const { traceparent } = raw.headers;
     if (traceparent !== undefined) context.traceId = parseTraceId(traceparent);
     context.request = request;
-    raw[CONTEXT] = context;
+    remember(raw, context);
     if (this.#responseHeader !== false) response.setHeader(this.#responseHeader, context.requestId);
     // 'close', not 'finish': it alone fires exactly once for each outcome, a client abort among them.
     response.on('close', () => {
@@ -117,12 +122,6 @@ export class HttpEntry {
     });
     return context;
   }
-}
-
-/** The context that was opened for a request, by the request that a handler sees. */
-export function rememberedContext(request: object | undefined): RequestContext | undefined {
-  if (request === undefined) return undefined;
-  return 'raw' in request ? (request as { raw: RawRequest }).raw[CONTEXT] : (request as RawRequest)[CONTEXT];
 }
 
 /** `/orders/:id`, when a route took the request. */

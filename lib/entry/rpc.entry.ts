@@ -49,16 +49,26 @@ export class RpcEntry {
       prototype.registerListeners = function registerListeners(this: Microservice) {
         const cover = covers.get(this.container.getModules());
         if (cover === undefined) return register.call(this);
-        if (!this.applicationConfig.getGlobalInterceptors().includes(cover.interceptor)) {
-          this.applicationConfig.addGlobalInterceptor(cover.interceptor);
-        }
+        const leave = intercept(this.applicationConfig, cover.interceptor);
         const result = register.call(this);
+        leave();
         coverHandlers(this.serverInstance.messageHandlers, cover.units);
         return result;
       };
       return true;
     });
   }
+}
+
+/**
+ * Lets a configuration have the interceptor while the handlers are made. A hybrid application may
+ * share its configuration with HTTP, where the interceptor is not wanted.
+ */
+function intercept(config: ApplicationConfig, interceptor: ContextInterceptor): () => void {
+  const interceptors = config.getGlobalInterceptors();
+  if (interceptors.includes(interceptor)) return () => undefined;
+  interceptors.unshift(interceptor);
+  return () => void interceptors.splice(interceptors.indexOf(interceptor), 1);
 }
 
 function coverHandlers(handlers: Map<string, MessageCallback>, units: UnitsOfWork): void {

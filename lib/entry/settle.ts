@@ -10,6 +10,20 @@ export function noteError(context: RequestContext, error: unknown): void {
   context.error ??= error instanceof Error ? error.constructor.name || error.name : typeof error;
 }
 
+/** The same stream, whose error is noted. */
+export function noteErrorsOf(context: RequestContext, source: Observable<unknown>): Observable<unknown> {
+  return new Observable(subscriber =>
+    source.subscribe({
+      next: value => subscriber.next(value),
+      error: error => {
+        noteError(context, error);
+        subscriber.error(error);
+      },
+      complete: () => subscriber.complete(),
+    }),
+  );
+}
+
 /** The same stream, subscribed inside the context; a teardown goes on to the producer. */
 export function observeInside<T>(
   context: RequestContext,

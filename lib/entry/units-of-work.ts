@@ -1,3 +1,4 @@
+import type { ModulesContainer } from '@nestjs/core';
 import type { ResolvedOptions } from '../async-context.options';
 import { rememberingAlarm, throwingAlarm } from '../budget/budget-alarm';
 import { findBreaches } from '../budget/budget-check';
@@ -13,13 +14,13 @@ import { buildCostRecord } from '../cost/cost-record-builder';
 import { describeQuery } from '../cost/measured-query';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { SinkQueue } from '../sinks/sink-queue';
-import { Handler } from './handlers';
+import { Handler, Handlers } from './handlers';
 import { routePattern } from './http.entry';
 import { runToEnd } from './settle';
 
 /** Opens and closes the units of work of one application. */
 export class UnitsOfWork implements ContextHost {
-  readonly budgets: BudgetResolver;
+  readonly handlers: Handlers;
   readonly requestIds: RequestIdSource;
   readonly queue: SinkQueue<RequestContext>;
   readonly #options: ResolvedOptions;
@@ -29,16 +30,19 @@ export class UnitsOfWork implements ContextHost {
   readonly #nobody: Handler;
   readonly #close = (context: RequestContext): void => this.close(context);
 
-  constructor(options: ResolvedOptions, faults: FaultReporter) {
+  readonly #budgets: BudgetResolver;
+
+  constructor(options: ResolvedOptions, modules: ModulesContainer, faults: FaultReporter) {
     this.#options = options;
     this.#faults = faults;
     this.#breachLog = new BreachLog(options.breachWindowMs);
     this.requestIds = new RequestIdSource(options.requestId, faults);
-    this.budgets = new BudgetResolver(
+    this.#budgets = new BudgetResolver(
       options.budget,
       options.onExceeded === 'throw' ? throwingAlarm : rememberingAlarm,
     );
-    this.#nobody = new Handler('', this.budgets, {});
+    this.handlers = new Handlers(this.#budgets, modules);
+    this.#nobody = new Handler('', this.#budgets, {});
     this.queue = new SinkQueue<RequestContext>({
       sinks: options.sinks,
       ...options.sinkQueue,
@@ -98,7 +102,7 @@ export class UnitsOfWork implements ContextHost {
   /** Another handler of the same unit of work (a second root field of a GraphQL operation) brings its budget. */
   addHandler(context: RequestContext, handler: Handler): void {
     const budget = handler.budget(context.method);
-    setBudget(context, this.budgets.loosest(context.budget ?? budget, budget));
+    setBudget(context, this.#budgets.loosest(context.budget ?? budget, budget));
   }
 
   /** Closes a unit of work: once, and never with an error. */

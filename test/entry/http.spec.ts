@@ -18,6 +18,7 @@ import {
   type PipeTransform,
   Post,
   Req,
+  Scope,
   Sse,
   UseFilters,
   UseGuards,
@@ -43,6 +44,18 @@ const pass = (place: string): void => void trail.push([place, context.requestId]
 class TrailGuard implements CanActivate {
   canActivate(): boolean {
     pass('guard');
+    return true;
+  }
+}
+
+const handlersInGuards: (string | undefined)[] = [];
+
+@Injectable()
+class HandlerGuard implements CanActivate {
+  constructor(private readonly service: ContextService) {}
+
+  canActivate(): boolean {
+    handlersInGuards.push(this.service.handler);
     return true;
   }
 }
@@ -238,6 +251,40 @@ describe.each(platforms)('on %s', platform => {
     );
   });
 
+  it('names the handler before its guards run, also one that two controllers inherit', async () => {
+    test = await startApp({ platform, controllers: [CatsController, DogsController] });
+    handlersInGuards.length = 0;
+    const bodies = await Promise.all(
+      ['cats', 'dogs'].map(async path => (await fetch(`${test.url}/${path}/inherited`)).text()),
+    );
+    expect(bodies).toEqual(['CatsController.inherited', 'DogsController.inherited']);
+    expect(handlersInGuards.toSorted()).toEqual(bodies);
+  });
+
+  it('names the handler of the version that was asked for', async () => {
+    test = await startApp({
+      platform,
+      controllers: [FirstController, SecondController],
+      configure: app => void app.enableVersioning({ type: VersioningType.HEADER, header: 'x-version' }),
+    });
+    for (const [version, text] of [
+      ['1', 'first'],
+      ['2', 'second'],
+    ] as const) {
+      const response = await fetch(`${test.url}/versions`, { headers: { 'x-version': version } });
+      expect(await response.text()).toBe(text);
+    }
+    const records = await test.records(2);
+    expect(records.map(({ handler }) => handler)).toEqual(['FirstController.get', 'SecondController.get']);
+  });
+
+  it('covers a request-scoped controller', async () => {
+    test = await startApp({ platform, controllers: [ScopedController] });
+    const response = await fetch(`${test.url}/scoped`);
+    expect(await response.json()).toEqual(['ScopedController.get', response.headers.get('x-request-id')]);
+    expect(await test.records(1)).toHaveLength(1);
+  });
+
   it('takes the user from setUser(), else from the request, else from the option', async () => {
     @Controller('user')
     class UserController {
@@ -263,6 +310,50 @@ describe.each(platforms)('on %s', platform => {
     expect(record!.userId).toBe('set');
   });
 });
+
+/** Its handler is inherited: one function, two controllers. */
+@Injectable()
+class BaseController {
+  constructor(private readonly service: ContextService) {}
+
+  @Get('inherited')
+  @UseGuards(HandlerGuard)
+  inherited(): string | undefined {
+    return this.service.handler;
+  }
+}
+
+@Controller('cats')
+class CatsController extends BaseController {}
+
+@Controller('dogs')
+class DogsController extends BaseController {}
+
+@Controller({ path: 'versions', version: '1' })
+class FirstController {
+  @Get()
+  get(): string {
+    return 'first';
+  }
+}
+
+@Controller({ path: 'versions', version: '2' })
+class SecondController {
+  @Get()
+  get(): string {
+    return 'second';
+  }
+}
+
+@Controller({ path: 'scoped', scope: Scope.REQUEST })
+class ScopedController {
+  constructor(private readonly service: ContextService) {}
+
+  @Get()
+  get(): unknown {
+    return [this.service.handler, this.service.requestId];
+  }
+}
 
 @Controller({ path: 'trail', version: '1' })
 class VersionedController {

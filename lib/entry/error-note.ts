@@ -1,0 +1,41 @@
+import { createRequire } from 'node:module';
+import { contextStorage } from '../context/context-storage';
+import { oncePerProcess } from '../context/context-storage';
+import { noteError } from './settle';
+
+interface ExceptionsHandler {
+  next(exception: unknown, host: unknown): unknown;
+}
+
+/**
+ * Notes the class of each error that Nest answers an HTTP request with, be it of a guard, a pipe,
+ * a handler, or that there is no such route.
+ *
+ * Nest has no hook for it, and a filter of our own would take the application's place. What every
+ * error goes through is `ExceptionsHandler#next()`; a request without an error costs nothing.
+ */
+export function noteErrorsOfRequests(): void {
+  oncePerProcess('exceptions', () => {
+    const prototype = loadExceptionsHandler()?.prototype;
+    if (prototype === undefined) return false;
+    const next = prototype.next;
+    prototype.next = function (exception, host) {
+      const context = contextStorage.getStore();
+      if (context !== undefined) noteError(context, exception);
+      return next.call(this, exception, host);
+    };
+    return true;
+  });
+}
+
+function loadExceptionsHandler(): { prototype: ExceptionsHandler } | undefined {
+  try {
+    const load = createRequire(__filename);
+    // Not in the index of the package, but at this path in Nest 11 and in Nest 12.
+    const path = '@nestjs/core/exceptions/exceptions-handler';
+    return (load(path) as { ExceptionsHandler?: { prototype: ExceptionsHandler } }).ExceptionsHandler;
+  } catch {
+    // Moved by a later Nest: then records have no `error`.
+    return undefined;
+  }
+}
