@@ -1,0 +1,31 @@
+import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
+import { type DynamicModule, Module } from '@nestjs/common';
+import { APP_GUARD } from '@nestjs/core';
+import { GraphQLModule } from '@nestjs/graphql';
+import { AsyncContextModule, type CostRecordSink } from 'nestjs-async-context';
+import type { Pool } from 'pg';
+import { UserGuard } from './auth/user.guard';
+import { DatabaseModule } from './database/database.module';
+import { OrdersModule } from './orders/orders.module';
+import { ReportsModule } from './reports/reports.module';
+
+@Module({})
+export class AppModule {
+  static forRoot(pool: Pool, sink: CostRecordSink): DynamicModule {
+    return {
+      module: AppModule,
+      imports: [
+        AsyncContextModule.forRoot({
+          budget: { queries: 100 },
+          sinks: [sink],
+          sinkQueue: { intervalMs: 500 },
+        }),
+        GraphQLModule.forRoot<ApolloDriverConfig>({ driver: ApolloDriver, autoSchemaFile: true }),
+        DatabaseModule.forRoot(pool),
+        OrdersModule,
+        ReportsModule,
+      ],
+      providers: [{ provide: APP_GUARD, useClass: UserGuard }],
+    };
+  }
+}

@@ -1,0 +1,28 @@
+import type { Pool } from 'pg';
+
+/** A schema of its own, so that nothing else of a database is touched. */
+export const SCHEMA = 'nestjs_async_context_sample';
+
+const STATEMENTS = [
+  `DROP SCHEMA IF EXISTS ${SCHEMA} CASCADE`,
+  `CREATE SCHEMA ${SCHEMA}`,
+  `CREATE TABLE ${SCHEMA}.customers (id int PRIMARY KEY, name text NOT NULL, city text NOT NULL)`,
+  `CREATE TABLE ${SCHEMA}.products (id int PRIMARY KEY, name text NOT NULL, price_cents int NOT NULL, stock int NOT NULL)`,
+  `CREATE TABLE ${SCHEMA}.orders (id serial PRIMARY KEY, customer_id int NOT NULL REFERENCES ${SCHEMA}.customers, created_on date NOT NULL)`,
+  `CREATE TABLE ${SCHEMA}.order_items (order_id int NOT NULL REFERENCES ${SCHEMA}.orders, product_id int NOT NULL REFERENCES ${SCHEMA}.products, quantity int NOT NULL)`,
+  `INSERT INTO ${SCHEMA}.customers SELECT n, 'Customer ' || n, (ARRAY['Zürich','Lyon','Porto','Turku','Graz'])[1 + n % 5] FROM generate_series(1, 500) AS n`,
+  `INSERT INTO ${SCHEMA}.products SELECT n, 'Product ' || n, 100 + n * 37 % 9900, 1000 FROM generate_series(1, 200) AS n`,
+  `INSERT INTO ${SCHEMA}.orders (customer_id, created_on) SELECT 1 + n * 7919 % 500, DATE '2026-01-01' + n % 320 FROM generate_series(1, 10000) AS n`,
+  `INSERT INTO ${SCHEMA}.order_items SELECT o, 1 + (o * 31 + i * 17) % 200, 1 + (o + i) % 4 FROM generate_series(1, 10000) AS o, generate_series(1, 5 + o % 2) AS i`,
+  `CREATE INDEX ON ${SCHEMA}.order_items (order_id)`,
+  `CREATE INDEX ON ${SCHEMA}.orders (created_on)`,
+];
+
+/** 500 customers, 200 products, 10,000 orders, 55,000 items: the same each time. */
+export async function seed(pool: Pool): Promise<void> {
+  for (const statement of STATEMENTS) await pool.query(statement);
+}
+
+export async function dropSeed(pool: Pool): Promise<void> {
+  await pool.query(`DROP SCHEMA IF EXISTS ${SCHEMA} CASCADE`);
+}

@@ -1,0 +1,72 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { WebSocket } from 'ws';
+
+const ANSWER_WITHIN_MS = 2_000;
+
+type Send = (url: string) => Promise<unknown>;
+
+/** What the clients of a shop do, and how often in a minute. */
+const MINUTE: readonly [times: number, send: Send][] = [
+  [240, get('/orders?count=20')],
+  [30, get('/orders/one-by-one?count=60')],
+  [12, get('/reports/items-by-fetching')],
+  [60, get('/reports/items')],
+  [12, get('/reports/monthly')],
+  [30, post('/orders', { customerId: 7, productIds: [1, 2, 3] })],
+  [6, get('/orders/export.csv')],
+  [6, get('/orders/live')],
+  [2, get('/orders/broken')],
+  [12, get('/no/such/page')],
+  [12, get('/orders?count=many')],
+  [30, post('/graphql', { query: '{ latest(count: 8) { id customer items { product quantity } } }' })],
+  [60, message('items', 42)],
+  [6, leaveEarly('/orders/live')],
+];
+
+/** Sends a minute's worth of requests, evenly, in so many milliseconds; gives their number. */
+export async function sendMinute(url: string, withinMs: number): Promise<number> {
+  const requests = MINUTE.flatMap(([times, send]) =>
+    Array.from({ length: times }, (_, i) => ({ at: ((i + 0.5) / times) * withinMs, send })),
+  ).sort((a, b) => a.at - b.at);
+  const begin = Date.now();
+  const answers: Promise<unknown>[] = [];
+  for (const { at, send } of requests) {
+    const early = begin + at - Date.now();
+    if (early > 0) await wait(early);
+    answers.push(send(url));
+  }
+  await Promise.all(answers);
+  return requests.length;
+}
+
+function get(path: string): Send {
+  return async url => (await fetch(url + path, { headers: { 'x-user': 'ada' } })).text();
+}
+
+function post(path: string, body: unknown): Send {
+  const init = { method: 'POST', headers: { 'content-type': 'application/json', 'x-user': 'ada' } };
+  return async url => (await fetch(url + path, { ...init, body: JSON.stringify(body) })).text();
+}
+
+/** A client that does not wait for the end of the answer. */
+function leaveEarly(path: string): Send {
+  return async url => {
+    const leave = new AbortController();
+    setTimeout(() => leave.abort(), 150);
+    await fetch(url + path, { signal: leave.signal })
+      .then(response => response.text())
+      .catch(() => undefined);
+  };
+}
+
+function message(event: string, data: unknown): Send {
+  return url =>
+    new Promise((resolve, reject) => {
+      const socket = new WebSocket(`${url.replace('http', 'ws')}/live`);
+      socket.on('open', () => socket.send(JSON.stringify({ event, data })));
+      socket.on('message', () => socket.close());
+      socket.on('close', resolve);
+      setTimeout(() => socket.close(), ANSWER_WITHIN_MS).unref();
+      socket.on('error', reject);
+    });
+}
