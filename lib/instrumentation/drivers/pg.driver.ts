@@ -1,4 +1,5 @@
 import { contextStorage } from '../../context/context-storage';
+import type { RequestContext } from '../../context/request-context';
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
@@ -75,16 +76,17 @@ function coverClient(client: unknown, reporter: QueryReporter): (() => void)[] {
           return refuse(this, Query, config, values, callback, error);
         }
       }
-      if (handle === undefined) return original.call(this, config, values, callback);
-      if (isSubmittable(config)) watchSubmittable(config, handle);
+      const context = contextStorage.getStore();
+      if (context === undefined) return original.call(this, config, values, callback);
+      if (isSubmittable(config) && handle !== undefined) watchSubmittable(config, handle);
       try {
         if (isSubmittable(config)) return original.call(this, config, values, callback);
         const [own, result] = ownQuery(this, Query, config, values, callback);
-        watchCallback(own, handle);
+        watchCallback(own, handle, context);
         original.call(this, own);
         return result;
       } catch (error) {
-        handle.end(0, true);
+        handle?.end(0, true);
         throw error;
       }
     };
@@ -176,12 +178,14 @@ function ownQuery(
   return [query, result];
 }
 
-function watchCallback(query: PgQuery, handle: QueryHandle): void {
+/** The bare driver calls back in the context of the connection: in none, or in that of whoever opened it. */
+function watchCallback(query: PgQuery, handle: QueryHandle | undefined, context: RequestContext): void {
   const { callback } = query;
   if (typeof callback !== 'function') throw new TypeError('callback is not a function');
-  query.callback = function (error, result) {
-    handle.end(error ? 0 : rowsOf(result), Boolean(error));
-    return callback.call(this, error, result);
+  query.callback = function (...args) {
+    const [error, result] = args;
+    handle?.end(error ? 0 : rowsOf(result), Boolean(error));
+    return contextStorage.run(context, () => callback.apply(this, args));
   };
 }
 
