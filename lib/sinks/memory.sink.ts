@@ -24,7 +24,9 @@ export class MemorySink implements CostRecordSink {
   }
 
   write(records: readonly CostRecord[]): void {
-    this.#records = [...this.#records, ...records].slice(-this.#capacity);
+    const all = [...this.#records, ...records];
+    // Not slice(-capacity): slice(-0) keeps everything.
+    this.#records = all.slice(Math.max(0, all.length - this.#capacity));
   }
 
   /** Forgets all records. */

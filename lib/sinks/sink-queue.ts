@@ -8,8 +8,9 @@ import { type SinkStats, SinkWriter } from './sink-writer';
 export const SINK_QUEUE_DEFAULTS = Object.freeze({ capacity: 2_048, batchSize: 512, intervalMs: 5_000 });
 
 /** How long the sinks may take at shutdown: the grace period of most platforms is 10 s and more. */
-const FLUSH_WITHIN_MS = 4_000;
-const CLOSE_WITHIN_MS = 1_000;
+const CLOSE_WITHIN_MS = 5_000;
+/** What of this is for writing; the rest is for closing the sinks. */
+const WRITING_SHARE = 0.8;
 
 interface SinkQueueSettings<Closed> {
   readonly sinks: readonly CostRecordSink[];
@@ -24,7 +25,13 @@ interface SinkQueueSettings<Closed> {
  * The one bounded queue in front of all sinks.
  *
  * It holds closed units of work and makes the record of one when its batch is written, so that
- * what ends, or comes, shortly after the response is still in it.
+ * what ends, or comes, shortly after the response is still in it. Each sink has a backlog of its
+ * own behind it, of the same capacity, so that one that hangs loses its own records only.
+ *
+ * @example
+ * const queue = new SinkQueue<RequestContext>({ sinks, toRecord: buildCostRecord, report });
+ * queue.offer(context);
+ * await queue.close();
  */
 export class SinkQueue<Closed> {
   readonly #writers: readonly SinkWriter[];
@@ -42,7 +49,12 @@ export class SinkQueue<Closed> {
 
   constructor(settings: SinkQueueSettings<Closed>) {
     const { sinks, toRecord, report } = settings;
-    const { capacity, batchSize, intervalMs } = { ...SINK_QUEUE_DEFAULTS, ...settings };
+    // Not a spread: `{ capacity: undefined }` would take the bound away.
+    const {
+      capacity = SINK_QUEUE_DEFAULTS.capacity,
+      batchSize = SINK_QUEUE_DEFAULTS.batchSize,
+      intervalMs = SINK_QUEUE_DEFAULTS.intervalMs,
+    } = settings;
     this.#capacity = capacity;
     this.#batchSize = batchSize;
     this.#intervalMs = intervalMs;
@@ -78,15 +90,27 @@ export class SinkQueue<Closed> {
     await Promise.all(this.#writers.map(({ idle }) => idle));
   }
 
-  /** Writes all that waits, for at most 4 s, then closes the sinks, for at most 1 s. */
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
+  /**
+   * Writes all that waits, then closes the sinks. What a sink has not taken in time is dropped.
+   *
+   * @param timeoutMs the most that it takes, in milliseconds; 5,000 by default. Four fifths are for
+   * writing, the rest for `close()` of the sink. Only the first call decides.
+   */
+  close(timeoutMs: number = CLOSE_WITHIN_MS): Promise<void> {
+    this.#closing ??= this.#outside.runInAsyncScope(() => this.#close(timeoutMs));
     return this.#closing;
   }
 
-  async #close(): Promise<void> {
-    await atMost(FLUSH_WITHIN_MS, this.flush());
-    await atMost(CLOSE_WITHIN_MS, Promise.all(this.#writers.map(writer => writer.close())));
+  async #close(timeoutMs: number): Promise<void> {
+    const writingMs = timeoutMs * WRITING_SHARE;
+    this.#dispatch();
+    // Each sink by itself: one that hangs must not take from the others the time to close.
+    await Promise.all(
+      this.#writers.map(async writer => {
+        await atMost(writingMs, writer.idle);
+        await atMost(timeoutMs - writingMs, writer.close());
+      }),
+    );
   }
 
   #startTimer(): void {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { ShapeCostRecord } from 'nestjs-async-context';
-import { boundRecord, MAX_RECORD_BYTES } from '../../lib/sinks/bound-record';
+import { boundRecord, jsonOf, MAX_RECORD_BYTES } from '../../lib/sinks/bound-record';
 import { recordOf } from '../support/records';
 
 const bytes = (value: unknown): number => Buffer.byteLength(JSON.stringify(value));
@@ -15,7 +15,7 @@ function shapes(count: number, length: number): ShapeCostRecord[] {
 }
 
 describe('boundRecord()', () => {
-  it('leaves a record of 65,536 bytes as it is, and takes shapes off one of 65,537', () => {
+  it('leaves a record of 65,536 bytes as it is, and takes one shape off one of 65,537', () => {
     const small = recordOf('id', { count: 80, shapes: shapes(40, 1_000) });
     const filler =
       MAX_RECORD_BYTES - bytes(recordOf('id', { count: 80, shapes: shapes(40, 1_000) }, { error: '' }));
@@ -25,8 +25,9 @@ describe('boundRecord()', () => {
 
     const more = boundRecord({ ...small, error: 'u'.repeat(filler + 1) });
     expect(bytes(more)).toBeLessThanOrEqual(MAX_RECORD_BYTES);
-    expect(more.queries.shapes).toHaveLength(32);
-    expect(more.queries.shapesDropped).toBe(16);
+    expect(more.queries.shapes).toHaveLength(39);
+    expect(more.queries.shapes[38]).toBe(small.queries.shapes[38]);
+    expect(more.queries.shapesDropped).toBe(2);
     expect(more.queries.count).toBe(80);
   });
 
@@ -41,5 +42,35 @@ describe('boundRecord()', () => {
     expect(bytes(bounded)).toBeLessThanOrEqual(MAX_RECORD_BYTES);
     expect(Object.values(bounded.queries.byTable)[0]!.count).toBe(99);
     expect(Object.isFrozen(bounded)).toBe(true);
+  });
+
+  it('keeps all tables as long as dropping shapes is enough', () => {
+    const byTable = { orders: { count: 2, durationMs: 1, rows: 1 } };
+    const record = recordOf('id', { count: 203, shapes: shapes(100, 2_048), shapesDropped: 3, byTable });
+    const { queries } = boundRecord(record);
+    expect(queries.byTable).toBe(byTable);
+    expect(queries.shapes.reduce((sum, { count }) => sum + count, queries.shapesDropped)).toBe(203);
+    expect(bytes(boundRecord(record))).toBeGreaterThan(MAX_RECORD_BYTES - 2_200);
+  });
+
+  it.each([
+    ['control characters', '\u0001'],
+    ['line separators', '\u2028'],
+    ['lone surrogates', '\ud800'],
+  ])('bounds texts of %s, which take six bytes each', (_name, character) => {
+    const texts = shapes(10, 2).map(shape => ({ ...shape, shape: character.repeat(2_000) }));
+    const bounded = boundRecord(recordOf('id', { shapes: texts }));
+    expect(Buffer.byteLength(jsonOf(bounded))).toBeLessThanOrEqual(MAX_RECORD_BYTES);
+    expect(bounded.queries.shapes).toHaveLength(5);
+  });
+
+  it.each([
+    [
+      'breaches',
+      { breaches: [{ dimension: 'perTable.'.padEnd(MAX_RECORD_BYTES), used: 2, limit: 1, from: '' }] },
+    ],
+    ['an error', { error: 'E'.repeat(MAX_RECORD_BYTES) }],
+  ])('throws when it is %s that take more than 64 KB', (_name, more) => {
+    expect(() => boundRecord(recordOf('id', { shapes: shapes(3, 10) }, more))).toThrow(RangeError);
   });
 });

@@ -19,4 +19,18 @@ describe('MemorySink', () => {
     sink.clear();
     expect(sink.records).toEqual([]);
   });
+
+  it('keeps nothing with a capacity of 0, one record with 1', () => {
+    const sinks = [new MemorySink({ capacity: 0 }), new MemorySink({ capacity: 1 })];
+    for (const sink of sinks) sink.write([recordOf('a'), recordOf('b')]);
+    expect(sinks.map(({ records }) => records.map(({ requestId }) => requestId))).toEqual([[], ['b']]);
+  });
+
+  it('gives a list that does not change when more comes', () => {
+    const sink = new MemorySink();
+    sink.write([recordOf('a')]);
+    const { records } = sink;
+    sink.write([recordOf('b')]);
+    expect(records).toHaveLength(1);
+  });
 });

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -32,11 +32,15 @@ describe('NdjsonFileSink', () => {
   it('keeps a record on one line, whatever is in it', async () => {
     const path = join(folder, 'cost.ndjson');
     const sink = new NdjsonFileSink({ path });
-    const record = recordOf('one', {}, { userId: 'a\nb\r\u0000\u001b[31m"\\\u2028\ud800', error: '\u0007' });
+    const record = recordOf(
+      'one',
+      {},
+      { userId: 'a\nb\r\u0000\u001b[31m"\\\u2028\u2029\ud800', error: '\u0007' },
+    );
     await sink.write([record]);
     await sink.close();
     const text = await readFile(path, 'utf8');
-    expect([...text].filter(c => c < ' ')).toEqual(['\n']);
+    expect([...text].filter(c => c < ' ' || c === '\u2028' || c === '\u2029')).toEqual(['\n']);
     expect(JSON.parse(text)).toEqual(record);
   });
 
@@ -56,4 +60,47 @@ describe('NdjsonFileSink', () => {
     await expect(sink.write([recordOf('lost')])).rejects.toMatchObject({ code: 'ENOSPC' });
     await sink.close();
   });
+
+  it('writes one batch after the other, to one handle, however many come at once', async () => {
+    const path = join(folder, 'cost.ndjson');
+    const sink = new NdjsonFileSink({ path });
+    // 600 KB a batch: more than a stream or appendFile() writes at a time.
+    const batches = Array.from({ length: 4 }, (_, batch) =>
+      Array.from({ length: 20 }, (_, i) => recordOf(`${batch}.${i}`, {}, { userId: 'u'.repeat(30_000) })),
+    );
+    await Promise.all(batches.map(batch => sink.write(batch)));
+    expect(await handlesOf(path)).toBe(1);
+    await sink.close();
+    expect(await handlesOf(path)).toBe(0);
+    const lines = (await readFile(path, 'utf8')).trimEnd().split('\n');
+    expect(lines.map(line => JSON.parse(line) as unknown)).toEqual(batches.flat());
+  });
+
+  it('begins a new line where a killed process or a full disk left half of one', async () => {
+    const path = join(folder, 'cost.ndjson');
+    await writeFile(path, '{"v":1,"requ');
+    const sink = new NdjsonFileSink({ path });
+    await sink.write([recordOf('one')]);
+    await sink.close();
+    await sink.write([recordOf('two')]);
+    await sink.close();
+    const [torn, one, two, rest] = (await readFile(path, 'utf8')).split('\n');
+    expect(torn).toBe('{"v":1,"requ');
+    expect([one, two].map(line => JSON.parse(line!) as unknown)).toEqual([recordOf('one'), recordOf('two')]);
+    expect(rest).toBe('');
+  });
+
+  it('closes without ever having written, and twice', async () => {
+    const path = join(folder, 'cost.ndjson');
+    const sink = new NdjsonFileSink({ path });
+    await Promise.all([sink.close(), sink.close()]);
+    await expect(stat(path)).rejects.toMatchObject({ code: 'ENOENT' });
+  });
 });
+
+/** How often this process has the file open, by what Linux tells. */
+async function handlesOf(path: string): Promise<number> {
+  const fds = await readdir('/proc/self/fd');
+  const targets = await Promise.all(fds.map(fd => readlink(`/proc/self/fd/${fd}`).catch(() => '')));
+  return targets.filter(target => target === path).length;
+}

@@ -1,7 +1,9 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { Logger } from '@nestjs/common';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { CostRecord, CostRecordSink } from 'nestjs-async-context';
-import { SinkQueue } from '../../lib/sinks/sink-queue';
+import { FaultReporter } from '../../lib/diagnosis/fault-reporter';
+import { SINK_QUEUE_DEFAULTS, SinkQueue } from '../../lib/sinks/sink-queue';
 import { recordOf } from '../support/records';
 
 interface Taken extends CostRecordSink {
@@ -39,6 +41,20 @@ function queueOf(
   });
 }
 
+function fail(): never {
+  throw new Error('no');
+}
+
+function rejectTwice(_resolve: unknown, reject: (reason: unknown) => void): void {
+  reject(new Error('no'));
+  reject(new Error('again'));
+}
+
+function busy(ms: number): void {
+  const until = performance.now() + ms;
+  while (performance.now() < until);
+}
+
 function offer(queue: SinkQueue<number>, count: number): void {
   for (let i = 0; i < count; i++) queue.offer(i);
 }
@@ -60,6 +76,21 @@ describe('SinkQueue', () => {
     expect(queue.stats()).toEqual([
       { sink: 'taken', produced: 2_049, delivered: 0, dropped: 1, queued: 2_048 },
     ]);
+  });
+
+  it('keeps its bounds when an option is given as undefined', async () => {
+    const sink = sinkOf();
+    const options: object = { capacity: undefined, batchSize: undefined, intervalMs: undefined };
+    const queue = queueOf([sink], options);
+    offer(queue, 2_049);
+    expect(queue.stats()[0]).toMatchObject({ queued: 2_048, dropped: 1 });
+    await queue.flush();
+    expect(sink.batches.map(batch => batch.length)).toEqual([512, 512, 512, 512]);
+    const another = queueOf([sinkOf()], options);
+    offer(another, 1);
+    await vi.advanceTimersByTimeAsync(4_999);
+    expect(another.stats()[0]!.queued).toBe(1);
+    expect(Object.isFrozen(SINK_QUEUE_DEFAULTS)).toBe(true);
   });
 
   it('writes 511 records after five seconds, not before', async () => {
@@ -148,26 +179,73 @@ describe('SinkQueue', () => {
     expect(reports).toHaveLength(1_000);
   });
 
-  it.each([
-    ['rejects with nothing', () => Promise.reject(undefined)],
-    ['gives no promise', () => 5],
-    [
-      'gives a thenable that throws',
-      () => ({
-        then: () => {
-          throw new Error('no');
-        },
-      }),
-    ],
-    ['changes the batch', (records: readonly CostRecord[]) => void (records as CostRecord[]).pop()],
-  ])('survives a sink that %s', async (_name, write) => {
-    const other = sinkOf(undefined, 'other');
-    const queue = queueOf([sinkOf(write), other]);
-    offer(queue, 2);
+  describe.each<[string, (records: readonly CostRecord[]) => unknown, number]>([
+    ['does its work', () => undefined, 10_000],
+    ['gives no promise', () => 5, 10_000],
+    ['blocks', () => busy(2), 10_000],
+    ['throws', () => fail(), 0],
+    ['rejects', () => Promise.reject(new Error('no')), 0],
+    ['rejects with nothing', () => Promise.reject(undefined), 0],
+    ['hangs', () => new Promise(() => undefined), 0],
+    ['gives a thenable that throws', () => ({ then: fail }), 0],
+    ['gives a thenable that rejects twice', () => ({ then: rejectTwice }), 0],
+    ['gives a thenable that hangs', () => ({ then: () => undefined }), 0],
+    ['changes the batch', records => void (records as CostRecord[]).pop(), 0],
+  ])('with a sink that %s', (_name, write, delivered) => {
+    it('accounts for each of 10,000 records, and delivers all to the other sink', async () => {
+      const other = sinkOf(undefined, 'other');
+      const queue = queueOf([sinkOf(write), other]);
+      for (let round = 1; round <= 20; round++) {
+        offer(queue, 500);
+        await vi.advanceTimersByTimeAsync(5_000);
+        for (const stats of queue.stats()) {
+          expect(stats.produced).toBe(round * 500);
+          expect(stats.produced).toBe(stats.delivered + stats.dropped + stats.queued);
+          expect(stats.queued).toBeLessThanOrEqual(2_048);
+        }
+      }
+      void queue.close();
+      await vi.advanceTimersByTimeAsync(5_000);
+      expect(queue.stats()).toEqual([
+        { sink: 'taken', produced: 10_000, delivered, dropped: 10_000 - delivered, queued: 0 },
+        { sink: 'other', produced: 10_000, delivered: 10_000, dropped: 0, queued: 0 },
+      ]);
+      expect(other.batches.flat()).toHaveLength(10_000);
+    });
+  });
+
+  it('says once a minute for each sink that it fails, and how often it did', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setImmediate', 'Date'] });
+    const warn = vi.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
+    const faults = new FaultReporter();
+    const queue = new SinkQueue<number>({
+      sinks: [sinkOf(fail, 'first'), sinkOf(() => Promise.reject(undefined), 'second')],
+      toRecord: id => recordOf(String(id)),
+      report: (where, reason) => faults.report(where, reason),
+    });
+    // A batch every 5 s: the 1st and the 13th are said, eleven between them are not.
+    for (let batch = 0; batch < 13; batch++) {
+      offer(queue, 1);
+      await vi.advanceTimersByTimeAsync(5_000);
+    }
+    expect(warn.mock.calls.map(([text]) => String(text).split('\n')[0])).toEqual([
+      'sink first failed and was ignored: Error: no',
+      'sink second failed and was ignored: undefined',
+      expect.stringContaining('sink first failed'),
+      'sink second failed and was ignored: undefined (11 more in the last minute)',
+    ]);
+    warn.mockRestore();
+  });
+
+  it('drops a record that is too large to be bounded, and writes the others', async () => {
+    const sink = sinkOf();
+    const queue = queueOf([sink], {
+      toRecord: id => recordOf(String(id), {}, id === 1 ? { error: 'E'.repeat(70_000) } : {}),
+    });
+    offer(queue, 3);
     await queue.flush();
-    expect(other.batches.flat()).toHaveLength(2);
-    const [stats] = queue.stats();
-    expect(stats!.delivered + stats!.dropped).toBe(2);
+    expect(queue.stats()).toEqual([{ sink: 'taken', produced: 3, delivered: 2, dropped: 1, queued: 0 }]);
+    expect(reports).toEqual([expect.stringContaining('making a cost record: RangeError')]);
   });
 
   it('calls sinks outside of the request that offered the record', async () => {
@@ -216,6 +294,62 @@ describe('SinkQueue', () => {
       const [stats] = queue.stats();
       expect(stats!.produced).toBe(stats!.delivered + stats!.dropped);
       expect(stats!.queued).toBe(0);
+    });
+
+    it('calls close() of a sink outside of the request that closes', async () => {
+      const storage = new AsyncLocalStorage<string>();
+      const stores: unknown[] = [];
+      const close = (): void => void stores.push(storage.getStore());
+      const slow = sinkOf(() => Promise.resolve());
+      const queue = queueOf([
+        { name: 'quick', write: () => undefined, close },
+        { ...slow, close },
+      ]);
+      offer(queue, 1);
+      await storage.run('request', () => queue.close());
+      expect(stores).toEqual([undefined, undefined]);
+    });
+
+    it('closes the other sinks at once while one hangs', async () => {
+      const close = vi.fn();
+      const hanging = sinkOf(() => new Promise(() => undefined), 'hanging');
+      const queue = queueOf([hanging, Object.assign(sinkOf(), { close })]);
+      offer(queue, 1);
+      void queue.close();
+      await vi.advanceTimersByTimeAsync(0);
+      expect(close).toHaveBeenCalledTimes(1);
+    });
+
+    it.each([
+      [undefined, 5_000],
+      [1_000, 1_000],
+    ])('given %s ms, waits %i ms for a sink that hangs in all it does', async (timeoutMs, ms) => {
+      const hang = (): Promise<void> => new Promise(() => undefined);
+      const queue = queueOf([{ name: 'hanging', write: hang, close: hang }]);
+      offer(queue, 3);
+      const isClosed = vi.fn();
+      void queue.close(timeoutMs).then(isClosed);
+      await vi.advanceTimersByTimeAsync(ms - 1);
+      expect(isClosed).not.toHaveBeenCalled();
+      await vi.advanceTimersByTimeAsync(1);
+      expect(isClosed).toHaveBeenCalledTimes(1);
+      expect(queue.stats()).toEqual([{ sink: 'hanging', produced: 3, delivered: 0, dropped: 3, queued: 0 }]);
+    });
+
+    it('counts a batch once that a sink takes or refuses after the time is up', async () => {
+      const settle: ((value: void | Promise<void>) => void)[] = [];
+      const slow = (): Promise<void> => new Promise(resolve => settle.push(resolve));
+      const queue = queueOf([sinkOf(slow, 'late'), sinkOf(slow, 'later')]);
+      offer(queue, 2);
+      void queue.close();
+      await vi.advanceTimersByTimeAsync(5_000);
+      settle[0]!();
+      settle[1]!(Promise.reject(new Error('no')));
+      await vi.advanceTimersByTimeAsync(0);
+      expect(queue.stats()).toEqual([
+        { sink: 'late', produced: 2, delivered: 0, dropped: 2, queued: 0 },
+        { sink: 'later', produced: 2, delivered: 0, dropped: 2, queued: 0 },
+      ]);
     });
 
     it('survives a close() that throws', async () => {
