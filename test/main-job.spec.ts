@@ -2,10 +2,10 @@ import { Controller, Get, Injectable, Param } from '@nestjs/common';
 import { Client, Pool } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ContextService, QueryBudget } from 'nestjs-async-context';
-import { databaseUrl } from './support/database';
+import { databaseUrl, isEmbedded } from './support/database';
 import { platforms, startApp, type TestApp } from './support/platforms';
 
-const pool = new Pool({ connectionString: databaseUrl(), max: 4 });
+const pool = new Pool({ connectionString: databaseUrl(), max: isEmbedded ? 1 : 4 });
 
 @Injectable()
 class OrdersService {
