@@ -159,9 +159,12 @@ async function runAll(into: Map<string, unknown[]>, run: <T>(work: () => T) => T
   };
   await Promise.all([admin.connect(), client.connect(), own.connect()]);
   const cancel = setInterval(() => {
-    void admin.query(
-      "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'shapes' AND query LIKE '%pg_sleep(10)%' AND state = 'active'",
-    );
+    // The last one may find the connection closed.
+    void admin
+      .query(
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'shapes' AND query LIKE '%pg_sleep(10)%' AND state = 'active'",
+      )
+      .catch(() => undefined);
   }, 20);
   for (const [on, sender] of Object.entries(senders)) {
     for (const [shape, send] of Object.entries(shapes)) {
