@@ -1,6 +1,8 @@
 import { Controller, Get, Injectable, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import {
   AsyncContextError,
@@ -269,6 +271,25 @@ describe('ContextService', () => {
       await new Promise(resolve => setTimeout(resolve, 5));
       expect(later?.()).toEqual([undefined, undefined, true]);
     });
+  });
+
+  it('does not keep what a request held because one of its timers lives on', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    let held: WeakRef<object> | undefined;
+    let timer: NodeJS.Timeout | undefined;
+    context.run({ requestId: 'held' }, () => {
+      const large = { rows: Array.from({ length: 1_000 }, () => 'row') };
+      held = new WeakRef(large);
+      context.set('large', large);
+      context.setUser(large as never);
+      timer = setInterval(() => context.requestId, 60_000);
+    });
+    await until(() => {
+      collect();
+      return held?.deref() === undefined;
+    }, 'end of what was held');
+    clearInterval(timer);
   });
 
   it('records what a client without instrumentation used', async () => {
