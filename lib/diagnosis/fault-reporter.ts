@@ -1,12 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { isThenable } from '../context/thenable';
-
-const WINDOW_MS = 60_000;
-
-interface Fault {
-  nextAt: number;
-  suppressed: number;
-}
+import { OncePerWindow } from './once-per-window';
 
 /**
  * Says once a minute that a hook of the application, or a part of this package, failed.
@@ -14,20 +8,13 @@ interface Fault {
  */
 export class FaultReporter {
   readonly #logger = new Logger('AsyncContext');
-  readonly #faults = new Map<string, Fault>();
+  readonly #windows = new OncePerWindow(60_000);
 
   /** `where` is a fixed name (an option's path, a part of the package), never a value. */
   report(where: string, reason: unknown): void {
-    const now = Date.now();
-    const fault = this.#faults.get(where) ?? { nextAt: 0, suppressed: 0 };
-    this.#faults.set(where, fault);
-    if (now < fault.nextAt) {
-      fault.suppressed += 1;
-      return;
-    }
-    const more = fault.suppressed > 0 ? ` (${fault.suppressed} more in the last minute)` : '';
-    fault.nextAt = now + WINDOW_MS;
-    fault.suppressed = 0;
+    const suppressed = this.#windows.admit(where);
+    if (suppressed === undefined) return;
+    const more = suppressed > 0 ? ` (${suppressed} more in the last minute)` : '';
     try {
       this.#logger.warn(`${where} failed and was ignored: ${describe(reason)}${more}`);
     } catch {

@@ -1,4 +1,4 @@
-import { Observable, isObservable } from 'rxjs';
+import { isObservable, Observable, type Observer, type Subscriber } from 'rxjs';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 import { isThenable } from '../context/thenable';
@@ -11,17 +11,8 @@ export function noteError(context: RequestContext, error: unknown): void {
 }
 
 /** The same stream, whose error is noted. */
-export function noteErrorsOf(context: RequestContext, source: Observable<unknown>): Observable<unknown> {
-  return new Observable(subscriber =>
-    source.subscribe({
-      next: value => subscriber.next(value),
-      error: error => {
-        noteError(context, error);
-        subscriber.error(error);
-      },
-      complete: () => subscriber.complete(),
-    }),
-  );
+export function noteErrorsOf<T>(context: RequestContext, source: Observable<T>): Observable<T> {
+  return new Observable<T>(subscriber => source.subscribe(passTo(subscriber, context)));
 }
 
 /** The same stream, subscribed inside the context; a teardown goes on to the producer. */
@@ -31,21 +22,23 @@ export function observeInside<T>(
   close?: Close,
 ): Observable<T> {
   return new Observable<T>(subscriber => {
-    const subscription = contextStorage.run(context, () =>
-      source.subscribe({
-        next: value => subscriber.next(value),
-        error: error => {
-          noteError(context, error);
-          subscriber.error(error);
-        },
-        complete: () => subscriber.complete(),
-      }),
-    );
+    const subscription = contextStorage.run(context, () => source.subscribe(passTo(subscriber, context)));
     return () => {
       subscription.unsubscribe();
       close?.(context);
     };
   });
+}
+
+function passTo<T>(subscriber: Subscriber<T>, context: RequestContext): Observer<T> {
+  return {
+    next: value => subscriber.next(value),
+    error: error => {
+      noteError(context, error);
+      subscriber.error(error);
+    },
+    complete: () => subscriber.complete(),
+  };
 }
 
 /**
