@@ -81,8 +81,8 @@ function coverClient(client: unknown, reporter: QueryReporter): (() => void)[] {
       if (isSubmittable(config) && handle !== undefined) watchSubmittable(config, handle);
       try {
         if (isSubmittable(config)) return original.call(this, config, values, callback);
-        const [own, result] = ownQuery(this, Query, config, values, callback);
-        watchCallback(own, handle, context);
+        const [own, result] = ownQuery(this, Query, config, values, callback, handle);
+        if (result === undefined) watchCallback(own, handle, context);
         original.call(this, own);
         return result;
       } catch (error) {
@@ -163,13 +163,18 @@ function ownQuery(
   config: unknown,
   values: unknown,
   callback: unknown,
+  handle?: QueryHandle,
 ): [query: PgQuery, result: Promise<unknown> | undefined] {
   const query = new Query(config, values, callback);
   const timeout = (config as { query_timeout?: number }).query_timeout;
   if (timeout !== undefined) query.query_timeout = timeout;
   if (query.callback) return [query, undefined];
   const result = new client._Promise<unknown>((resolve, reject) => {
-    query.callback = (error, value) => (error ? reject(error as Error) : resolve(value));
+    query.callback = (error, value) => {
+      handle?.end(error ? 0 : rowsOf(value), Boolean(error));
+      if (error) reject(error as Error);
+      else resolve(value);
+    };
   }).catch((error: Error) => {
     // As in pg: a stack that leads to the application instead of to `TCP.onStreamRead`.
     Error.captureStackTrace(error);
