@@ -5,6 +5,7 @@ import { GraphQLModule } from '@nestjs/graphql';
 import { AsyncContextModule, type CostRecordSink } from 'nestjs-async-context';
 import type { Pool } from 'pg';
 import { UserGuard } from './auth/user.guard';
+import { CustomersModule } from './customers/customers.module';
 import { DatabaseModule } from './database/database.module';
 import { OrdersModule } from './orders/orders.module';
 import { ReportsModule } from './reports/reports.module';
@@ -22,6 +23,7 @@ export class AppModule {
         }),
         GraphQLModule.forRoot<ApolloDriverConfig>({ driver: ApolloDriver, autoSchemaFile: true }),
         DatabaseModule.forRoot(pool),
+        CustomersModule,
         OrdersModule,
         ReportsModule,
       ],

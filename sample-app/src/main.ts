@@ -15,43 +15,55 @@ import { sendMinute } from './traffic/traffic';
 const TRAFFIC_MS = 10_000;
 
 async function main(serve: boolean): Promise<void> {
+  const stop = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stop.abort());
+
   const database = await startDatabase();
   const pool = new Pool({
     connectionString: database.url,
     max: database.connections,
     options: `-c search_path=${SCHEMA}`,
   });
-  console.log(`Seeding a shop of 10,000 orders into ${database.name} …`);
-  await seed(pool);
+  try {
+    console.log(`Seeding a shop of 10,000 orders into ${database.name} …`);
+    await seed(pool);
+    if (!stop.signal.aborted) await run(pool, serve, stop.signal);
+  } finally {
+    // Also when something failed: the database may be the reader's own.
+    await dropSeed(pool);
+    await pool.end();
+    await database.stop();
+  }
+}
 
+async function run(pool: Pool, serve: boolean, stop: AbortSignal): Promise<void> {
   const sink = new StatisticsSink();
   const app = await NestFactory.create(AppModule.forRoot(pool, sink), {
     logger: new ContextLogger({ logLevels: ['warn', 'error'], colors: Boolean(process.stdout.isTTY) }),
     forceCloseConnections: true,
   });
   app.useWebSocketAdapter(new WsAdapter(app));
-  const server = await app.listen(serve ? 3_000 : 0, '127.0.0.1');
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-
-  if (serve) {
-    console.log(`Serving on ${url} until Ctrl+C. Try: curl -i '${url}/orders/one-by-one?count=60'`);
-    await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]);
-  } else {
-    console.log(`Sending a minute's worth of mixed traffic to ${url} in ${TRAFFIC_MS / 1_000} seconds …\n`);
-    console.log(`\n${await sendMinute(url, TRAFFIC_MS)} requests were sent. What they cost, by handler:\n`);
+  try {
+    const server = await app.listen(serve ? (process.env['PORT'] ?? 3_000) : 0, '127.0.0.1');
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    if (serve) {
+      console.log(`Serving on ${url} until Ctrl+C. Try: curl -i '${url}/orders/one-by-one?count=60'\n`);
+      if (!stop.aborted) await once(stop, 'abort');
+    } else {
+      console.log(`Sending a minute's worth of mixed traffic to ${url} in ${TRAFFIC_MS / 1_000} seconds …\n`);
+      const { sent, unanswered } = await sendMinute(url, TRAFFIC_MS, stop);
+      console.log(`\n${sent} requests were sent, ${unanswered} got no answer.`);
+    }
+  } finally {
+    // Closing writes the last cost records to the sink.
+    await app.close();
   }
-
-  // Closing writes the last cost records to the sink.
-  await app.close();
+  console.log(`What they cost, by handler:\n\n${tableOf(sink.handlers())}`);
   if (!serve) {
-    console.log(tableOf(sink.handlers()));
     console.log(
       "\nNext: npm start -- --serve, then curl -i 'http://127.0.0.1:3000/orders/one-by-one?count=60'",
     );
   }
-  await dropSeed(pool);
-  await pool.end();
-  await database.stop();
 }
 
 void main(process.argv.includes('--serve'));

@@ -16,6 +16,7 @@ const STATEMENTS = [
   `INSERT INTO ${SCHEMA}.order_items SELECT o, 1 + (o * 31 + i * 17) % 200, 1 + (o + i) % 4 FROM generate_series(1, 10000) AS o, generate_series(1, 5 + o % 2) AS i`,
   `CREATE INDEX ON ${SCHEMA}.order_items (order_id)`,
   `CREATE INDEX ON ${SCHEMA}.orders (created_on)`,
+  `CREATE INDEX ON ${SCHEMA}.orders (customer_id)`,
 ];
 
 /** 500 customers, 200 products, 10,000 orders, 55,000 items: the same each time. */

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 
-const ANSWER_WITHIN_MS = 2_000;
+const ANSWER_WITHIN_MS = 10_000;
 
 type Send = (url: string) => Promise<unknown>;
 
@@ -11,6 +11,8 @@ const MINUTE: readonly [times: number, send: Send][] = [
   [30, get('/orders/one-by-one?count=60')],
   [12, get('/reports/items-by-fetching')],
   [60, get('/reports/items')],
+  [60, get('/customers/7')],
+  [6, get('/customers/0')],
   [12, get('/reports/monthly')],
   [30, post('/orders', { customerId: 7, productIds: [1, 2, 3] })],
   [6, get('/orders/export.csv')],
@@ -23,29 +25,40 @@ const MINUTE: readonly [times: number, send: Send][] = [
   [6, leaveEarly('/orders/live')],
 ];
 
-/** Sends a minute's worth of requests, evenly, in so many milliseconds; gives their number. */
-export async function sendMinute(url: string, withinMs: number): Promise<number> {
+export interface Sent {
+  readonly sent: number;
+  readonly unanswered: number;
+}
+
+/** Sends a minute's worth of requests, evenly, in so many milliseconds, or until it is to stop. */
+export async function sendMinute(url: string, withinMs: number, stop: AbortSignal): Promise<Sent> {
   const requests = MINUTE.flatMap(([times, send]) =>
     Array.from({ length: times }, (_, i) => ({ at: ((i + 0.5) / times) * withinMs, send })),
   ).sort((a, b) => a.at - b.at);
   const begin = Date.now();
   const answers: Promise<unknown>[] = [];
+  let unanswered = 0;
   for (const { at, send } of requests) {
     const early = begin + at - Date.now();
-    if (early > 0) await wait(early);
-    answers.push(send(url));
+    if (early > 0) await wait(early, undefined, { signal: stop }).catch(() => undefined);
+    if (stop.aborted) break;
+    answers.push(send(url).catch(() => (unanswered += 1)));
   }
   await Promise.all(answers);
-  return requests.length;
+  return { sent: answers.length, unanswered };
+}
+
+function request(url: string, init: RequestInit): Promise<Response> {
+  return fetch(url, { ...init, signal: AbortSignal.timeout(ANSWER_WITHIN_MS) });
 }
 
 function get(path: string): Send {
-  return async url => (await fetch(url + path, { headers: { 'x-user': 'ada' } })).text();
+  return async url => (await request(url + path, { headers: { 'x-user': 'ada' } })).text();
 }
 
 function post(path: string, body: unknown): Send {
   const init = { method: 'POST', headers: { 'content-type': 'application/json', 'x-user': 'ada' } };
-  return async url => (await fetch(url + path, { ...init, body: JSON.stringify(body) })).text();
+  return async url => (await request(url + path, { ...init, body: JSON.stringify(body) })).text();
 }
 
 /** A client that does not wait for the end of the answer. */
@@ -64,8 +77,11 @@ function message(event: string, data: unknown): Send {
     new Promise((resolve, reject) => {
       const socket = new WebSocket(`${url.replace('http', 'ws')}/live`);
       socket.on('open', () => socket.send(JSON.stringify({ event, data })));
-      socket.on('message', () => socket.close());
-      socket.on('close', resolve);
+      socket.on('message', answer => {
+        resolve(answer);
+        socket.close();
+      });
+      socket.on('close', () => reject(new Error('closed without an answer')));
       setTimeout(() => socket.close(), ANSWER_WITHIN_MS).unref();
       socket.on('error', reject);
     });
