@@ -117,11 +117,16 @@ export class HttpEntry {
     // 'close', not 'finish': it alone fires exactly once for each outcome, a client abort among them.
     response.on('close', () => {
       if (response.headersSent) context.status = response.statusCode;
-      context.aborted = !response.writableFinished;
+      context.aborted = !isFinished(response);
       units.close(context);
     });
     return context;
   }
+}
+
+/** What `fastify.inject()` makes has no socket that could take the bytes, and nobody who could leave. */
+function isFinished(response: ServerResponse & { isLightMyRequest?: boolean }): boolean {
+  return response.writableFinished || (response.isLightMyRequest === true && response.writableEnded);
 }
 
 /** `/orders/:id`, when a route took the request. */
