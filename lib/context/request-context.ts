@@ -85,7 +85,7 @@ export class RequestContext {
     return (this.endMs || performance.now()) - this.startMs;
   }
 
-  /** `setUser()`'s, else `request.user`, else what the application's option finds. Never throws. */
+  /** `setUser()`'s, else `request.user`, else what the application's option finds. */
   currentUser(): ContextUser | undefined {
     if (this.user !== undefined) return this.user;
     if (this.request === undefined) return undefined;
@@ -99,12 +99,19 @@ export class RequestContext {
     return pattern === undefined ? undefined : `${this.method} ${pattern}`;
   }
 
-  /** `String(user.id)`, where the user has an id, at most 200 characters; it outlives the user. */
+  /**
+   * `String(user.id)`, where the user has an id, at most 200 characters; it outlives the user.
+   * Never throws: it is asked by the logger, and the user may be an object with getters.
+   */
   currentUserId(): string | undefined {
     if (this.isClosed) return this.userId;
-    const id = (this.currentUser() as { id?: unknown } | undefined)?.id;
-    if (typeof id === 'string') return id.slice(0, MAX_USER_ID);
-    return typeof id === 'number' || typeof id === 'bigint' ? String(id).slice(0, MAX_USER_ID) : undefined;
+    try {
+      const id = (this.currentUser() as { id?: unknown } | undefined)?.id;
+      if (typeof id === 'string') return id.slice(0, MAX_USER_ID);
+      return typeof id === 'number' || typeof id === 'bigint' ? String(id).slice(0, MAX_USER_ID) : undefined;
+    } catch {
+      return undefined;
+    }
   }
 
   /** Lets go of all that the request holds, so that a timer that lives on does not keep it. */

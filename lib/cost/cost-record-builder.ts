@@ -6,7 +6,10 @@ import type { CostRecord, QueriesCostRecord, ShapeCostRecord, TableCostRecord } 
 /** The record of a closed unit of work, frozen. */
 export function buildCostRecord(context: RequestContext): CostRecord {
   const { traceId, parentRequestId, handler, route, method, status, error, userId } = context;
-  const owner = context.budget?.limits.find(({ exemption }) => exemption?.owner)?.exemption?.owner;
+  const exempted = context.budget?.limits.find(
+    ({ exemption }) => (exemption?.endsAt ?? 0) > context.startedAt,
+  );
+  const owner = exempted?.exemption?.owner;
   return Object.freeze<CostRecord>({
     v: 1,
     requestId: context.requestId,

@@ -26,11 +26,10 @@ export class UnitsOfWork implements ContextHost {
   readonly #options: ResolvedOptions;
   readonly #faults: FaultReporter;
   readonly #breachLog: BreachLog;
+  readonly #budgets: BudgetResolver;
   /** Stands for work that no handler took: a 404, a refused request, `contextService.run()`. */
   readonly #nobody: Handler;
   readonly #close = (context: RequestContext): void => this.close(context);
-
-  readonly #budgets: BudgetResolver;
 
   constructor(options: ResolvedOptions, modules: ModulesContainer, faults: FaultReporter) {
     this.#options = options;

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import {
   AsyncContextError,
   AsyncContextModule,
+  contextLogFields,
   ContextService,
   type CostRecord,
   createContextKey,
@@ -271,6 +272,18 @@ describe('ContextService', () => {
       await new Promise(resolve => setTimeout(resolve, 5));
       expect(later?.()).toEqual([undefined, undefined, true]);
     });
+  });
+
+  it('records a unit of work whose user throws when it is looked at', async () => {
+    const user = Object.defineProperty({}, 'id', {
+      get() {
+        throw new Error('of the application');
+      },
+    }) as { id: string };
+    context.run({ requestId: 'odd-user', user }, () =>
+      expect(contextLogFields()).toMatchObject({ requestId: 'odd-user' }),
+    );
+    expect(await recordOf(test, 'odd-user')).not.toHaveProperty('userId');
   });
 
   it('does not keep what a request held because one of its timers lives on', async () => {
