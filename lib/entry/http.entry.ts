@@ -114,19 +114,20 @@ export class HttpEntry {
     context.request = request;
     remember(raw, context);
     if (this.#responseHeader !== false) response.setHeader(this.#responseHeader, context.requestId);
+    // The event, not `writableFinished`: that is false for HTTP/2 and for `fastify.inject()`. And HTTP/2
+    // fires it for a stream that was cut as well, where nobody has called `end()`.
+    let isFinished = false;
+    response.on('finish', () => {
+      isFinished = response.writableEnded;
+    });
     // 'close', not 'finish': it alone fires exactly once for each outcome, a client abort among them.
     response.on('close', () => {
       if (response.headersSent) context.status = response.statusCode;
-      context.aborted = !isFinished(response);
+      context.aborted = !isFinished;
       units.close(context);
     });
     return context;
   }
-}
-
-/** What `fastify.inject()` makes has no socket that could take the bytes, and nobody who could leave. */
-function isFinished(response: ServerResponse & { isLightMyRequest?: boolean }): boolean {
-  return response.writableFinished || (response.isLightMyRequest === true && response.writableEnded);
 }
 
 /** `/orders/:id`, when a route took the request. */
