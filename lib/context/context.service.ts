@@ -194,8 +194,10 @@ export class ContextService {
    * emitter.on('done', () => inside(() => this.finish()));
    */
   snapshot(): <T>(fn: () => T) => T {
-    const context = contextStorage.getStore();
-    return fn => (context === undefined ? contextStorage.exit(fn) : contextStorage.run(context, fn));
+    // `run()` also without a store: `exit()` forgets on Node 20 and 22 that it has left as soon as
+    // something inside it runs in another store.
+    const context = contextStorage.getStore() as RequestContext;
+    return fn => contextStorage.run(context, fn);
   }
 
   /**

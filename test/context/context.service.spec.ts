@@ -234,7 +234,14 @@ describe('ContextService', () => {
       const inside = context.run({ requestId: 'then' }, () => context.snapshot());
       expect(inside(() => context.requestId)).toBe('then');
       const outside = context.snapshot();
-      expect(context.run({ requestId: 'now' }, () => outside(() => context.requestId))).toBeUndefined();
+      const seen = context.run({ requestId: 'now' }, () =>
+        outside(() => [
+          context.requestId,
+          context.run({ requestId: 'inner' }, () => context.requestId),
+          context.requestId,
+        ]),
+      );
+      expect(seen).toEqual([undefined, 'inner', undefined]);
     });
   });
 
