@@ -1,7 +1,11 @@
-import { Module } from '@nestjs/common';
+import { Module, type ModuleMetadata } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Client, Pool } from 'pg';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import {
   AsyncContextModule,
   ContextService,
@@ -20,10 +24,33 @@ const barePool = { query: basePool.query, connect: basePool.connect };
 const opened: { close(): Promise<void> }[] = [];
 let client: Client;
 
-async function open(instrumentations: readonly DriverInstrumentation[] | 'auto' = 'auto') {
+/** All that a prototype has, the symbols and the attributes included. */
+const facts = () =>
+  [Client.prototype, basePool].map(prototype => Object.getOwnPropertyDescriptors(prototype));
+const bareFacts = facts();
+
+/** Another copy of pg, as an ORM that pins its own version would bring it. */
+function copyOfPg(): { load(): { Client: typeof Client; Pool: typeof Pool }; remove(): void } {
+  const root = fileURLToPath(new URL('../..', import.meta.url));
+  mkdirSync(join(root, '.cache'), { recursive: true });
+  // Below the root, so that what pg needs is found.
+  const folder = mkdtempSync(join(root, '.cache', 'pg-'));
+  for (const name of ['pg', 'pg-pool']) {
+    cpSync(join(root, 'node_modules', name), join(folder, 'node_modules', name), { recursive: true });
+  }
+  return {
+    load: () => createRequire(join(folder, 'index.js'))('pg') as never,
+    remove: () => rmSync(folder, { recursive: true }),
+  };
+}
+
+async function open(
+  instrumentations: readonly DriverInstrumentation[] | 'auto' = 'auto',
+  providers: ModuleMetadata['providers'] = [],
+) {
   const sink = new MemorySink();
   const logs = new LogLines();
-  @Module({ imports: [AsyncContextModule.forRoot({ sinks: [sink], instrumentations })] })
+  @Module({ imports: [AsyncContextModule.forRoot({ sinks: [sink], instrumentations })], providers })
   class AppModule {}
   const app = await NestFactory.createApplicationContext(AppModule, { logger: logs });
   opened.push(app);
@@ -56,7 +83,8 @@ describe('the instrumentation of pg', () => {
     await app.close();
     expect(Client.prototype.query).toBe(bare);
     expect(basePool).toMatchObject(barePool);
-    expect(Object.keys(Client.prototype)).not.toContain('query');
+    expect(facts()).toEqual(bareFacts);
+    expect(facts().map(Reflect.ownKeys)).toEqual(bareFacts.map(Reflect.ownKeys));
   });
 
   it('is shared by two applications and stays until the last is closed', async () => {
@@ -122,7 +150,7 @@ describe('the instrumentation of pg', () => {
     await pool.end();
   });
 
-  it('counts once, and lets go, when somebody else wraps the driver after it', async () => {
+  it('counts once, and takes itself back once it can, when somebody else wraps the driver after it', async () => {
     const { app, context } = await open();
     const ours = Client.prototype.query;
     let theirs = 0;
@@ -139,5 +167,72 @@ describe('the instrumentation of pg', () => {
     const again = await open();
     expect(await countOf(again.context)).toBe(1);
     expect(theirs).toBe(3);
+    await again.app.close();
+    Client.prototype.query = ours;
+    await (await open()).app.close();
+    expect(facts()).toEqual(bareFacts);
+  });
+
+  it('counts once with a second copy of this package, whichever is closed first', async () => {
+    const first = await open();
+    vi.resetModules();
+    const copy = await import('nestjs-async-context');
+    expect(copy.AsyncContextModule).not.toBe(AsyncContextModule);
+    @Module({ imports: [copy.AsyncContextModule.forRoot()] })
+    class CopyModule {}
+    const start = () => NestFactory.createApplicationContext(CopyModule, { logger: new LogLines() });
+    const second = await start();
+    const context = second.get(copy.ContextService) as unknown as ContextService;
+    expect([await countOf(first.context), await countOf(context)]).toEqual([1, 1]);
+    await first.app.close();
+    expect(await countOf(context)).toBe(1);
+    const third = await open();
+    await second.close();
+    expect(await countOf(third.context)).toBe(1);
+    await third.app.close();
+    expect(facts()).toEqual(bareFacts);
+  });
+
+  it('covers every copy of pg, also one that a provider loads while the application starts', async () => {
+    const other = copyOfPg();
+    let loaded: ReturnType<typeof other.load> | undefined;
+    const provider = {
+      provide: 'database',
+      useFactory: async () => {
+        await new Promise(resolve => setTimeout(resolve, 20));
+        loaded = other.load();
+      },
+    };
+    const { app, context } = await open('auto', [provider]);
+    expect(loaded!.Client).not.toBe(Client);
+    const pool = new loaded!.Pool({ connectionString: databaseUrl(), max: 1 });
+    const counts = await context.run({}, async () => {
+      await client.query('SELECT 1');
+      await pool.query('SELECT 1');
+      return [context.cost?.queries, context.cost?.rows];
+    });
+    expect(counts).toEqual([2, 2]);
+    await pool.end();
+    await app.close();
+    expect(Reflect.ownKeys(loaded!.Client.prototype)).toEqual(Reflect.ownKeys(Client.prototype));
+    expect(facts()).toEqual(bareFacts);
+    other.remove();
+  });
+
+  it('does not reach a copy that is loaded after the start: the next application does', async () => {
+    const other = copyOfPg();
+    const first = await open();
+    const loaded = other.load();
+    const pool = new loaded.Pool({ connectionString: databaseUrl(), max: 1 });
+    const count = (context: ContextService) =>
+      context.run({}, async () => {
+        await pool.query('SELECT 1');
+        return context.cost?.queries;
+      });
+    expect(await count(first.context)).toBe(0);
+    const second = await open();
+    expect(await count(second.context)).toBe(1);
+    await pool.end();
+    other.remove();
   });
 });

@@ -1,30 +1,37 @@
+import { contextStorage } from '../../context/context-storage';
+import type { RequestContext } from '../../context/request-context';
 import type { QueryHandle } from '../driver-instrumentation';
 
 /** What a `pg` client can be given in place of a text: `pg.Query`, `pg-cursor`, `pg-query-stream`, … */
 export interface Submittable {
-  readonly text?: string;
-  readonly cursor?: { readonly text?: string };
   submit: (...args: unknown[]) => unknown;
   callback?: unknown;
-  handleDataRow?: (message: unknown) => unknown;
-  handleCommandComplete?: (message: { text?: string }, ...rest: unknown[]) => unknown;
-  handleReadyForQuery?: (...args: unknown[]) => unknown;
   handleError?: (...args: unknown[]) => unknown;
 }
+
+type Handler =
+  'handleDataRow' | 'handlePortalSuspended' | 'handleCommandComplete' | 'handleReadyForQuery' | 'handleError';
+type AnyFunction = (this: unknown, ...args: unknown[]) => unknown;
 
 /** Whether a client was given a query object of the application's own. */
 export function isSubmittable(config: unknown): config is Submittable {
   return typeof (config as Submittable | undefined)?.submit === 'function';
 }
 
-/** The text of whatever `query()` was given; `undefined` where there is none (a prepared name alone). */
+/** The text of whatever `query()` was given; `undefined` where there is none. Never throws. */
 export function textOf(config: unknown): string | undefined {
   if (typeof config === 'string') return config;
-  const { text, cursor, name } = config as { text?: unknown; cursor?: { text?: unknown }; name?: unknown };
-  if (typeof text === 'string') return text;
-  if (typeof cursor?.text === 'string') return cursor.text;
-  // A statement that this connection has prepared before may be called by its name alone.
-  return typeof name === 'string' ? `EXECUTE "${name.replaceAll('"', '')}"` : undefined;
+  if (typeof config !== 'object') return undefined;
+  try {
+    const { text, cursor, name } = config as { text?: unknown; cursor?: { text?: unknown }; name?: unknown };
+    if (typeof text === 'string') return text;
+    if (typeof cursor?.text === 'string') return cursor.text;
+    // A statement that this connection has prepared before may be called by its name alone.
+    return typeof name === 'string' ? `EXECUTE "${name.replaceAll('"', '')}"` : undefined;
+  } catch {
+    // A getter of the application's; the driver will meet it as well.
+    return undefined;
+  }
 }
 
 /** Rows that a result holds, or that its statement affected; several statements in one text give several. */
@@ -34,38 +41,73 @@ export function rowsOf(result: unknown): number {
   return rowCount ?? rows?.length ?? 0;
 }
 
-/** Ends the handle when a query object has been answered, counting the rows as they come. */
-export function watchSubmittable(query: Submittable, handle: QueryHandle): void {
+/**
+ * Ends the handle when a query object has been answered, and counts the rows as they come.
+ *
+ * Its events run in the context of its query, as a callback does. The object is as it was before
+ * once it has been answered.
+ */
+export function watchSubmittable(
+  query: Submittable,
+  handle: QueryHandle | undefined,
+  context: RequestContext | undefined,
+): void {
   let rows = 0;
-  let affected = 0;
-  before(query, 'handleDataRow', () => {
-    rows += 1;
+  let rowsOfStatement = 0;
+  const undo: (() => void)[] = [];
+  const end = (failed: boolean): void => {
+    for (const takeBack of undo) takeBack();
+    handle?.end(rows + rowsOfStatement, failed);
+  };
+  const watch = (name: Handler, see: (message: unknown) => void): void => {
+    undo.push(before(query, name, context, see));
+  };
+  watch('handleDataRow', () => {
+    rowsOfStatement += 1;
   });
-  before(query, 'handleCommandComplete', message => {
-    affected += affectedRows((message as { text?: string }).text);
+  watch('handlePortalSuspended', () => undefined);
+  watch('handleCommandComplete', message => {
+    // The tag of a cursor's last portal counts the rows of that portal alone.
+    rows += Math.max(rowsOfStatement, rowsOfTag((message as { text?: string }).text));
+    rowsOfStatement = 0;
   });
-  before(query, 'handleReadyForQuery', () => handle.end(rows || affected));
-  before(query, 'handleError', () => handle.end(rows, true));
+  // A row that a type parser refuses is an error that pg holds back until the end.
+  watch('handleReadyForQuery', () =>
+    end(Boolean((query as { _canceledDueToError?: unknown })._canceledDueToError)),
+  );
+  watch('handleError', () => end(true));
 }
 
-type Handler = 'handleDataRow' | 'handleCommandComplete' | 'handleReadyForQuery' | 'handleError';
-
-function before(query: Submittable, name: Handler, watch: (message: unknown) => void): void {
-  const original = query[name] as ((...args: unknown[]) => unknown) | undefined;
-  if (typeof original !== 'function') return;
+/** Looks at a call before the object gets it, and gives back what takes that back. */
+function before(
+  query: Submittable,
+  name: Handler,
+  context: RequestContext | undefined,
+  see: (message: unknown) => void,
+): () => void {
+  const object = query as unknown as Record<Handler, unknown>;
+  const original = object[name];
+  if (typeof original !== 'function') return () => undefined;
+  const own = Object.getOwnPropertyDescriptor(query, name);
+  const value: AnyFunction = function (...args) {
+    see(args[0]);
+    return contextStorage.run(context as RequestContext, () => (original as AnyFunction).apply(this, args));
+  };
   Object.defineProperty(query, name, {
-    value(this: unknown, ...args: unknown[]) {
-      watch(args[0]);
-      return original.apply(this, args);
-    },
+    value,
     configurable: true,
     writable: true,
-    enumerable: false,
+    enumerable: own?.enumerable ?? false,
   });
+  return () => {
+    if (object[name] !== value) return;
+    if (own === undefined) delete object[name];
+    else Object.defineProperty(query, name, own);
+  };
 }
 
-/** `INSERT 0 5`, `UPDATE 3`: https://www.postgresql.org/docs/current/protocol-message-formats.html */
-function affectedRows(tag: string | undefined): number {
-  const match = /^(?:INSERT \d+|UPDATE|DELETE|MERGE|COPY) (\d+)$/.exec(tag ?? '');
+/** `SELECT 2`, `INSERT 0 5`: https://www.postgresql.org/docs/current/protocol-message-formats.html */
+function rowsOfTag(tag: string | undefined): number {
+  const match = / (\d+)$/.exec(tag ?? '');
   return match === null ? 0 : Number(match[1]);
 }

@@ -1,17 +1,19 @@
-import { contextStorage } from '../../context/context-storage';
+import { contextStorage, oncePerProcess } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
-import { replaceMethod } from '../method-replacement';
+import { isReplaced, replaceMethod } from '../method-replacement';
+import { giveToClient, type HandOver, type PoolQuery, takeFromPool } from './pg-hand-over';
 import { isSubmittable, rowsOf, type Submittable, textOf, watchSubmittable } from './pg-query';
 
 type Callback = (this: unknown, error: unknown, ...results: unknown[]) => unknown;
 type QueryMethod = (this: PgClient, config: unknown, values?: unknown, callback?: unknown) => unknown;
-type PoolMethod = (this: object, ...args: unknown[]) => unknown;
+type PoolMethod = (this: PgPool, ...args: unknown[]) => unknown;
 
 interface PgQuery extends Submittable {
   callback?: Callback | undefined;
   query_timeout?: number;
+  rowMode?: string;
 }
 
 type QueryClass = new (config: unknown, values?: unknown, callback?: unknown) => PgQuery;
@@ -22,16 +24,12 @@ interface PgClient {
   readonly connection?: unknown;
 }
 
-/** A `pool.query()`: counted where the application called it, sent by a client later on. */
-interface PoolQuery {
-  readonly text: string | undefined;
-  readonly below: PoolMethod;
-  handle?: QueryHandle | undefined;
+interface PgPool {
+  readonly Client?: { readonly prototype: object };
 }
 
-// Both are set and unset around a synchronous call, so that nothing else can come between.
-let poolQuery: PoolQuery | undefined;
-let handedOver: PoolQuery | undefined;
+// Shared by all copies of this package: one may have replaced the pool and another the client.
+const handOver = oncePerProcess<HandOver>('pg', () => ({ begun: undefined, ready: undefined }));
 
 /**
  * Counts the queries of `pg` (`Client` and `Pool`), and so of all that is built on it: TypeORM,
@@ -66,9 +64,9 @@ function coverClient(client: unknown, reporter: QueryReporter): (() => void)[] {
       // The bare driver's own error.
       if (config === null || config === undefined) return original.call(this, config, values, callback);
       let handle: QueryHandle | undefined;
-      if (handedOver !== undefined) {
-        ({ handle } = handedOver);
-        handedOver = undefined;
+      const poolQuery = takeFromPool(handOver, this, config, callback);
+      if (poolQuery !== undefined) {
+        ({ handle } = poolQuery);
       } else {
         try {
           handle = reporter.begin(textOf(config), 'postgresql', query);
@@ -77,10 +75,11 @@ function coverClient(client: unknown, reporter: QueryReporter): (() => void)[] {
         }
       }
       const context = contextStorage.getStore();
-      if (context === undefined) return original.call(this, config, values, callback);
-      if (isSubmittable(config) && handle !== undefined) watchSubmittable(config, handle);
       try {
-        if (isSubmittable(config)) return original.call(this, config, values, callback);
+        if (isSubmittable(config)) {
+          watchSubmittable(config, handle, context);
+          return original.call(this, config, values, callback);
+        }
         const [own, result] = ownQuery(this, Query, config, values, callback, handle);
         if (result === undefined) watchCallback(own, handle, context);
         original.call(this, own);
@@ -98,32 +97,41 @@ function coverPool(pool: unknown, reporter: QueryReporter): (() => void)[] {
   const undoQuery = replaceMethod<PoolMethod>(prototype, 'query', original => {
     return function query(...args) {
       const [config] = args;
-      if (config === null || config === undefined || typeof config === 'function')
-        return original.apply(this, args);
-      const outer = poolQuery;
-      poolQuery = { text: textOf(config), below: query };
+      const outer = handOver.begun;
+      const isQuery = config !== null && config !== undefined && typeof config !== 'function';
+      // What its client does not count (pg-native) would never end.
+      handOver.begun =
+        isQuery && isReplaced(this.Client?.prototype, 'query')
+          ? { pool: this, client: undefined, config, below: query, handle: undefined }
+          : undefined;
       try {
         return original.apply(this, args);
       } finally {
-        poolQuery = outer;
+        handOver.begun = outer;
       }
     };
   });
   const undoConnect = replaceMethod<PoolMethod>(prototype, 'connect', original => {
     return function connect(...args) {
       const [callback] = args;
-      const begun = poolQuery;
-      poolQuery = undefined;
+      // A subclass may connect another pool first.
+      const begun = handOver.begun?.pool === this ? handOver.begun : undefined;
+      if (begun !== undefined) handOver.begun = undefined;
       if (typeof callback !== 'function') return original.apply(this, args);
       if (begun !== undefined) {
         try {
-          begun.handle = reporter.begin(begun.text, 'postgresql', begun.below);
+          begun.handle = reporter.begin(textOf(begun.config), 'postgresql', begun.below);
         } catch (error) {
           process.nextTick(callback as Callback, error);
           return undefined;
         }
       }
-      return original.call(this, bindToCaller(callback as Callback, begun));
+      try {
+        return original.call(this, bindToCaller(callback as Callback, begun));
+      } catch (error) {
+        begun?.handle?.end(0, true);
+        throw error;
+      }
     };
   });
   return [...undoQuery, ...undoConnect];
@@ -133,22 +141,19 @@ function coverPool(pool: unknown, reporter: QueryReporter): (() => void)[] {
  * Without this, the callback of a request that waited for the pool runs in the context of the
  * request that released the connection, and its queries are charged to that one.
  *
- * `run()` in a closure of our own costs 25 ns; `AsyncResource.bind()` cost 1.7 to 6 µs.
+ * `run()` in a closure of our own costs 25 ns; `AsyncResource.bind()` cost 1.7 to 6 µs. `run()` with
+ * no store, because `exit()` forgets on Node 20 and 22 that it has left once something inside it runs.
  */
 function bindToCaller(callback: Callback, begun: PoolQuery | undefined): Callback {
-  const context = contextStorage.getStore();
-  const connected: Callback = (error, ...rest) => {
-    if (error) begun?.handle?.end(0, true);
-    else handedOver = begun;
-    try {
-      return callback.call(undefined, error, ...rest);
-    } finally {
-      handedOver = undefined;
-    }
+  const context = contextStorage.getStore() as RequestContext;
+  return function (...args) {
+    const call = (): unknown => callback.apply(this, args);
+    if (begun === undefined) return contextStorage.run(context, call);
+    const [error, client] = args;
+    if (!error) return contextStorage.run(context, giveToClient, handOver, begun, client as object, call);
+    begun.handle?.end(0, true);
+    return contextStorage.run(context, call);
   };
-  return context === undefined
-    ? (...args) => contextStorage.exit(() => connected(...args))
-    : (...args) => contextStorage.run(context, () => connected(...args));
 }
 
 /**
@@ -166,8 +171,11 @@ function ownQuery(
   handle?: QueryHandle,
 ): [query: PgQuery, result: Promise<unknown> | undefined] {
   const query = new Query(config, values, callback);
-  const timeout = (config as { query_timeout?: number }).query_timeout;
+  const { query_timeout: timeout, rowMode } = config as PgQuery;
   if (timeout !== undefined) query.query_timeout = timeout;
+  // For a tracer below this one, which may make a query of its own from the fields of this one:
+  // @opentelemetry/instrumentation-pg does, when it adds comments.
+  if (rowMode !== undefined) query.rowMode = rowMode;
   if (query.callback) return [query, undefined];
   const result = new client._Promise<unknown>((resolve, reject) => {
     query.callback = (error, value) => {
@@ -184,14 +192,23 @@ function ownQuery(
 }
 
 /** The bare driver calls back in the context of the connection: in none, or in that of whoever opened it. */
-function watchCallback(query: PgQuery, handle: QueryHandle | undefined, context: RequestContext): void {
-  const { callback } = query;
-  if (typeof callback !== 'function') throw new TypeError('callback is not a function');
+function watchCallback(
+  query: PgQuery,
+  handle: QueryHandle | undefined,
+  context: RequestContext | undefined,
+): void {
+  const callback = callbackOf(query);
   query.callback = function (...args) {
     const [error, result] = args;
     handle?.end(error ? 0 : rowsOf(result), Boolean(error));
-    return contextStorage.run(context, () => callback.apply(this, args));
+    return contextStorage.run(context as RequestContext, () => callback.apply(this, args));
   };
+}
+
+/** @throws TypeError as the bare driver does */
+function callbackOf({ callback }: PgQuery): Callback {
+  if (typeof callback !== 'function') throw new TypeError('callback is not a function');
+  return callback;
 }
 
 /** Gives an error to the caller as the driver gives its own: never as a throw. */
@@ -204,11 +221,13 @@ function refuse(
   error: unknown,
 ): unknown {
   if (isSubmittable(config)) {
-    config.callback ??= typeof values === 'function' ? values : callback;
+    if (!config.callback && (typeof values === 'function' || callback)) {
+      config.callback = typeof values === 'function' ? values : callback;
+    }
     process.nextTick(() => config.handleError?.(error, client.connection));
     return config;
   }
   const [query, result] = ownQuery(client, Query, config, values, callback);
-  process.nextTick(() => query.callback?.call(query, error));
+  process.nextTick(callbackOf(query).bind(query), error);
   return result;
 }
