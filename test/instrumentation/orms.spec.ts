@@ -32,6 +32,30 @@ interface Orm {
 }
 
 const MAX = isEmbedded ? 1 : 2;
+/** Of this run alone: another one may be using the same server. An embedded engine has one database. */
+const DATABASE = isEmbedded ? undefined : `orms_${process.pid}`;
+
+function ormUrl(): string {
+  const url = new URL(databaseUrl());
+  if (DATABASE !== undefined) url.pathname = DATABASE;
+  return url.href;
+}
+
+/** Runs statements on a connection of their own, which is closed afterwards. */
+async function runOn(connectionString: string, ...texts: string[]): Promise<void> {
+  const client = new Client({ connectionString });
+  await client.connect();
+  for (const text of texts) await client.query(text);
+  await client.end();
+}
+
+beforeAll(async () => {
+  if (DATABASE !== undefined) await runOn(databaseUrl(), `CREATE DATABASE ${DATABASE}`);
+});
+afterAll(async () => {
+  if (DATABASE !== undefined) await runOn(databaseUrl(), `DROP DATABASE ${DATABASE} WITH (FORCE)`);
+});
+
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 async function typeorm(): Promise<Orm> {
@@ -41,7 +65,7 @@ async function typeorm(): Promise<Orm> {
   });
   const source = await new DataSource({
     type: 'postgres',
-    url: databaseUrl(),
+    url: ormUrl(),
     entities: [entity],
     poolSize: MAX,
   }).initialize();
@@ -56,7 +80,7 @@ async function typeorm(): Promise<Orm> {
 
 async function withDrizzle(): Promise<Orm> {
   const orders = pgTable('orm_orders', { id: integer().primaryKey(), name: text().notNull() });
-  const pool = new Pool({ connectionString: databaseUrl(), max: MAX });
+  const pool = new Pool({ connectionString: ormUrl(), max: MAX });
   const db = drizzle(pool);
   return {
     all: async () => db.select().from(orders),
@@ -68,7 +92,7 @@ async function withDrizzle(): Promise<Orm> {
 }
 
 async function withKnex(): Promise<Orm> {
-  const knex = createKnex({ client: 'pg', connection: databaseUrl(), pool: { min: 0, max: MAX } });
+  const knex = createKnex({ client: 'pg', connection: ormUrl(), pool: { min: 0, max: MAX } });
   return {
     all: async () => knex<Order>('orm_orders').select(),
     one: async id => knex<Order>('orm_orders').where({ id }).first(),
@@ -86,7 +110,7 @@ async function mikro(): Promise<Orm> {
   });
   const orm = await MikroORM.init({
     driver: PostgreSqlDriver,
-    clientUrl: databaseUrl(),
+    clientUrl: ormUrl(),
     entities: [schema],
     pool: { min: 0, max: MAX },
     discovery: { warnWhenNoEntities: false },
@@ -120,7 +144,7 @@ async function prisma(): Promise<Orm> {
   const { PrismaClient } = (await import(/* @vite-ignore */ path)) as {
     PrismaClient: new (options: unknown) => PrismaLike;
   };
-  const client = new PrismaClient({ adapter: new PrismaPg({ connectionString: databaseUrl(), max: MAX }) });
+  const client = new PrismaClient({ adapter: new PrismaPg({ connectionString: ormUrl(), max: MAX }) });
   return {
     all: () => client.order.findMany(),
     one: id => client.order.findFirst({ where: { id } }),
@@ -154,12 +178,12 @@ describe.each(orms)('%s', (name, open) => {
   let unit = 0;
 
   beforeAll(async () => {
-    const client = new Client({ connectionString: databaseUrl() });
-    await client.connect();
-    await client.query('DROP TABLE IF EXISTS orm_orders');
-    await client.query('CREATE TABLE orm_orders (id int PRIMARY KEY, name text NOT NULL)');
-    await client.query("INSERT INTO orm_orders SELECT n, 'order ' || n FROM generate_series(1, 10) AS n");
-    await client.end();
+    await runOn(
+      ormUrl(),
+      'DROP TABLE IF EXISTS orm_orders',
+      'CREATE TABLE orm_orders (id int PRIMARY KEY, name text NOT NULL)',
+      "INSERT INTO orm_orders SELECT n, 'order ' || n FROM generate_series(1, 10) AS n",
+    );
     test = await startApp({ breachWindowMs: 0, budget: { queries: 5 } });
     orm = await open();
     // What an ORM asks of a new connection is not what is counted here.
@@ -168,10 +192,7 @@ describe.each(orms)('%s', (name, open) => {
   afterAll(async () => {
     await orm.close();
     await test.close();
-    const client = new Client({ connectionString: databaseUrl() });
-    await client.connect();
-    await client.query('DROP TABLE IF EXISTS orm_orders');
-    await client.end();
+    await runOn(ormUrl(), 'DROP TABLE IF EXISTS orm_orders');
   });
 
   async function recordOf(work: () => Promise<unknown>): Promise<CostRecord> {

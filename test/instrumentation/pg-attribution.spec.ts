@@ -117,7 +117,11 @@ describe('a server that goes away', () => {
   it.skipIf(needsServer)(
     `gives each of 100 queries in flight to its own request, and the process lives${hint}`,
     async () => {
-      pool = new Pool({ connectionString: databaseUrl(), max: 50, application_name: 'killed' });
+      pool = new Pool({
+        connectionString: databaseUrl(),
+        max: 50,
+        application_name: `killed-${process.pid}`,
+      });
       const errors: unknown[] = [];
       pool.on('error', error => errors.push(error));
       const admin = new Client({ connectionString: databaseUrl() });
@@ -130,7 +134,7 @@ describe('a server that goes away', () => {
         // The last one may find the connection closed.
         void admin
           .query(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'killed' AND query LIKE '%pg_sleep%'",
+            `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'killed-${process.pid}' AND query LIKE '%pg_sleep%'`,
           )
           .catch(() => undefined);
       }, 100);

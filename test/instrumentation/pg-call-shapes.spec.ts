@@ -243,7 +243,7 @@ const names: string[] = ON.flatMap(on => [
     .map(name => `${name} throws on ${on}`),
 ]);
 
-const settings = { connectionString: databaseUrl(), application_name: 'shapes' };
+const settings = { connectionString: databaseUrl(), application_name: `shapes-${process.pid}` };
 
 async function connect(on: (typeof ON)[number]): Promise<Sender & { end(): Promise<void> }> {
   const ignore = (): void => undefined;
@@ -262,7 +262,7 @@ async function runAll(into: Map<string, unknown[]>, run: <T>(work: () => T) => T
     ending = admin.query(
       `SELECT CASE WHEN query LIKE '%pg_sleep(10)%' THEN pg_cancel_backend(pid) ELSE pg_terminate_backend(pid) END
        FROM pg_stat_activity
-       WHERE application_name = 'shapes' AND query LIKE '%pg_sleep(1_)%' AND state = 'active'`,
+       WHERE application_name = '${settings.application_name}' AND query LIKE '%pg_sleep(1_)%' AND state = 'active'`,
     );
   }, 20);
   for (const on of ON) {

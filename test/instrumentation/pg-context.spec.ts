@@ -144,6 +144,61 @@ describe.skipIf(isEmbedded && !process.env['CI'])(
       },
     );
 
+    it.each([1, 0])('the callback of pool.query() runs in its request, %i of them waiting', async waiting => {
+      const pool = new Pool({ connectionString: databaseUrl(), max: 1 });
+      await context.run({ requestId: 'first' }, () => pool.query('SELECT 1'));
+      const holder = waiting === 1 ? await pool.connect() : undefined;
+      const seen = context.run(
+        { requestId: 'own' },
+        () =>
+          new Promise<(string | undefined)[]>(resolve => {
+            pool.query(THREE, () => {
+              const inFirst = context.requestId;
+              pool.query(THREE, () => resolve([inFirst, context.requestId]));
+            });
+          }),
+      );
+      context.run({ requestId: 'releaser' }, () => holder?.release());
+      expect(await seen).toEqual(['own', 'own']);
+      expect((await recordOf('own')).queries).toMatchObject({ count: 2, rows: 6 });
+      await pool.end();
+      closeOpener();
+      await opener;
+    });
+
+    it.each<[string, Send]>([
+      [
+        'the callback of cursor.close()',
+        (client, then) =>
+          new Promise<void>(resolve => {
+            const cursor = client.query(new Cursor(THREE));
+            cursor.read(1, () => cursor.close(() => (then(), resolve())));
+          }),
+      ],
+      [
+        'the close of a stream that is destroyed',
+        (client, then) =>
+          new Promise<void>(resolve => {
+            const stream = client.query(new QueryStream(THREE, [], { batchSize: 1 }));
+            stream.once('data', () => stream.destroy()).on('close', () => (then(), resolve()));
+          }),
+      ],
+      [
+        'a notification',
+        (client, then) =>
+          new Promise<void>(resolve => {
+            client.once('notification', () => (then(), resolve()));
+            void client.query('LISTEN news; NOTIFY news');
+          }),
+      ],
+    ])('%s belongs to the connection, as docs/pg.md says', async (_name, send) => {
+      let seen: string | undefined;
+      await context.run({ requestId: 'own' }, () => send(opened, () => (seen = context.requestId)));
+      expect(seen).toBe('opener');
+      closeOpener();
+      await opener;
+    });
+
     it('work of nobody that waited for the pool stays of nobody, also after a unit of work of its own', async () => {
       const pool = new Pool({ connectionString: databaseUrl(), max: 1 });
       const holder = await pool.connect();

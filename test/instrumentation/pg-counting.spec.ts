@@ -35,6 +35,11 @@ async function costOf(
   };
 }
 
+/** Sends a query object and waits for its end. */
+function ended(query: Query): Promise<unknown> {
+  return new Promise((resolve, reject) => client.query(query).on('end', resolve).on('error', reject));
+}
+
 const none = { count: 0, rows: 0, writes: 0, transactions: 0, errors: 0, table: undefined, shape: undefined };
 
 beforeAll(async () => {
@@ -191,6 +196,41 @@ describe('a statement of pg', () => {
     expect(await costOf(send)).toMatchObject({ count: 1, rows: 3, errors: 0 });
   });
 
+  it.each<[string, () => Promise<unknown>, number]>([
+    [
+      'selects and writes',
+      () => ended(new Query("SELECT * FROM orders LIMIT 3; UPDATE orders SET name = 'q' WHERE id <= 2")),
+      5,
+    ],
+    ['writes and returns', () => ended(new Query('UPDATE orders SET id = id WHERE id <= 2 RETURNING *')), 2],
+    ['writes', () => ended(new Query('DELETE FROM order_items WHERE order_id = -1')), 0],
+    [
+      'is read from a pool as a stream',
+      async () => {
+        const stream = new QueryStream('SELECT n FROM generate_series(1, 7) AS n', [], { batchSize: 3 });
+        const answer = pool.query(stream as never);
+        for await (const row of stream) void row;
+        await answer;
+      },
+      7,
+    ],
+  ])('as a query object that %s has all of its rows', async (_name, send, rows) => {
+    expect(await costOf(send)).toMatchObject({ count: 1, rows, errors: 0 });
+  });
+
+  it('that a type parser refuses is one error, as a promise and as a query object', async () => {
+    const types = {
+      getTypeParser: () => () => {
+        throw new RangeError('not this type');
+      },
+    };
+    const cost = await costOf(async () => {
+      await expect(client.query({ text: 'SELECT 1', types } as never)).rejects.toThrow('not this type');
+      await expect(ended(new Query({ text: 'SELECT 1', types } as never))).rejects.toThrow('not this type');
+    });
+    expect(cost).toMatchObject({ count: 2, errors: 2 });
+  });
+
   it('that controls a transaction or the session is counted apart', async () => {
     const cost = await costOf(async () => {
       for (const text of [
@@ -255,6 +295,22 @@ describe('a statement of pg', () => {
     );
     expect(queries).toMatchObject({ count: 10, rows: 10, maxConcurrent: 10 });
     expect(queries.busyMs).toBeLessThanOrEqual(queries.durationMs);
+  });
+
+  it('counts what a client in pipeline mode sends, and the cursor that it refuses', async () => {
+    const piped = new Client({ connectionString: databaseUrl(), pipeline: true } as never);
+    await piped.connect();
+    const { queries } = await recordOf(async () => {
+      const answers = await Promise.allSettled([
+        piped.query('SELECT n FROM generate_series(1, 3) AS n'),
+        piped.query('SELECT * FROM no_such_table'),
+        piped.query({ text: 'SELECT $1::int AS n', values: [1], rowMode: 'array' }),
+      ]);
+      expect(answers.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+      await expect(piped.query(new Cursor('SELECT 1')).read(1)).rejects.toThrow('pipeline mode');
+    });
+    await piped.end();
+    expect(queries).toMatchObject({ count: 4, rows: 4, errors: 2, maxConcurrent: 3 });
   });
 
   it('is recorded without a literal, a parameter or a comment', async () => {

@@ -21,6 +21,7 @@ type Query = typeof Client.prototype.query;
 const bare: Query = Client.prototype.query;
 const basePool = Object.getPrototypeOf(Pool.prototype) as { query: unknown; connect: unknown };
 const barePool = { query: basePool.query, connect: basePool.connect };
+const folders: string[] = [];
 const opened: { close(): Promise<void> }[] = [];
 let client: Client;
 
@@ -30,18 +31,16 @@ const facts = () =>
 const bareFacts = facts();
 
 /** Another copy of pg, as an ORM that pins its own version would bring it. */
-function copyOfPg(): { load(): { Client: typeof Client; Pool: typeof Pool }; remove(): void } {
+function copyOfPg(): { load(): { Client: typeof Client; Pool: typeof Pool } } {
   const root = fileURLToPath(new URL('../..', import.meta.url));
   mkdirSync(join(root, '.cache'), { recursive: true });
   // Below the root, so that what pg needs is found.
   const folder = mkdtempSync(join(root, '.cache', 'pg-'));
+  folders.push(folder);
   for (const name of ['pg', 'pg-pool']) {
     cpSync(join(root, 'node_modules', name), join(folder, 'node_modules', name), { recursive: true });
   }
-  return {
-    load: () => createRequire(join(folder, 'index.js'))('pg') as never,
-    remove: () => rmSync(folder, { recursive: true }),
-  };
+  return { load: () => createRequire(join(folder, 'index.js'))('pg') as never };
 }
 
 async function open(
@@ -69,7 +68,10 @@ beforeAll(async () => {
   client = new Client({ connectionString: databaseUrl() });
   await client.connect();
 });
-afterAll(() => client.end());
+afterAll(async () => {
+  await client.end();
+  for (const folder of folders) rmSync(folder, { recursive: true });
+});
 afterEach(async () => {
   await Promise.all(opened.splice(0).map(app => app.close()));
 });
@@ -216,7 +218,6 @@ describe('the instrumentation of pg', () => {
     await app.close();
     expect(Reflect.ownKeys(loaded!.Client.prototype)).toEqual(Reflect.ownKeys(Client.prototype));
     expect(facts()).toEqual(bareFacts);
-    other.remove();
   });
 
   it('does not reach a copy that is loaded after the start: the next application does', async () => {
@@ -233,6 +234,5 @@ describe('the instrumentation of pg', () => {
     const second = await open();
     expect(await count(second.context)).toBe(1);
     await pool.end();
-    other.remove();
   });
 });

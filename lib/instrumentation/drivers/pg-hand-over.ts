@@ -6,6 +6,8 @@ export interface PoolQuery {
   readonly pool: object;
   readonly config: unknown;
   readonly below: (...args: never[]) => unknown;
+  /** Without one, the callback that the pool gives its client only settles a promise. */
+  readonly hasCallback: boolean;
   handle: QueryHandle | undefined;
   client: PooledClient | undefined;
 }

@@ -81,7 +81,7 @@ function coverClient(client: unknown, reporter: QueryReporter): (() => void)[] {
           return original.call(this, config, values, callback);
         }
         const [own, result] = ownQuery(this, Query, config, values, callback, handle);
-        if (result === undefined) watchCallback(own, handle, context);
+        if (result === undefined) watchCallback(own, handle, context, poolQuery?.hasCallback ?? true);
         original.call(this, own);
         return result;
       } catch (error) {
@@ -96,13 +96,20 @@ function coverPool(pool: unknown, reporter: QueryReporter): (() => void)[] {
   const { prototype } = pool as { prototype: object };
   const undoQuery = replaceMethod<PoolMethod>(prototype, 'query', original => {
     return function query(...args) {
-      const [config] = args;
+      const [config, values, callback] = args;
       const outer = handOver.begun;
       const isQuery = config !== null && config !== undefined && typeof config !== 'function';
       // What its client does not count (pg-native) would never end.
       handOver.begun =
         isQuery && isReplaced(this.Client?.prototype, 'query')
-          ? { pool: this, client: undefined, config, below: query, handle: undefined }
+          ? {
+              pool: this,
+              config,
+              below: query,
+              hasCallback: typeof values === 'function' || Boolean(callback),
+              handle: undefined,
+              client: undefined,
+            }
           : undefined;
       try {
         return original.apply(this, args);
@@ -191,16 +198,21 @@ function ownQuery(
   return [query, result];
 }
 
-/** The bare driver calls back in the context of the connection: in none, or in that of whoever opened it. */
+/**
+ * The bare driver calls back in the context of the connection: in none, or in that of whoever opened
+ * it. Only the application's callbacks are brought back: on Node 24 a `run()` copies a map, 150 ns.
+ */
 function watchCallback(
   query: PgQuery,
   handle: QueryHandle | undefined,
   context: RequestContext | undefined,
+  isOfApplication: boolean,
 ): void {
   const callback = callbackOf(query);
   query.callback = function (...args) {
     const [error, result] = args;
     handle?.end(error ? 0 : rowsOf(result), Boolean(error));
+    if (!isOfApplication) return callback.apply(this, args);
     return contextStorage.run(context as RequestContext, () => callback.apply(this, args));
   };
 }
