@@ -64,9 +64,9 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     this.#options = options;
     this.#modules = modules;
     this.#config = config;
-    this.#units = new UnitsOfWork(resolved, modules, faults);
-    this.contextService = new ContextService(this.#units);
     this.#instrumentations = new Instrumentations(resolved.instrumentations);
+    this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations);
+    this.contextService = new ContextService(this.#units);
     this.#interceptor = new ContextInterceptor(this.#units);
     markRoutes(modules);
     noteErrorsOfRequests();

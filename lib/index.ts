@@ -21,17 +21,25 @@ export { QueryBudget } from './budget/query-budget.decorator';
 export type { BudgetBreach, BudgetExemption, BudgetLimits } from './budget/budget';
 export { QueryBudgetExceededError } from './budget/query-budget-exceeded.error';
 
+export type { CallDimension } from './cost/call-ledger';
+export type { RepeatFinding, RepeatParent } from './cost/repeat-finding';
 export type { RequestCost } from './cost/request-cost';
 export type {
   BreachRecord,
+  CallsCostRecord,
   CostRecord,
   QueriesCostRecord,
   ShapeCostRecord,
   TableCostRecord,
+  TargetCostRecord,
+  UncountedCostRecord,
 } from './cost/cost-record';
-export type { SqlDialect } from './cost/statement';
+export type { SqlDialect, Statement, StatementKind } from './cost/statement';
 
+export type { Attribution, DriverAttribution } from './instrumentation/attribution';
 export type {
+  Below,
+  CallHandle,
   DriverInstrumentation,
   QueryHandle,
   QueryReporter,

@@ -10,7 +10,8 @@ export function rememberingAlarm(limits: readonly ResolvedLimit[]): CostAlarm | 
   if (queries === undefined) return undefined;
   return {
     atQuery: queries.limit + 1,
-    beforeQuery(ledger, _statement, below) {
+    atCall: Infinity,
+    beforeQuery(ledger, _what, below) {
       ledger.breachStack ??= captureStack(below);
     },
   };
@@ -21,11 +22,12 @@ export function throwingAlarm(limits: readonly ResolvedLimit[]): CostAlarm | und
   if (limits.length === 0) return undefined;
   return {
     atQuery: 0,
-    beforeQuery(ledger, statement, below) {
+    atCall: 0,
+    beforeQuery(ledger, what, below) {
       const [breach] = findBreaches(limits, ledger);
       if (breach === undefined) return;
       ledger.breachStack ??= captureStack(below);
-      throw new QueryBudgetExceededError(breach, statement.shape);
+      throw new QueryBudgetExceededError(breach, what);
     },
   };
 }

@@ -1,7 +1,11 @@
 import type { BreachRecord } from '../cost/cost-record';
+import type { RequestCost } from '../cost/request-cost';
+import type { DIMENSIONS } from './budget-limits';
 import type { CostLedger } from '../cost/cost-ledger';
 import type { ResolvedLimit } from './budget';
 import { limitInForce } from './budget-resolver';
+
+type Dimension = (typeof DIMENSIONS)[number];
 
 const PER_TABLE = 'perTable.';
 
@@ -22,18 +26,8 @@ export function findBreaches(limits: readonly ResolvedLimit[], cost: CostLedger)
 
 /** What a unit of work has used of one dimension so far. */
 export function usedOf(dimension: string, cost: CostLedger): number {
-  switch (dimension) {
-    case 'queries':
-      return cost.queries;
-    case 'rows':
-      return cost.rows;
-    case 'durationMs':
-      return cost.durationMs;
-    case 'writes':
-      return cost.writes;
-    default:
-      return queriesOfTable(dimension.slice(PER_TABLE.length), cost);
-  }
+  if (dimension.startsWith(PER_TABLE)) return queriesOfTable(dimension.slice(PER_TABLE.length), cost);
+  return cost[dimension as keyof RequestCost & Dimension];
 }
 
 function queriesOfTable(name: string, cost: CostLedger): number {

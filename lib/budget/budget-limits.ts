@@ -1,7 +1,17 @@
 import { invalidBudget, type AsyncContextError } from '../async-context.errors';
 import type { BudgetExemption, BudgetLimits } from './budget';
 
-const DIMENSIONS = ['queries', 'rows', 'durationMs', 'writes'] as const;
+/** Everything that a limit can be set for by its name alone. */
+export const DIMENSIONS = [
+  'queries',
+  'rows',
+  'durationMs',
+  'writes',
+  'repeats',
+  'cache',
+  'http',
+  'messages',
+] as const satisfies readonly (keyof BudgetLimits)[];
 const DAY = /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])$/;
 const MS_PER_DAY = 86_400_000;
 const REMEDY = 'Use a whole number from 0 to 9,007,199,254,740,991, or leave it out for no limit.';

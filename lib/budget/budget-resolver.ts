@@ -1,7 +1,7 @@
 import type { BudgetDefaults, HttpMethod } from '../async-context.options';
 import type { CostAlarm } from '../cost/cost-ledger';
 import type { BudgetExemption, BudgetLimits, ResolvedLimit } from './budget';
-import { endOfExemption } from './budget-limits';
+import { DIMENSIONS, endOfExemption } from './budget-limits';
 import { declaredExemption, declaredLimits, type Declared } from './query-budget.decorator';
 
 /** The limits of one handler, each with its origin, found once. */
@@ -98,10 +98,9 @@ function addLimits(limits: Map<string, ResolvedLimit>, from: BudgetLimits | unde
 }
 
 function* dimensionsOf(limits: BudgetLimits): Iterable<[dimension: string, limit: number]> {
-  const { queries, rows, durationMs, writes, perTable } = limits;
-  if (queries !== undefined) yield ['queries', queries];
-  if (rows !== undefined) yield ['rows', rows];
-  if (durationMs !== undefined) yield ['durationMs', durationMs];
-  if (writes !== undefined) yield ['writes', writes];
-  for (const [table, limit] of Object.entries(perTable ?? {})) yield [`perTable.${table}`, limit];
+  for (const dimension of DIMENSIONS) {
+    const limit = limits[dimension];
+    if (limit !== undefined) yield [dimension, limit];
+  }
+  for (const [table, limit] of Object.entries(limits.perTable ?? {})) yield [`perTable.${table}`, limit];
 }

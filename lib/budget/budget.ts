@@ -11,10 +11,21 @@ export interface BudgetLimits {
   readonly queries?: number;
   /** Rows returned or affected, of all queries. */
   readonly rows?: number;
-  /** Milliseconds of database time: the sum of the durations of all queries. */
+  /** Milliseconds of database time: the sum of the durations of all queries, without their wait for a pool. */
   readonly durationMs?: number;
   /** Queries that change data or schema. */
   readonly writes?: number;
+  /**
+   * Runs of the one shape that grows with the rows of an earlier result: 0 says that there is to be
+   * no N+1. It is known when the last run is made.
+   */
+  readonly repeats?: number;
+  /** Commands to a cache. */
+  readonly cache?: number;
+  /** Outbound HTTP requests. */
+  readonly http?: number;
+  /** Messages published to a broker or a queue. */
+  readonly messages?: number;
   /** Queries by main table. `orders` also means `public.orders`. */
   readonly perTable?: Readonly<Record<string, number>>;
 }
@@ -31,7 +42,7 @@ export interface BudgetExemption extends BudgetLimits {
 
 /** One limit and where it was declared. */
 export interface ResolvedLimit {
-  /** `queries`, `rows`, `durationMs`, `writes` or `perTable.<table>`. */
+  /** The name in `BudgetLimits`: `queries`, `rows`, …, `perTable.<table>`. */
   readonly dimension: string;
   readonly limit: number;
   /** `@QueryBudget on OrdersController.list`, `forRoot({ budget })`, … */
@@ -46,7 +57,7 @@ export interface ResolvedLimit {
 
 /** What `onExceeded` is called with: one dimension of one budget exceeded by one unit of work. */
 export interface BudgetBreach {
-  /** `queries`, `rows`, `durationMs`, `writes` or `perTable.<table>`. */
+  /** The name in `BudgetLimits`: `queries`, `rows`, …, `perTable.<table>`. */
   readonly dimension: string;
   /** What was used, in the unit of the dimension. */
   readonly used: number;

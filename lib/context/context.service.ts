@@ -1,6 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { contextMissing, userMissing } from '../async-context.errors';
 import type { RequestCost } from '../cost/request-cost';
+import type { Attribution } from '../instrumentation/attribution';
+import { runAside } from './aside';
 import type { ContextKey } from './context-key';
 import { contextStorage } from './context-storage';
 import type { ContextApplication, ContextKind, ContextUser, RequestContext } from './request-context';
@@ -47,6 +49,8 @@ export interface MeasuredQuery {
 export interface ContextHost extends ContextApplication {
   runSeeded<T>(seed: ContextSeed, fn: () => T): T;
   recordQuery(context: RequestContext, query: MeasuredQuery): void;
+  /** How the calls of all drivers were charged since the process started. */
+  readonly attribution: Attribution;
 }
 
 /**
@@ -118,6 +122,14 @@ export class ContextService {
   /** Live counters: what the unit of work has cost so far. */
   get cost(): RequestCost | undefined {
     return this.#current()?.cost;
+  }
+
+  /**
+   * How the calls of each driver were charged since the process started: to their unit of work, late,
+   * or to nobody. A test or an alert can hold `lost` at zero.
+   */
+  get attribution(): Attribution {
+    return this.#host.attribution;
   }
 
   /** The value of a key. Keys are flat: `a.b` and `__proto__` are names like any other. */
@@ -223,6 +235,18 @@ export class ContextService {
   record(query: MeasuredQuery): void {
     const context = this.#current();
     if (context !== undefined) this.#host.recordQuery(context, query);
+  }
+
+  /**
+   * Runs `fn` and counts what it calls apart: in `record.uncounted`, under the reason, and towards no
+   * budget. Outside of any unit of work it only runs `fn`.
+   *
+   * @example
+   * const flags = await context.uncounted('feature flags, cached from next week on', () => this.flags.load());
+   */
+  uncounted<T>(reason: string, fn: () => T): T {
+    const context = this.#current();
+    return context === undefined ? fn() : runAside(context.cost.keepApart(reason), fn);
   }
 
   // Another application of the process has contexts of its own, which are none of ours.

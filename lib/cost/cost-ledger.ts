@@ -1,8 +1,15 @@
+import { type CallCharge, type CallDimension, CallLedger } from './call-ledger';
 import { captureStack, type RawStack } from './call-site';
+import { countRepeats, findRepeats } from './find-repeats';
+import type { GrowthHistory } from './growth-history';
+import type { RepeatFinding } from './repeat-finding';
+import { noteParameters, RepeatTrace } from './repeat-trace';
 import type { Statement } from './statement';
 
 /** Shapes, and tables, kept for one unit of work; the rest is counted in the totals alone. */
 export const MAX_SHAPES = 100;
+const MAX_REASONS = 20;
+const MAX_REASON_LENGTH = 200;
 /** A shape that repeats this often is worth the 2 to 5 µs that its call site costs. */
 const CALL_SITE_AT_REPEAT = 5;
 
@@ -22,13 +29,30 @@ export interface ShapeCost {
   durationMs: number;
   rows: number;
   stack: RawStack | undefined;
+  /** Runs under way, and the most at once. */
+  open: number;
+  maxConcurrent: number;
+  /** Hashes of the parameters since the last write, for as long as the unit of work is open. */
+  seen: Set<number> | undefined;
+  /** Number of writes when `seen` was begun: what was read before one may have changed. */
+  seenSince: number;
+  /** Runs whose parameters had been seen before. */
+  duplicates: number;
+  /** Runs whose parameters could not be compared. */
+  incomparable: number;
+  /** See `RepeatTrace`. */
+  times: number[] | undefined;
+  answeredAt: number;
 }
 
 /** Asked before a query is sent once the alarm is set off; it may throw to keep the query back. */
 export interface CostAlarm {
   /** Ask from this query of the unit of work on; 0 asks before each. */
   atQuery: number;
-  beforeQuery(ledger: CostLedger, statement: Statement, below: (...args: never[]) => unknown): void;
+  /** The same for the calls of each other dimension. */
+  atCall: number;
+  /** @param what the shape of the query, or the target of the call */
+  beforeQuery(ledger: CostLedger, what: string, below: (...args: never[]) => unknown): void;
 }
 
 /** Counts what one unit of work asks of its databases. */
@@ -42,6 +66,8 @@ export class CostLedger {
   busyMs = 0;
   maxConcurrent = 0;
   late = 0;
+  bytes = 0;
+  waitMs = 0;
   isClosed = false;
   alarm: CostAlarm | undefined = undefined;
   /** Where the application was when the budget broke. */
@@ -52,11 +78,53 @@ export class CostLedger {
   shapes: Map<string, ShapeCost> | undefined = undefined;
   /** What the shapes beyond the first 100 cost, as one. */
   otherShapes: ShapeCost | undefined = undefined;
-  #inFlight = 0;
+  /** What is not a query, by dimension; absent until there is one. */
+  calls: Map<CallDimension, CallLedger> | undefined = undefined;
+  /** What `contextService.uncounted()` kept apart, by reason. */
+  apart: Map<string, CostLedger> | undefined = undefined;
+  /** What earlier units of work of the same handler have shown. */
+  history: GrowthHistory | undefined = undefined;
+  /** When shapes ran; absent until something has returned rows. */
+  trace: RepeatTrace | undefined = undefined;
+  #open = 0;
+  #busy = 0;
   #busySince = 0;
 
-  /** Counts a query that is about to be sent; `undefined` for one that is not charged. */
-  begin(statement: Statement, below: (...args: never[]) => unknown): QueryCharge | undefined {
+  /** Commands to a cache so far. */
+  get cache(): number {
+    return this.calls?.get('cache')?.count ?? 0;
+  }
+
+  /** Outbound HTTP requests so far. */
+  get http(): number {
+    return this.calls?.get('http')?.count ?? 0;
+  }
+
+  /** Messages published so far. */
+  get messages(): number {
+    return this.calls?.get('messages')?.count ?? 0;
+  }
+
+  /** Runs of the one shape that grows with the rows of an earlier result, so far. */
+  get repeats(): number {
+    return countRepeats(this, this.history);
+  }
+
+  /** Queries that repeat, so far. */
+  findings(): readonly RepeatFinding[] {
+    return findRepeats(this, this.history);
+  }
+
+  /**
+   * Counts a query that is about to be sent; `undefined` for one that is not charged.
+   *
+   * @param parameters hash of its parameters; `undefined` when they cannot be compared
+   */
+  begin(
+    statement: Statement,
+    below: (...args: never[]) => unknown,
+    parameters?: number,
+  ): QueryCharge | undefined {
     if (this.isClosed) {
       this.late += 1;
       return undefined;
@@ -67,28 +135,71 @@ export class CostLedger {
     }
     const shape = this.#count(statement);
     const alarm = this.alarm;
-    if (alarm !== undefined && this.queries >= alarm.atQuery) alarm.beforeQuery(this, statement, below);
+    if (alarm !== undefined && this.queries >= alarm.atQuery) alarm.beforeQuery(this, statement.shape, below);
     if (shape.count === CALL_SITE_AT_REPEAT) shape.stack = captureStack(below);
+    if (statement.kind === 'read') this.#compare(shape, parameters);
+    this.trace?.run(shape);
+    if ((shape.open += 1) > shape.maxConcurrent) shape.maxConcurrent = shape.open;
+    if ((this.#open += 1) > this.maxConcurrent) this.maxConcurrent = this.#open;
     const now = performance.now();
-    if (this.#inFlight === 0) this.#busySince = now;
-    this.#inFlight += 1;
-    if (this.#inFlight > this.maxConcurrent) this.maxConcurrent = this.#inFlight;
+    this.resume(now);
     return new QueryCharge(this, shape, this.#tableOf(shape, statement), now);
+  }
+
+  /** Counts what is not a query and is about to be sent; `undefined` for what is not charged. */
+  beginCall(
+    dimension: CallDimension,
+    target: string,
+    below: (...args: never[]) => unknown,
+  ): CallCharge | undefined {
+    const calls = (this.calls ??= new Map<CallDimension, CallLedger>());
+    let ledger = calls.get(dimension);
+    if (ledger === undefined) calls.set(dimension, (ledger = new CallLedger()));
+    if (this.isClosed) {
+      ledger.late += 1;
+      return undefined;
+    }
+    ledger.count += 1;
+    const alarm = this.alarm;
+    if (alarm !== undefined && ledger.count >= alarm.atCall) alarm.beforeQuery(this, target, below);
+    return ledger.begin(target);
+  }
+
+  /** A query is under way from here on. */
+  resume(now: number): void {
+    if (this.#busy === 0) this.#busySince = now;
+    this.#busy += 1;
+  }
+
+  /** A query no longer is: it has ended, or it waits for a connection. */
+  pause(now: number): void {
+    this.#busy -= 1;
+    if (this.#busy === 0) this.busyMs += now - this.#busySince;
   }
 
   /** Adds what a query turned out to cost. */
   settle(
     shape: ShapeCost,
     table: TableCost | undefined,
-    startMs: number,
+    durationMs: number,
     rows: number,
     failed: boolean,
+    bytes: number,
   ): void {
-    const now = performance.now();
-    this.#inFlight -= 1;
-    if (this.#inFlight === 0) this.busyMs += now - this.#busySince;
+    this.#open -= 1;
+    shape.open -= 1;
+    this.bytes += bytes;
     if (failed) this.errors += 1;
-    this.#add(shape, table, now - startMs, rows);
+    this.#add(shape, table, durationMs, rows);
+  }
+
+  /** Where what `contextService.uncounted()` runs for a reason is counted. */
+  keepApart(reason: string): CostLedger {
+    const apart = (this.apart ??= new Map<string, CostLedger>());
+    const key = apart.has(reason) || apart.size < MAX_REASONS ? reason.slice(0, MAX_REASON_LENGTH) : 'other';
+    let ledger = apart.get(key);
+    if (ledger === undefined) apart.set(key, (ledger = new CostLedger()));
+    return ledger;
   }
 
   /** Adds a query that was measured elsewhere, as one piece. */
@@ -98,8 +209,10 @@ export class CostLedger {
       return;
     }
     const shape = this.#count(statement);
+    shape.incomparable += 1;
+    this.trace?.run(shape);
     if (this.maxConcurrent === 0) this.maxConcurrent = 1;
-    if (this.#inFlight === 0) this.busyMs += durationMs;
+    if (this.#busy === 0) this.busyMs += durationMs;
     this.#add(shape, this.#tableOf(shape, statement), durationMs, rows);
   }
 
@@ -113,11 +226,20 @@ export class CostLedger {
     return shape;
   }
 
+  #compare(shape: ShapeCost, parameters: number | undefined): void {
+    if (shape.seenSince !== this.writes) {
+      shape.seenSince = this.writes;
+      shape.seen?.clear();
+    }
+    noteParameters(shape, parameters);
+  }
+
   #add(shape: ShapeCost, table: TableCost | undefined, durationMs: number, rows: number): void {
     this.durationMs += durationMs;
     this.rows += rows;
     shape.durationMs += durationMs;
     shape.rows += rows;
+    if (rows > 0) (this.trace ??= new RepeatTrace()).result(shape, rows);
     if (table === undefined) return;
     table.durationMs += durationMs;
     table.rows += rows;
@@ -150,28 +272,66 @@ export class CostLedger {
 }
 
 function newShape(shape: string, table: string | undefined, tableCost: TableCost | undefined): ShapeCost {
-  return { shape, table, tableCost, count: 0, durationMs: 0, rows: 0, stack: undefined };
+  return {
+    shape,
+    table,
+    tableCost,
+    count: 0,
+    durationMs: 0,
+    rows: 0,
+    stack: undefined,
+    open: 0,
+    maxConcurrent: 0,
+    seen: undefined,
+    seenSince: 0,
+    duplicates: 0,
+    incomparable: 0,
+    times: undefined,
+    answeredAt: 0,
+  };
 }
 
-/** A query that was sent and has not ended; it stays with its unit of work whatever runs when it ends. */
+/** A query that was begun and has not ended; it stays with its unit of work whatever runs when it ends. */
 export class QueryCharge {
   readonly #ledger: CostLedger;
   readonly #shape: ShapeCost;
   readonly #table: TableCost | undefined;
-  readonly #startMs: number;
-  #isSettled = false;
+  #sinceMs: number;
+  #phase: 'sent' | 'queued' | 'ended' = 'sent';
 
-  constructor(ledger: CostLedger, shape: ShapeCost, table: TableCost | undefined, startMs: number) {
+  constructor(ledger: CostLedger, shape: ShapeCost, table: TableCost | undefined, nowMs: number) {
     this.#ledger = ledger;
     this.#shape = shape;
     this.#table = table;
-    this.#startMs = startMs;
+    this.#sinceMs = nowMs;
+  }
+
+  /** Says, right after the begin, that the query waits for a connection: until `sent()` it only waits. */
+  queued(): void {
+    if (this.#phase !== 'sent') return;
+    this.#phase = 'queued';
+    this.#ledger.pause(this.#sinceMs);
+  }
+
+  /** Says that a query that was queued has its connection. */
+  sent(): void {
+    if (this.#phase !== 'queued') return;
+    const now = performance.now();
+    this.#phase = 'sent';
+    this.#ledger.waitMs += now - this.#sinceMs;
+    this.#ledger.resume(now);
+    this.#sinceMs = now;
   }
 
   /** Ends the query; only the first call counts. `rows` are those returned or affected. */
-  end(rows: number, failed = false): void {
-    if (this.#isSettled) return;
-    this.#isSettled = true;
-    this.#ledger.settle(this.#shape, this.#table, this.#startMs, rows, failed);
+  end(rows: number, failed = false, bytes = 0): void {
+    if (this.#phase === 'ended') return;
+    const now = performance.now();
+    const passedMs = now - this.#sinceMs;
+    const hasWaited = this.#phase === 'queued';
+    this.#phase = 'ended';
+    if (hasWaited) this.#ledger.waitMs += passedMs;
+    else this.#ledger.pause(now);
+    this.#ledger.settle(this.#shape, this.#table, hasWaited ? 0 : passedMs, rows, failed, bytes);
   }
 }

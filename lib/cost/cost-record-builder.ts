@@ -1,7 +1,20 @@
 import type { RequestContext } from '../context/request-context';
 import { callSitesOf } from './call-site';
 import type { CostLedger, ShapeCost } from './cost-ledger';
-import type { CostRecord, QueriesCostRecord, ShapeCostRecord, TableCostRecord } from './cost-record';
+import type { CallDimension, TargetCost } from './call-ledger';
+import type {
+  CallsCostRecord,
+  CostRecord,
+  QueriesCostRecord,
+  ShapeCostRecord,
+  TableCostRecord,
+  TargetCostRecord,
+  UncountedCostRecord,
+} from './cost-record';
+import type { RepeatFinding } from './repeat-finding';
+
+/** The most frequent ones; a handler with more needs another look than a list. */
+const MAX_FINDINGS = 10;
 
 /** The record of a closed unit of work, frozen. */
 export function buildCostRecord(context: RequestContext): CostRecord {
@@ -9,6 +22,7 @@ export function buildCostRecord(context: RequestContext): CostRecord {
   const exempted = context.budget?.limits.find(
     ({ exemption }) => (exemption?.endsAt ?? 0) > context.startedAt,
   );
+  const findings = recordFindings(context.cost);
   const owner = exempted?.exemption?.owner;
   return Object.freeze<CostRecord>({
     v: 1,
@@ -28,8 +42,49 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     ...(owner !== undefined && { owner }),
     // Call sites are looked up where they will be read: formatting one stack costs 20 µs and more.
     queries: recordQueries(context.cost, context.breaches.length > 0),
+    ...recordCalls(context.cost),
+    ...(findings.length > 0 && { findings }),
+    ...(context.cost.apart !== undefined && { uncounted: recordUncounted(context.cost.apart) }),
     breaches: context.breaches,
   });
+}
+
+/** The cost of each dimension that is not a query, as far as there are any. */
+function recordCalls({ calls }: CostLedger): Partial<Record<CallDimension, CallsCostRecord>> {
+  const record: Partial<Record<CallDimension, CallsCostRecord>> = {};
+  for (const [dimension, ledger] of calls ?? []) {
+    const byTarget = Object.create(null) as Record<string, TargetCostRecord>;
+    for (const [target, cost] of ledger.targets) byTarget[target] = recordTarget(cost);
+    record[dimension] = Object.freeze({
+      ...recordTarget(ledger),
+      busyMs: roundMs(ledger.busyMs),
+      maxConcurrent: ledger.maxConcurrent,
+      late: ledger.late,
+      byTarget: Object.freeze(byTarget),
+    });
+  }
+  return record;
+}
+
+function recordTarget({ count, errors, durationMs, bytes }: TargetCost): TargetCostRecord {
+  return Object.freeze({ count, errors, durationMs: roundMs(durationMs), bytes });
+}
+
+function recordFindings(cost: CostLedger): readonly RepeatFinding[] {
+  return Object.freeze(
+    cost
+      .findings()
+      .slice(0, MAX_FINDINGS)
+      .map(finding => Object.freeze(finding)),
+  );
+}
+
+function recordUncounted(apart: ReadonlyMap<string, CostLedger>): readonly UncountedCostRecord[] {
+  const records = [...apart].map(([reason, cost]) => {
+    const { queries, rows, durationMs, cache, http, messages } = cost;
+    return Object.freeze({ reason, queries, rows, durationMs: roundMs(durationMs), cache, http, messages });
+  });
+  return Object.freeze(records);
 }
 
 /** The shapes of a unit of work, most frequent first, then slowest first. */
@@ -49,8 +104,10 @@ function recordQueries(cost: CostLedger, withCallSites: boolean): QueriesCostRec
     writes: cost.writes,
     transactions: cost.transactions,
     durationMs: roundMs(cost.durationMs),
+    waitMs: roundMs(cost.waitMs),
     busyMs: roundMs(cost.busyMs),
     rows: cost.rows,
+    bytes: cost.bytes,
     maxConcurrent: cost.maxConcurrent,
     late: cost.late,
     byTable: recordTables(cost),

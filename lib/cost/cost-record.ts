@@ -1,3 +1,5 @@
+import type { RepeatFinding } from './repeat-finding';
+
 /** What the queries of one table cost. */
 export interface TableCostRecord {
   /** Queries whose main table this is. */
@@ -36,11 +38,15 @@ export interface QueriesCostRecord {
   readonly transactions: number;
   /** Sum of the durations of all queries, in milliseconds; parallel queries count twice. */
   readonly durationMs: number;
+  /** Milliseconds that queries waited for a connection of a pool; not part of `durationMs`. */
+  readonly waitMs: number;
   /** Milliseconds in which at least one query was under way. */
   readonly busyMs: number;
   /** Rows returned or affected. */
   readonly rows: number;
-  /** The most queries under way at once: 1 means that they ran one after the other. */
+  /** Bytes received, where the driver knows them; else 0. */
+  readonly bytes: number;
+  /** The most queries under way, or waiting, at once: 1 means that they ran one after the other. */
   readonly maxConcurrent: number;
   /** Queries made after the unit of work was closed; not part of `count`. */
   readonly late: number;
@@ -52,9 +58,45 @@ export interface QueriesCostRecord {
   readonly shapesDropped: number;
 }
 
+/** What the calls of one command, host or queue cost. */
+export interface TargetCostRecord {
+  readonly count: number;
+  /** Calls that failed. */
+  readonly errors: number;
+  /** Sum of their durations, in milliseconds. */
+  readonly durationMs: number;
+  /** Bytes received, where the driver knows them; else 0. */
+  readonly bytes: number;
+}
+
+/** What a unit of work asked of caches, of other services or of brokers. */
+export interface CallsCostRecord extends TargetCostRecord {
+  /** Milliseconds in which at least one call was under way. */
+  readonly busyMs: number;
+  /** The most calls under way at once. */
+  readonly maxConcurrent: number;
+  /** Calls made after the unit of work was closed; not part of `count`. */
+  readonly late: number;
+  /** By command (`GET`), host (`api.example.com`), or queue, topic or subject; at most 100. */
+  readonly byTarget: Readonly<Record<string, TargetCostRecord>>;
+}
+
+/** What ran inside `contextService.uncounted(reason, fn)`. */
+export interface UncountedCostRecord {
+  /** The reason that was given. */
+  readonly reason: string;
+  readonly queries: number;
+  readonly rows: number;
+  /** Sum of the durations of the queries, in milliseconds. */
+  readonly durationMs: number;
+  readonly cache: number;
+  readonly http: number;
+  readonly messages: number;
+}
+
 /** One dimension of one budget that a unit of work exceeded. */
 export interface BreachRecord {
-  /** `queries`, `rows`, `durationMs`, `writes` or `perTable.<table>`. */
+  /** `queries`, `rows`, `durationMs`, `writes`, `repeats`, `cache`, `http`, `messages` or `perTable.<table>`. */
   readonly dimension: string;
   /** What was used, in the unit of the dimension. */
   readonly used: number;
@@ -110,5 +152,15 @@ export interface CostRecord {
   /** Owner named by the exemption that was in force. */
   readonly owner?: string;
   readonly queries: QueriesCostRecord;
+  /** Commands to caches; absent when there were none. */
+  readonly cache?: CallsCostRecord;
+  /** Outbound HTTP requests; absent when there were none. */
+  readonly http?: CallsCostRecord;
+  /** Messages published; absent when there were none. */
+  readonly messages?: CallsCostRecord;
+  /** Queries that repeat: duplicates, N+1, fan-outs; absent when there are none. */
+  readonly findings?: readonly RepeatFinding[];
+  /** What was declared not to count, at most 20 reasons; absent when nothing was. */
+  readonly uncounted?: readonly UncountedCostRecord[];
   readonly breaches: readonly BreachRecord[];
 }

@@ -13,3 +13,8 @@ const caches: Readonly<Record<SqlDialect, StatementCache>> = {
 export function describeStatement(text: string, dialect: SqlDialect): Statement {
   return caches[dialect].describe(text);
 }
+
+/** The cache of a dialect, which also says whether the last text had literals. */
+export function statementsOf(dialect: SqlDialect): StatementCache {
+  return caches[dialect];
+}

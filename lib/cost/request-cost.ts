@@ -1,3 +1,5 @@
+import type { RepeatFinding } from './repeat-finding';
+
 /**
  * Live counters of one unit of work.
  *
@@ -19,8 +21,27 @@ export interface RequestCost {
   readonly durationMs: number;
   /** Milliseconds in which at least one query was under way, up to the last moment without any. */
   readonly busyMs: number;
+  /** Milliseconds that queries have waited for a connection of a pool. */
+  readonly waitMs: number;
+  /** Bytes received, where the driver knows them. */
+  readonly bytes: number;
+  /** Commands to a cache. */
+  readonly cache: number;
+  /** Outbound HTTP requests. */
+  readonly http: number;
+  /** Messages published. */
+  readonly messages: number;
+  /** Runs of the one shape that grows with the rows of an earlier result, so far. */
+  readonly repeats: number;
   /** The most queries under way at once. */
   readonly maxConcurrent: number;
   /** Queries made after the unit of work was closed. */
   readonly late: number;
+  /**
+   * Queries that repeat, so far: duplicates, N+1 with its parent, fan-outs.
+   *
+   * @example
+   * expect(context.cost?.findings()).toEqual([]);
+   */
+  findings(): readonly RepeatFinding[];
 }

@@ -15,6 +15,9 @@ export class StatementCache {
     this.#byShape = new RecentMap(capacity);
   }
 
+  /** Whether the text that was described last has a literal, so that two of one shape may differ. */
+  foundLiteral = false;
+
   /** How many statements are known by their text. */
   get size(): number {
     return this.#byText.size;
@@ -23,10 +26,14 @@ export class StatementCache {
   /** Equal shapes give the same frozen object for as long as the shape is remembered. */
   describe(text: string): Statement {
     const known = this.#byText.get(text);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.foundLiteral = false;
+      return known;
+    }
     const statement = this.#intern(this.#scanner.scan(text));
+    this.foundLiteral = this.#scanner.foundLiteral || text.length > MAX_WHOLE_LENGTH;
     // A text with literals hardly ever comes back, and would keep what users wrote in memory.
-    if (!this.#scanner.foundLiteral && text.length <= MAX_WHOLE_LENGTH) this.#byText.set(text, statement);
+    if (!this.foundLiteral) this.#byText.set(text, statement);
     return statement;
   }
 

@@ -13,6 +13,7 @@ import { isThenable } from '../context/thenable';
 import { buildCostRecord } from '../cost/cost-record-builder';
 import { describeQuery } from '../cost/measured-query';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
+import type { Attribution } from '../instrumentation/attribution';
 import { SinkQueue } from '../sinks/sink-queue';
 import { Handler, Handlers } from './handlers';
 import { routePattern } from './http.entry';
@@ -31,7 +32,15 @@ export class UnitsOfWork implements ContextHost {
   readonly #nobody: Handler;
   readonly #close = (context: RequestContext): void => this.close(context);
 
-  constructor(options: ResolvedOptions, modules: ModulesContainer, faults: FaultReporter) {
+  readonly #instrumentations: { readonly attribution: Attribution };
+
+  constructor(
+    options: ResolvedOptions,
+    modules: ModulesContainer,
+    faults: FaultReporter,
+    instrumentations: { readonly attribution: Attribution },
+  ) {
+    this.#instrumentations = instrumentations;
     this.#options = options;
     this.#faults = faults;
     this.#breachLog = new BreachLog(options.breachWindowMs);
@@ -48,6 +57,10 @@ export class UnitsOfWork implements ContextHost {
       toRecord: buildCostRecord,
       report: (where, reason) => faults.report(where, reason),
     });
+  }
+
+  get attribution(): Attribution {
+    return this.#instrumentations.attribution;
   }
 
   userOf(request: object): ContextUser | undefined {

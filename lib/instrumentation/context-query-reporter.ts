@@ -1,19 +1,27 @@
+import { type Aside, currentAside, runUncharged } from '../context/aside';
 import { contextStorage } from '../context/context-storage';
+import type { RequestContext } from '../context/request-context';
 import { QueryBudgetExceededError } from '../budget/query-budget-exceeded.error';
-import { describeStatement } from '../cost/describe-statement';
+import type { CallDimension } from '../cost/call-ledger';
+import type { CostLedger } from '../cost/cost-ledger';
+import { statementsOf } from '../cost/describe-statement';
+import { hashParameters, hashText } from '../cost/parameter-hash';
 import type { Statement, SqlDialect } from '../cost/statement';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import type { LostContexts } from '../diagnosis/lost-contexts';
-import type { QueryHandle, QueryReporter } from './driver-instrumentation';
+import type { AttributionFigures } from './attribution';
+import type { Below, CallHandle, QueryHandle, QueryReporter } from './driver-instrumentation';
 
 const NO_TEXT: Statement = Object.freeze({ shape: '?', table: undefined, operation: '?', kind: 'read' });
 
-/** Charges queries to the unit of work that is running. */
+/** Charges what one driver does to the unit of work that is running. */
 export class ContextQueryReporter implements QueryReporter {
+  readonly #figures: AttributionFigures;
   readonly #lost: LostContexts;
   readonly #faults: FaultReporter;
 
-  constructor(lost: LostContexts, faults: FaultReporter) {
+  constructor(figures: AttributionFigures, lost: LostContexts, faults: FaultReporter) {
+    this.#figures = figures;
     this.#lost = lost;
     this.#faults = faults;
   }
@@ -21,22 +29,89 @@ export class ContextQueryReporter implements QueryReporter {
   begin(
     text: string | undefined,
     dialect: SqlDialect,
-    below: (...args: never[]) => unknown,
+    below: Below,
+    parameters?: unknown,
   ): QueryHandle | undefined {
     try {
-      const statement = text === undefined ? NO_TEXT : describeStatement(text, dialect);
+      const statements = statementsOf(dialect);
+      const statement = text === undefined ? NO_TEXT : statements.describe(text);
       const context = contextStorage.getStore();
-      if (context !== undefined) return context.cost.begin(statement, below);
-      this.#lost.report(statement, below);
-      return undefined;
+      const aside = currentAside();
+      if (context === undefined) return this.#lose(aside, statement, below);
+      const ledger = this.#ledgerOf(context, aside);
+      if (ledger === undefined || statement.kind !== 'read') return ledger?.begin(statement, below);
+      const literals = statements.foundLiteral && text !== undefined ? hashText(text) : 0;
+      return ledger.begin(statement, below, hashParameters(parameters, literals));
     } catch (error) {
-      if (error instanceof QueryBudgetExceededError) throw error;
-      this.#faults.report('counting a query', error);
-      return undefined;
+      return this.#failed(error);
     }
+  }
+
+  beginOperation(operation: Statement, below: Below, parameters?: unknown): QueryHandle | undefined {
+    try {
+      const context = contextStorage.getStore();
+      const aside = currentAside();
+      if (context === undefined) return this.#lose(aside, operation, below);
+      const hash = operation.kind === 'read' ? hashParameters(parameters) : undefined;
+      return this.#ledgerOf(context, aside)?.begin(operation, below, hash);
+    } catch (error) {
+      return this.#failed(error);
+    }
+  }
+
+  beginCall(dimension: CallDimension, target: string, below: Below): CallHandle | undefined {
+    try {
+      const context = contextStorage.getStore();
+      const aside = currentAside();
+      if (context === undefined) return this.#lose(aside, undefined, below);
+      return this.#ledgerOf(context, aside)?.beginCall(dimension, target, below);
+    } catch (error) {
+      return this.#failed(error);
+    }
+  }
+
+  beginWait(): { end(): void } | undefined {
+    const context = contextStorage.getStore();
+    if (context === undefined || context.isClosed) return undefined;
+    const aside = currentAside();
+    const ledger = aside === undefined ? context.cost : aside.ledger;
+    const startMs = performance.now();
+    let hasEnded = false;
+    return {
+      end() {
+        if (ledger !== undefined && !hasEnded) ledger.waitMs += performance.now() - startMs;
+        hasEnded = true;
+      },
+    };
+  }
+
+  uncharged<T>(fn: () => T): T {
+    return runUncharged(fn);
   }
 
   warn(message: string): void {
     this.#faults.report('instrumentation', message);
+  }
+
+  #ledgerOf(context: RequestContext, aside: Aside | undefined): CostLedger | undefined {
+    if (aside !== undefined && aside.ledger === undefined) return undefined;
+    if (context.isClosed) {
+      this.#figures.late += 1;
+      return context.cost;
+    }
+    this.#figures.charged += 1;
+    return aside?.ledger ?? context.cost;
+  }
+
+  #lose(aside: Aside | undefined, statement: Statement | undefined, below: Below): undefined {
+    if (this.#lost.serving === 0 || aside !== undefined) return;
+    this.#figures.lost += 1;
+    // A cache or a broker is also asked by whoever keeps its connection; that is nothing to say each minute.
+    if (statement !== undefined) this.#lost.report(statement, below);
+  }
+
+  #failed(error: unknown): undefined {
+    if (error instanceof QueryBudgetExceededError) throw error;
+    this.#faults.report('counting a query', error);
   }
 }

@@ -1,18 +1,39 @@
-import type { SqlDialect } from '../cost/statement';
+import type { CallDimension } from '../cost/call-ledger';
+import type { SqlDialect, Statement } from '../cost/statement';
+
+/** The function whose callers are the application's: a call site is looked for above it. */
+export type Below = (...args: never[]) => unknown;
 
 /** A query under way, as a driver sees it. */
 export interface QueryHandle {
-  /** Ends the query: rows returned or affected, and whether it failed. Only the first call counts. */
-  end(rows: number, failed?: boolean): void;
+  /** Says, right after the begin, that the query waits for a connection of a pool. */
+  queued(): void;
+  /** Says that it has got one: its time counts from here on, and until here as waiting. */
+  sent(): void;
+  /**
+   * Ends the query: rows returned or affected, whether it failed, and bytes received where the driver
+   * knows them. Only the first call counts.
+   */
+  end(rows: number, failed?: boolean, bytes?: number): void;
 }
 
-/** The one thing that a driver instrumentation reports to. */
+/** A call under way that is not a query: a cache command, an HTTP request, a published message. */
+export interface CallHandle {
+  /** Ends the call: whether it failed, and bytes received where they are known. Only the first call counts. */
+  end(failed?: boolean, bytes?: number): void;
+}
+
+/**
+ * The one thing that a driver instrumentation reports to.
+ *
+ * A begin belongs where the application makes the call, before it is sent; its handle is carried to
+ * where the call ends. `undefined` means that nothing is to be ended. Nothing that is given here is kept.
+ */
 export interface QueryReporter {
   /**
-   * Counts a query towards the current unit of work; call it where the application made the query,
-   * before it is sent. `undefined` means that nothing is to be ended.
+   * Counts a statement towards the current unit of work.
    *
-   * `below` is the function whose callers are the application's: the stack starts there.
+   * `parameters` are compared, by a hash, with those of other runs, to find duplicates.
    *
    * @throws QueryBudgetExceededError with `onExceeded: 'throw'`: do not send the query, and give
    * the error to the caller in the way the driver gives its own.
@@ -20,14 +41,31 @@ export interface QueryReporter {
   begin(
     text: string | undefined,
     dialect: SqlDialect,
-    below: (...args: never[]) => unknown,
+    below: Below,
+    parameters?: unknown,
   ): QueryHandle | undefined;
+  /**
+   * The same for what has no text: an operation on a collection, an index or a table.
+   *
+   * @throws QueryBudgetExceededError as `begin()` does
+   */
+  beginOperation(operation: Statement, below: Below, parameters?: unknown): QueryHandle | undefined;
+  /**
+   * Counts what is not a query. `target` is a command, a host or a queue: a name, never a value.
+   *
+   * @throws QueryBudgetExceededError as `begin()` does
+   */
+  beginCall(dimension: CallDimension, target: string, below: Below): CallHandle | undefined;
+  /** Counts the time until `end()` as waiting for a pool: for a connection that is asked for by itself. */
+  beginWait(): { end(): void } | undefined;
+  /** Runs `fn` without counting what it calls, now or later: it is part of a call that is counted. */
+  uncharged<T>(fn: () => T): T;
   /** Says, once, that something is not as this instrumentation expects. */
   warn(message: string): void;
 }
 
 /**
- * Makes one database driver report its queries.
+ * Makes one driver report its queries.
  *
  * Installed when the first application of the process starts that wants it, taken back when the
  * last one is closed.
@@ -57,6 +95,9 @@ export interface QueryReporter {
 export interface DriverInstrumentation {
   /** Name of the package of the driver. */
   readonly name: string;
-  /** Installs it and returns what takes it back; `undefined` when the driver is not there. */
+  /**
+   * Installs it and returns what takes it back; `undefined` when the driver is not there, or when
+   * there is nothing left to do. It is called again for what was loaded later.
+   */
   install(reporter: QueryReporter): (() => void) | undefined;
 }

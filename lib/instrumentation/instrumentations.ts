@@ -1,9 +1,10 @@
 import { oncePerProcess } from '../context/context-storage';
 import { FaultReporter } from '../diagnosis/fault-reporter';
 import { LostContexts } from '../diagnosis/lost-contexts';
+import { type Attribution, type AttributionFigures, summarize } from './attribution';
 import { ContextQueryReporter } from './context-query-reporter';
 import type { DriverInstrumentation } from './driver-instrumentation';
-import { pgInstrumentation } from './drivers/pg.driver';
+import { everyDriver } from './drivers';
 
 interface Installed {
   readonly users: Set<object>;
@@ -13,6 +14,7 @@ interface Installed {
 interface Shared {
   readonly lost: LostContexts;
   readonly installed: Map<string, Installed>;
+  readonly attribution: Map<string, AttributionFigures>;
 }
 
 /** Drivers are shared by all applications of a process: the first installs, the last takes back. */
@@ -21,16 +23,20 @@ export class Instrumentations {
   readonly #shared = oncePerProcess<Shared>('instrumentations', () => ({
     lost: new LostContexts(),
     installed: new Map(),
+    attribution: new Map(),
   }));
-  readonly #reporter = new ContextQueryReporter(this.#shared.lost, this.#faults);
   readonly #wanted: readonly DriverInstrumentation[];
 
   constructor(wanted: readonly DriverInstrumentation[] | 'auto') {
-    this.#wanted = wanted === 'auto' ? [pgInstrumentation()] : wanted;
+    this.#wanted = wanted === 'auto' ? everyDriver() : wanted;
   }
 
   get lost(): LostContexts {
     return this.#shared.lost;
+  }
+
+  get attribution(): Attribution {
+    return summarize(this.#shared.attribution);
   }
 
   /**
@@ -44,7 +50,7 @@ export class Instrumentations {
       this.#shared.installed.set(name, installed);
       installed.users.add(this);
       const undo = this.#faults.guard(`instrumentation ${name}`, () =>
-        instrumentation.install(this.#reporter),
+        instrumentation.install(this.#reporterOf(name)),
       );
       if (undo !== undefined) installed.undo.push(undo);
     }
@@ -58,5 +64,12 @@ export class Instrumentations {
       this.#shared.installed.delete(name);
       for (const undo of installed.undo.toReversed()) this.#faults.guard(`instrumentation ${name}`, undo);
     }
+  }
+
+  #reporterOf(name: string): ContextQueryReporter {
+    const { attribution, lost } = this.#shared;
+    let figures = attribution.get(name);
+    if (figures === undefined) attribution.set(name, (figures = { charged: 0, late: 0, lost: 0 }));
+    return new ContextQueryReporter(figures, lost, this.#faults);
   }
 }

@@ -1,9 +1,10 @@
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, sep } from 'node:path';
 
 /**
  * Every copy of a CommonJS file of a package that the process has loaded, also through `import`:
- * an application and its ORM may each have their own. With none loaded yet, the application's.
+ * an application and its ORM may each have their own.
  */
 export function loadedCopies(packageName: string, file: string): unknown[] {
   const load = createRequire(__filename);
@@ -12,19 +13,24 @@ export function loadedCopies(packageName: string, file: string): unknown[] {
   for (const path of Object.keys(load.cache)) {
     if (path.endsWith(ending)) copies.push(load.cache[path]?.exports);
   }
-  return copies.length > 0 ? copies : ofApplication(packageName, file);
+  return copies;
 }
 
-function ofApplication(packageName: string, file: string): unknown[] {
-  const load = createRequire(join(process.cwd(), 'index.js'));
-  try {
-    load(packageName);
-  } catch {
-    // Not installed.
-    return [];
-  }
-  const ending = ['', packageName, ...file.split('/')].join(sep);
-  return Object.keys(load.cache)
-    .filter(path => path.endsWith(ending))
-    .map(path => load.cache[path]?.exports);
+/**
+ * The builds of a package that the application has installed: for one whose ES module build is a
+ * class of its own, which no cache lists. They are loaded by this, also when nobody uses them.
+ */
+export function installedBuilds(packageName: string, files: readonly string[]): unknown[] {
+  const load = createRequire(__filename);
+  const folders = createRequire(join(process.cwd(), 'index.js')).resolve.paths(packageName) ?? [];
+  const folder = folders.map(path => join(path, packageName)).find(path => existsSync(path));
+  if (folder === undefined) return [];
+  return files.flatMap(file => {
+    try {
+      return [load(join(folder, file)) as unknown];
+    } catch {
+      // Not in this version of the package, or not to be loaded by this version of Node.
+      return [];
+    }
+  });
 }

@@ -5,6 +5,7 @@ import { isReplaced } from '../method-replacement';
 export interface PoolQuery {
   readonly pool: object;
   readonly config: unknown;
+  readonly values: unknown;
   readonly below: (...args: never[]) => unknown;
   /** Without one, the callback that the pool gives its client only settles a promise. */
   readonly hasCallback: boolean;

@@ -34,6 +34,17 @@ export function textOf(config: unknown): string | undefined {
   }
 }
 
+/** The parameters of whatever `query()` was given, to be compared with others. Never throws. */
+export function valuesOf(config: unknown, values: unknown): unknown {
+  if (Array.isArray(values) || typeof config !== 'object') return values;
+  try {
+    const { values: own, cursor } = config as { values?: unknown; cursor?: { values?: unknown } };
+    return own ?? cursor?.values;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Rows that a result holds, or that its statement affected; several statements in one text give several. */
 export function rowsOf(result: unknown): number {
   if (Array.isArray(result)) return result.reduce<number>((sum, one) => sum + rowsOf(one), 0);

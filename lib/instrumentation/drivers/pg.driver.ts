@@ -4,7 +4,7 @@ import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../drive
 import { loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod } from '../method-replacement';
 import { giveToClient, type HandOver, type PoolQuery, takeFromPool } from './pg-hand-over';
-import { isSubmittable, rowsOf, type Submittable, textOf, watchSubmittable } from './pg-query';
+import { isSubmittable, rowsOf, type Submittable, textOf, valuesOf, watchSubmittable } from './pg-query';
 
 type Callback = (this: unknown, error: unknown, ...results: unknown[]) => unknown;
 type QueryMethod = (this: PgClient, config: unknown, values?: unknown, callback?: unknown) => unknown;
@@ -69,7 +69,7 @@ function coverClient(client: unknown, reporter: QueryReporter): (() => void)[] {
         ({ handle } = poolQuery);
       } else {
         try {
-          handle = reporter.begin(textOf(config), 'postgresql', query);
+          handle = reporter.begin(textOf(config), 'postgresql', query, valuesOf(config, values));
         } catch (error) {
           return refuse(this, Query, config, values, callback, error);
         }
@@ -105,6 +105,7 @@ function coverPool(pool: unknown, reporter: QueryReporter): (() => void)[] {
           ? {
               pool: this,
               config,
+              values: valuesOf(config, values),
               below: query,
               hasCallback: typeof values === 'function' || Boolean(callback),
               handle: undefined,
@@ -127,7 +128,8 @@ function coverPool(pool: unknown, reporter: QueryReporter): (() => void)[] {
       if (typeof callback !== 'function') return original.apply(this, args);
       if (begun !== undefined) {
         try {
-          begun.handle = reporter.begin(textOf(begun.config), 'postgresql', begun.below);
+          begun.handle = reporter.begin(textOf(begun.config), 'postgresql', begun.below, begun.values);
+          begun.handle?.queued();
         } catch (error) {
           process.nextTick(callback as Callback, error);
           return undefined;
@@ -157,6 +159,7 @@ function bindToCaller(callback: Callback, begun: PoolQuery | undefined): Callbac
     const call = (): unknown => callback.apply(this, args);
     if (begun === undefined) return contextStorage.run(context, call);
     const [error, client] = args;
+    if (!error) begun.handle?.sent();
     if (!error) return contextStorage.run(context, giveToClient, handOver, begun, client as object, call);
     begun.handle?.end(0, true);
     return contextStorage.run(context, call);

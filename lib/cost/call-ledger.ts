@@ -1,0 +1,84 @@
+/** Targets kept for one unit of work; the rest is counted in the totals alone. */
+const MAX_TARGETS = 100;
+const MAX_TARGET_LENGTH = 200;
+
+/** What is not a query: a command to a cache, an outbound HTTP request, a published message. */
+export type CallDimension = 'cache' | 'http' | 'messages';
+
+/** Running cost of one command, host or queue. */
+export interface TargetCost {
+  count: number;
+  errors: number;
+  durationMs: number;
+  bytes: number;
+}
+
+/** Counts the calls of one dimension of one unit of work. */
+export class CallLedger {
+  count = 0;
+  errors = 0;
+  durationMs = 0;
+  busyMs = 0;
+  bytes = 0;
+  maxConcurrent = 0;
+  late = 0;
+  /** By command, host or queue, at most 100. */
+  readonly targets = new Map<string, TargetCost>();
+  #inFlight = 0;
+  #busySince = 0;
+
+  /** Begins a call that is counted already. */
+  begin(target: string): CallCharge {
+    const cost = this.#targetOf(target);
+    if (cost !== undefined) cost.count += 1;
+    const now = performance.now();
+    if (this.#inFlight === 0) this.#busySince = now;
+    this.#inFlight += 1;
+    if (this.#inFlight > this.maxConcurrent) this.maxConcurrent = this.#inFlight;
+    return new CallCharge(this, cost, now);
+  }
+
+  /** Adds what a call turned out to cost. */
+  settle(target: TargetCost | undefined, startMs: number, failed: boolean, bytes: number): void {
+    const now = performance.now();
+    this.#inFlight -= 1;
+    if (this.#inFlight === 0) this.busyMs += now - this.#busySince;
+    const durationMs = now - startMs;
+    this.durationMs += durationMs;
+    this.bytes += bytes;
+    if (failed) this.errors += 1;
+    if (target === undefined) return;
+    target.durationMs += durationMs;
+    target.bytes += bytes;
+    if (failed) target.errors += 1;
+  }
+
+  #targetOf(name: string): TargetCost | undefined {
+    const known = this.targets.get(name);
+    if (known !== undefined || this.targets.size >= MAX_TARGETS) return known;
+    const target = { count: 0, errors: 0, durationMs: 0, bytes: 0 };
+    this.targets.set(name.slice(0, MAX_TARGET_LENGTH), target);
+    return target;
+  }
+}
+
+/** A call that was made and has not ended; it stays with its unit of work whatever runs when it ends. */
+export class CallCharge {
+  readonly #ledger: CallLedger;
+  readonly #target: TargetCost | undefined;
+  readonly #startMs: number;
+  #isSettled = false;
+
+  constructor(ledger: CallLedger, target: TargetCost | undefined, startMs: number) {
+    this.#ledger = ledger;
+    this.#target = target;
+    this.#startMs = startMs;
+  }
+
+  /** Ends the call; only the first end counts. */
+  end(failed = false, bytes = 0): void {
+    if (this.#isSettled) return;
+    this.#isSettled = true;
+    this.#ledger.settle(this.#target, this.#startMs, failed, bytes);
+  }
+}

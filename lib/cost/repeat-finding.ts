@@ -1,0 +1,42 @@
+/** The statement whose rows a shape was run for. */
+export interface RepeatParent {
+  readonly shape: string;
+  /** Its main table. */
+  readonly table?: string;
+  /** Rows that it returned in this unit of work. */
+  readonly rows: number;
+  /** Where the application made it (`orders.service.ts:47 list`), where that is known. */
+  readonly callSite?: string;
+}
+
+/**
+ * A statement shape that repeats within one unit of work.
+ *
+ * @example
+ * for (const { kind, shape, parents } of context.cost?.findings() ?? []) {
+ *   if (kind === 'n-plus-one') this.logger.warn(`${shape} runs for each row of ${parents[0]?.table}`);
+ * }
+ */
+export interface RepeatFinding {
+  /**
+   * - `n-plus-one`: it ran once for each row of an earlier result, its parent.
+   * - `duplicate`: it ran with parameters that it had run with before, and nothing was written between.
+   * - `fan-out`: a fixed number of runs was sent at once.
+   */
+  readonly kind: 'n-plus-one' | 'duplicate' | 'fan-out';
+  readonly shape: string;
+  /** The main table of the shape. */
+  readonly table?: string;
+  /** How often the shape ran. */
+  readonly count: number;
+  /** Runs with parameters that had been seen before. */
+  readonly duplicates: number;
+  /** For an N+1: what it grows with; two, where it ran for the rows of two results. */
+  readonly parents: readonly RepeatParent[];
+  /** For an N+1 that earlier units of work of the same handler show: runs for each row of the parent. */
+  readonly slope?: number;
+  /** Where the application made it (`orders.service.ts:52 items`), where that is known. */
+  readonly callSite?: string;
+  /** What to do about it. */
+  readonly remedy: string;
+}

@@ -1,0 +1,7 @@
+import type { DriverInstrumentation } from './driver-instrumentation';
+import { pgInstrumentation } from './drivers/pg.driver';
+
+/** What `instrumentations: 'auto'` means: every driver that is known, whether it is there or not. */
+export function everyDriver(): DriverInstrumentation[] {
+  return [pgInstrumentation()];
+}
