@@ -18,7 +18,7 @@ export { type ContextLogFields, contextLogFields } from './context/log-fields';
 export { RunInContext } from './entry/run-in-context.decorator';
 
 export { QueryBudget } from './budget/query-budget.decorator';
-export type { BudgetBreach, BudgetExemption, BudgetLimits } from './budget/budget';
+export type { BudgetBreach, BudgetExemption, BudgetLimits, IgnoredRepeat } from './budget/budget';
 export { QueryBudgetExceededError } from './budget/query-budget-exceeded.error';
 
 export type { CallDimension } from './cost/call-ledger';

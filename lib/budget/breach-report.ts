@@ -1,10 +1,19 @@
 import { createHash } from 'node:crypto';
 import { inspect } from 'node:util';
-import type { BreachRecord, CostRecord, ShapeCostRecord } from '../cost/cost-record';
+import type { CallDimension } from '../cost/call-ledger';
+import type { BreachRecord, CallsCostRecord, CostRecord, ShapeCostRecord } from '../cost/cost-record';
+import type { RepeatFinding } from '../cost/repeat-finding';
 import { nextStep } from './next-step';
 
 const TOP_SHAPES = 3;
+const TOP_FINDINGS = 3;
 const SHAPE_WIDTH = 160;
+const CALLS = ['cache', 'http', 'messages'] as const satisfies readonly CallDimension[];
+const LABELS: Readonly<Record<RepeatFinding['kind'], string>> = {
+  'n-plus-one': 'n+1',
+  duplicate: 'duplicate',
+  'fan-out': 'fan-out',
+};
 
 /**
  * A breach as it is logged: a block to read in a text log, flat fields in a JSON log.
@@ -52,12 +61,17 @@ function describe(
     ['queries', queriesOf(record)],
     [
       'time',
-      `${number(queries.busyMs)} of ${number(record.durationMs)} ms with the database (${shareOf(record)} %)`,
+      `${number(queries.busyMs)} of ${number(record.durationMs)} ms with the database (${shareOf(record)} %)` +
+        (queries.waitMs >= 1 ? `, ${number(queries.waitMs)} ms waiting for a pool` : ''),
     ],
+    ...CALLS.flatMap(dimension => callsOf(dimension, record[dimension])),
     ...queries.shapes
       .slice(0, TOP_SHAPES)
       .map((shape, i): [string, string] => [`top ${i + 1}`, shapeOf(shape)]),
   ];
+  for (const finding of record.findings?.slice(0, TOP_FINDINGS) ?? []) {
+    lines.push([LABELS[finding.kind], findingOf(finding)]);
+  }
   if (breachSite !== undefined) lines.push(['exceeded', `at ${breachSite}`]);
   lines.push(['next', nextStep(record)], ['group', groupOf(fingerprint, suppressed)]);
   const block = lines.map(([label, text]) => `  ${label.padEnd(9)} ${oneLine(text)}`);
@@ -94,11 +108,39 @@ function queriesOf({ queries }: CostRecord): string {
 }
 
 function shapeOf({ shape, table, count, rows, durationMs, callSite }: ShapeCostRecord): string {
-  const short = shape.length > SHAPE_WIDTH ? `${shape.slice(0, SHAPE_WIDTH)}…` : shape;
   const facts = [`${number(rows)} rows`, `${number(durationMs)} ms`];
   if (table !== undefined) facts.unshift(table);
   if (callSite !== undefined) facts.push(callSite);
-  return `${number(count)} × ${short} (${facts.join(', ')})`;
+  return `${number(count)} × ${cut(shape)} (${facts.join(', ')})`;
+}
+
+function findingOf({ kind, shape, count, duplicates, parents, callSite }: RepeatFinding): string {
+  const what = `${number(count)} × ${cut(shape)}`;
+  if (kind === 'duplicate')
+    return `${what}, ${number(duplicates)} of them with parameters seen before${at(callSite)}`;
+  if (kind === 'fan-out') return `${what}, all at once${at(callSite)}`;
+  const sources = parents.map(
+    parent => `the ${number(parent.rows)} rows of ${cut(parent.shape)}${at(parent.callSite)}`,
+  );
+  return `${what}${at(callSite)}, for ${sources.join(' and ')}`;
+}
+
+function at(callSite: string | undefined): string {
+  return callSite === undefined ? '' : ` (${callSite})`;
+}
+
+function callsOf(dimension: CallDimension, calls: CallsCostRecord | undefined): [string, string][] {
+  if (calls === undefined) return [];
+  const top = Object.entries(calls.byTarget)
+    .sort(([, a], [, b]) => b.count - a.count)
+    .slice(0, TOP_SHAPES)
+    .map(([target, { count }]) => `${target} ${number(count)}`);
+  const errors = calls.errors > 0 ? `, ${number(calls.errors)} errors` : '';
+  return [[dimension, `${number(calls.count)} (${top.join(', ')}), ${number(calls.busyMs)} ms${errors}`]];
+}
+
+function cut(shape: string): string {
+  return shape.length > SHAPE_WIDTH ? `${shape.slice(0, SHAPE_WIDTH)}…` : shape;
 }
 
 function groupOf(fingerprint: string, suppressed: number): string {
@@ -128,6 +170,10 @@ function fieldsOf(record: CostRecord): Record<string, unknown> {
     databaseMs: queries.busyMs,
     databaseShare: shareOf(record) / 100,
     maxConcurrent: queries.maxConcurrent,
+    waitMs: queries.waitMs,
+    cache: record.cache?.count,
+    http: record.http?.count,
+    messages: record.messages?.count,
     next: nextStep(record),
   };
   for (const { dimension, used, limit, from } of record.breaches) {
@@ -137,6 +183,11 @@ function fieldsOf(record: CostRecord): Record<string, unknown> {
   }
   for (const [i, top] of queries.shapes.slice(0, TOP_SHAPES).entries()) {
     for (const [name, value] of Object.entries(top)) fields[`top${i + 1}.${name}`] = value;
+  }
+  for (const [i, { parents, ...finding }] of record.findings?.slice(0, TOP_FINDINGS).entries() ?? []) {
+    for (const [name, value] of Object.entries(finding)) fields[`finding${i + 1}.${name}`] = value;
+    for (const [name, value] of Object.entries(parents[0] ?? {}))
+      fields[`finding${i + 1}.parent.${name}`] = value;
   }
   for (const [name, value] of Object.entries(fields)) if (value === undefined) delete fields[name];
   return fields;

@@ -1,5 +1,5 @@
 import { invalidBudget, type AsyncContextError } from '../async-context.errors';
-import type { BudgetExemption, BudgetLimits } from './budget';
+import type { BudgetExemption, BudgetLimits, IgnoredRepeat } from './budget';
 
 /** Everything that a limit can be set for by its name alone. */
 export const DIMENSIONS = [
@@ -15,6 +15,8 @@ export const DIMENSIONS = [
 const DAY = /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])$/;
 const MS_PER_DAY = 86_400_000;
 const REMEDY = 'Use a whole number from 0 to 9,007,199,254,740,991, or leave it out for no limit.';
+
+const LAST_DAY = 'Give the last day that it counts as YYYY-MM-DD.';
 
 type Fail = (path: string, value: unknown, remedy: string) => AsyncContextError;
 
@@ -57,8 +59,7 @@ export function readExemption(value: BudgetExemption, where: string): BudgetExem
   if (value.owner !== undefined && typeof value.owner !== 'string') {
     throw fail('owner', value.owner, 'Name the team or the person, or leave it out.');
   }
-  if (!isDay(value.until))
-    throw fail('until', value.until, 'Give the last day that it counts as YYYY-MM-DD.');
+  if (!isDay(value.until)) throw fail('until', value.until, LAST_DAY);
   if (Object.keys(limits).length === 0) {
     throw fail('queries', undefined, 'An exemption is a ceiling: give at least one limit.');
   }
@@ -70,9 +71,22 @@ export function readExemption(value: BudgetExemption, where: string): BudgetExem
   });
 }
 
-/** The first instant that an exemption no longer counts, in milliseconds since the epoch. */
-export function endOfExemption(exemption: BudgetExemption): number {
-  return Date.parse(`${exemption.until}T00:00:00Z`) + MS_PER_DAY;
+/** Checks what somebody wants to be ignored. */
+export function readIgnored(value: IgnoredRepeat, where: string): IgnoredRepeat {
+  const { shape, reason, until } = value;
+  if (typeof shape !== 'string' || shape.trim() === '') {
+    throw invalidBudget(where, 'shape', shape, 'Copy the shape from the log or from the cost record.');
+  }
+  if (typeof reason !== 'string' || reason.trim() === '') {
+    throw invalidBudget(where, 'reason', reason, 'Say why it may repeat.');
+  }
+  if (!isDay(until)) throw invalidBudget(where, 'until', until, LAST_DAY);
+  return Object.freeze({ shape, reason, until });
+}
+
+/** The first instant after a day (`YYYY-MM-DD` in UTC), in milliseconds since the epoch. */
+export function endOfDay(day: string): number {
+  return Date.parse(`${day}T00:00:00Z`) + MS_PER_DAY;
 }
 
 function isDay(value: unknown): boolean {

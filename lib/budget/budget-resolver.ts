@@ -1,13 +1,16 @@
 import type { BudgetDefaults, HttpMethod } from '../async-context.options';
-import type { CostAlarm } from '../cost/cost-ledger';
+import type { CostAlarm, IgnoredShape } from '../cost/cost-ledger';
 import type { BudgetExemption, BudgetLimits, ResolvedLimit } from './budget';
-import { DIMENSIONS, endOfExemption } from './budget-limits';
-import { declaredExemption, declaredLimits, type Declared } from './query-budget.decorator';
+import { DIMENSIONS, endOfDay } from './budget-limits';
+import { ignoredShape } from './ignored-shape';
+import { declaredExemption, declaredIgnores, declaredLimits, type Declared } from './query-budget.decorator';
 
 /** The limits of one handler, each with its origin, found once. */
 export interface ResolvedBudget {
   readonly limits: readonly ResolvedLimit[];
   readonly alarm: CostAlarm | undefined;
+  /** What is declared not to be a finding; absent when nothing is. */
+  readonly ignored: readonly IgnoredShape[] | undefined;
 }
 
 /** Where a handler was declared, from near to far. */
@@ -45,7 +48,11 @@ export class BudgetResolver {
     const near = [owners.module, owners.controller, owners.method];
     for (const owner of near) addDeclared(limits, owner && declaredLimits(owner));
     for (const owner of near) addExemption(limits, owner && declaredExemption(owner));
-    return this.#withAlarm([...limits.values()]);
+    const ignored = near.flatMap(owner => (owner === undefined ? [] : declaredIgnores(owner)));
+    return this.#withAlarm(
+      [...limits.values()],
+      ignored.map(({ value }) => ignoredShape(value)),
+    );
   }
 
   /** What two handlers of one unit of work may cost: each dimension that both limit, by the higher limit. */
@@ -56,11 +63,11 @@ export class BudgetResolver {
       if (other === undefined) return [];
       return other.limit > limit.limit ? [other] : [limit];
     });
-    return this.#withAlarm(limits);
+    return this.#withAlarm(limits, [...(a.ignored ?? []), ...(b.ignored ?? [])]);
   }
 
-  #withAlarm(limits: readonly ResolvedLimit[]): ResolvedBudget {
-    return { limits, alarm: this.#alarmFor(limits) };
+  #withAlarm(limits: readonly ResolvedLimit[], ignored: readonly IgnoredShape[]): ResolvedBudget {
+    return { limits, alarm: this.#alarmFor(limits), ignored: ignored.length === 0 ? undefined : ignored };
   }
 }
 
@@ -83,7 +90,7 @@ function addExemption(
   const from = `@QueryBudget.exempt on ${where} until ${value.until} (${value.issue})`;
   for (const [dimension, limit] of dimensionsOf(value)) {
     const exemption = {
-      endsAt: endOfExemption(value),
+      endsAt: endOfDay(value.until),
       after: limits.get(dimension),
       ...(value.owner !== undefined && { owner: value.owner }),
     };

@@ -40,6 +40,16 @@ export interface BudgetExemption extends BudgetLimits {
   readonly until: string;
 }
 
+/** A shape whose repeats are known and accepted for a while. */
+export interface IgnoredRepeat {
+  /** The shape as the log gives it, also when the log has cut it with `…`. */
+  readonly shape: string;
+  /** Why it may repeat. */
+  readonly reason: string;
+  /** Last day on which it is ignored, `YYYY-MM-DD` in UTC. */
+  readonly until: string;
+}
+
 /** One limit and where it was declared. */
 export interface ResolvedLimit {
   /** The name in `BudgetLimits`: `queries`, `rows`, …, `perTable.<table>`. */

@@ -1,9 +1,9 @@
 import type { ModulesContainer } from '@nestjs/core';
 import { methodsOf } from '../entry/methods';
-import { endOfExemption } from './budget-limits';
-import { declaredExemption } from './query-budget.decorator';
+import { endOfDay } from './budget-limits';
+import { declaredExemption, declaredIgnores } from './query-budget.decorator';
 
-/** A line for each exemption of the application that no longer exempts. */
+/** A line for each exemption that no longer exempts, and for each ignored shape that no longer is. */
 export function expiredExemptions(modules: ModulesContainer, now: number): string[] {
   const lines = new Set<string>();
   for (const module of modules.values()) {
@@ -18,11 +18,19 @@ export function expiredExemptions(modules: ModulesContainer, now: number): strin
 function addExpired(lines: Set<string>, target: Function, now: number): void {
   for (const owner of [target, ...methodsOf(target)]) {
     const declared = declaredExemption(owner);
-    if (declared === undefined || now < endOfExemption(declared.value)) continue;
-    const { issue, owner: who, until } = declared.value;
-    lines.add(
-      `@QueryBudget.exempt on ${declared.where} ended on ${until} and no longer exempts: settle ${issue}` +
-        `${who === undefined ? '' : ` (${who})`}, then remove it or renew it.`,
-    );
+    if (declared !== undefined && now >= endOfDay(declared.value.until)) {
+      const { issue, owner: who, until } = declared.value;
+      lines.add(
+        `@QueryBudget.exempt on ${declared.where} ended on ${until} and no longer exempts: settle ${issue}` +
+          `${who === undefined ? '' : ` (${who})`}, then remove it or renew it.`,
+      );
+    }
+    for (const { value, where } of declaredIgnores(owner)) {
+      if (now < endOfDay(value.until)) continue;
+      lines.add(
+        `@QueryBudget.ignore on ${where} ended on ${value.until} and no longer ignores ${value.shape}: ` +
+          `settle it (${value.reason}), then remove it or renew it.`,
+      );
+    }
   }
 }

@@ -1,7 +1,14 @@
 import type { CostRecord } from '../cost/cost-record';
 
+const OTHERS: Readonly<Record<string, string>> = {
+  cache:
+    'Ask the cache for many keys at once (MGET, HMGET, a pipeline), or keep what the request needs again.',
+  http: 'Ask the other service once for all (a bulk route), or keep its answers for the request.',
+  messages: 'Publish one message for all, or a batch (addBulk, sendBatch).',
+};
+
 /** The one thing to try first about a breach. */
-export function nextStep({ queries, breaches }: CostRecord): string {
+export function nextStep({ queries, findings = [], breaches }: CostRecord): string {
   const dimension = breaches[0]?.dimension ?? 'queries';
   const [top] = queries.shapes;
   const table = top?.table ?? 'the database';
@@ -21,6 +28,11 @@ export function nextStep({ queries, breaches }: CostRecord): string {
   }
   if (dimension === 'writes')
     return `Write many rows at once to ${table} (multi-row VALUES, UPDATE … FROM, COPY).`;
+  const other = OTHERS[dimension];
+  if (other !== undefined) return other;
+  const finding = findings.find(({ kind }) => kind === 'n-plus-one') ?? findings[0];
+  if (finding !== undefined && (dimension === 'repeats' || 2 * finding.count > queries.count))
+    return finding.remedy;
   if (top !== undefined && top.count > queries.count / 2) {
     const how = queries.maxConcurrent > 1 ? 'side by side' : 'one after the other';
     return `One shape ran ${top.count.toLocaleString('en-US')} times, ${how}: fetch from ${table} once for all (JOIN, IN (…) or a DataLoader).`;

@@ -1,9 +1,10 @@
 import 'reflect-metadata';
 import { invalidBudget } from '../async-context.errors';
-import type { BudgetExemption, BudgetLimits } from './budget';
-import { readExemption, readLimits } from './budget-limits';
+import type { BudgetExemption, BudgetLimits, IgnoredRepeat } from './budget';
+import { readExemption, readIgnored, readLimits } from './budget-limits';
 
 const LIMITS = 'nestjs-async-context:budget';
+const IGNORED = 'nestjs-async-context:budget-ignored';
 const EXEMPTION = 'nestjs-async-context:budget-exemption';
 
 type BudgetDecorator = ClassDecorator & MethodDecorator;
@@ -59,6 +60,38 @@ QueryBudget.exempt = function exempt(exemption: BudgetExemption): BudgetDecorato
   return decorate(EXEMPTION, where => readExemption(exemption, `@QueryBudget.exempt on ${where}`));
 };
 
+/**
+ * Leaves the repeats of one shape out of the findings and of `repeats` for a while; its queries
+ * count as before. Several may be declared. Past `until` it no longer ignores, and says so at start-up.
+ *
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET`, at start-up, for an empty shape or
+ * reason, or an end that is not a day.
+ *
+ * @example
+ * export class StockController {
+ *   @Get()
+ *   @QueryBudget({ repeats: 0 })
+ *   @QueryBudget.ignore({
+ *     shape: 'SELECT * FROM stock WHERE sku = ?',
+ *     reason: 'the view is replaced in SHOP-31',
+ *     until: '2027-01-31',
+ *   })
+ *   list() {}
+ * }
+ */
+QueryBudget.ignore = function ignore(repeat: IgnoredRepeat): BudgetDecorator {
+  return decorate(
+    IGNORED,
+    where => readIgnored(repeat, `@QueryBudget.ignore on ${where}`),
+    (before, declared) => [...((before as unknown[] | undefined) ?? []), declared],
+  );
+};
+
+/** What is declared to be ignored on a class or a method. */
+export function declaredIgnores(target: object): readonly Declared<IgnoredRepeat>[] {
+  return (Reflect.getMetadata(IGNORED, target) as Declared<IgnoredRepeat>[] | undefined) ?? [];
+}
+
 /** The budget declared on a class or a method, if one is. */
 export function declaredLimits(target: object): Declared<BudgetLimits> | undefined {
   return Reflect.getMetadata(LIMITS, target) as Declared<BudgetLimits> | undefined;
@@ -69,11 +102,15 @@ export function declaredExemption(target: object): Declared<BudgetExemption> | u
   return Reflect.getMetadata(EXEMPTION, target) as Declared<BudgetExemption> | undefined;
 }
 
-function decorate(key: string, read: (where: string) => unknown): BudgetDecorator {
+function decorate(
+  key: string,
+  read: (where: string) => unknown,
+  add: (before: unknown, declared: Declared<unknown>) => unknown = (_before, declared) => declared,
+): BudgetDecorator {
   return ((target: object, method?: string | symbol, descriptor?: PropertyDescriptor) => {
     const where = describeTarget(target, method);
     const on: object = (descriptor?.value as object | undefined) ?? target;
-    Reflect.defineMetadata(key, { value: read(where), where } satisfies Declared<unknown>, on);
+    Reflect.defineMetadata(key, add(Reflect.getOwnMetadata(key, on), { value: read(where), where }), on);
   }) as BudgetDecorator;
 }
 

@@ -1,5 +1,6 @@
 import type { ResolvedBudget } from '../budget/budget-resolver';
 import { CostLedger } from '../cost/cost-ledger';
+import type { GrowthHistory } from '../cost/growth-history';
 import type { BreachRecord } from '../cost/cost-record';
 import type { ContextKey } from './context-key';
 
@@ -34,6 +35,8 @@ export interface ContextApplication {
 export interface ContextHandler {
   /** `OrdersController.list` */
   readonly name: string;
+  /** What its units of work have shown about its queries. */
+  readonly history: GrowthHistory;
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Targets kept for one unit of work; the rest is counted in the totals alone. */
-const MAX_TARGETS = 100;
-const MAX_TARGET_LENGTH = 200;
+const MAX_TARGETS = 50;
+const MAX_TARGET_LENGTH = 100;
 
 /** What is not a query: a command to a cache, an outbound HTTP request, a published message. */
 export type CallDimension = 'cache' | 'http' | 'messages';
@@ -22,7 +22,7 @@ export class CallLedger {
   bytes = 0;
   maxConcurrent = 0;
   late = 0;
-  /** By command, host or queue, at most 100. */
+  /** By command, host or queue, at most 50. */
   readonly targets = new Map<string, TargetCost>();
   #inFlight = 0;
   #busySince = 0;
@@ -53,12 +53,13 @@ export class CallLedger {
     if (failed) target.errors += 1;
   }
 
-  #targetOf(name: string): TargetCost | undefined {
+  #targetOf(target: string): TargetCost | undefined {
+    const name = target.length > MAX_TARGET_LENGTH ? target.slice(0, MAX_TARGET_LENGTH) : target;
     const known = this.targets.get(name);
     if (known !== undefined || this.targets.size >= MAX_TARGETS) return known;
-    const target = { count: 0, errors: 0, durationMs: 0, bytes: 0 };
-    this.targets.set(name.slice(0, MAX_TARGET_LENGTH), target);
-    return target;
+    const cost = { count: 0, errors: 0, durationMs: 0, bytes: 0 };
+    this.targets.set(name, cost);
+    return cost;
   }
 }
 

@@ -20,13 +20,38 @@ export function captureStack(below: (...args: never[]) => unknown): RawStack {
   return holder;
 }
 
+/** A line of the application, without what its stack held on to. */
+export interface CallSite {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  readonly name: string | undefined;
+}
+
 /** The frames of the application, nearest first: `orders.service.ts:47 loadItems`. */
 export function callSitesOf(raw: RawStack, most = 1): string[] {
-  const sites: string[] = [];
+  return sitesOf(raw, most).map(describeCallSite);
+}
+
+/** The nearest frame of the application. */
+export function callSiteOf(raw: RawStack): CallSite | undefined {
+  return sitesOf(raw, 1)[0];
+}
+
+/** `orders.service.ts:47 loadItems`, in the source where a source map leads there. */
+export function describeCallSite({ file, line, column, name }: CallSite): string {
+  const position = originalPosition(file, line, column);
+  const where = `${position.file.slice(position.file.lastIndexOf(sep) + 1)}:${position.line}`;
+  return name ? `${where} ${name.slice(name.lastIndexOf('.') + 1)}` : where;
+}
+
+function sitesOf(raw: RawStack, most: number): CallSite[] {
+  const sites: CallSite[] = [];
   for (const frame of framesOf(raw)) {
     const file = fileOf(frame);
     if (file === undefined) continue;
-    sites.push(describeFrame(frame, file));
+    const name = frame.getFunctionName() ?? frame.getMethodName() ?? undefined;
+    sites.push({ file, line: frame.getLineNumber() ?? 0, column: frame.getColumnNumber() ?? 1, name });
     if (sites.length === most) break;
   }
   return sites;
@@ -50,12 +75,4 @@ function fileOf(frame: NodeJS.CallSite): string | undefined {
   const file = name.startsWith('file://') ? decodeURIComponent(new URL(name).pathname) : name;
   if (file.includes(`${sep}node_modules${sep}`) || file.startsWith(OWN_FILES)) return undefined;
   return file;
-}
-
-function describeFrame(frame: NodeJS.CallSite, file: string): string {
-  const line = frame.getLineNumber() ?? 0;
-  const position = originalPosition(file, line, frame.getColumnNumber() ?? 1);
-  const name = frame.getFunctionName() ?? frame.getMethodName();
-  const where = `${position.file.slice(position.file.lastIndexOf(sep) + 1)}:${position.line}`;
-  return name ? `${where} ${name.slice(name.lastIndexOf('.') + 1)}` : where;
 }

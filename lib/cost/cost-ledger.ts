@@ -4,7 +4,7 @@ import { countRepeats, findRepeats } from './find-repeats';
 import type { GrowthHistory } from './growth-history';
 import type { RepeatFinding } from './repeat-finding';
 import { noteParameters, RepeatTrace } from './repeat-trace';
-import type { Statement } from './statement';
+import type { Statement, StatementKind } from './statement';
 
 /** Shapes, and tables, kept for one unit of work; the rest is counted in the totals alone. */
 export const MAX_SHAPES = 100;
@@ -24,6 +24,7 @@ export interface TableCost {
 export interface ShapeCost {
   readonly shape: string;
   readonly table: string | undefined;
+  readonly kind: StatementKind;
   readonly tableCost: TableCost | undefined;
   count: number;
   durationMs: number;
@@ -43,6 +44,13 @@ export interface ShapeCost {
   /** See `RepeatTrace`. */
   times: number[] | undefined;
   answeredAt: number;
+}
+
+/** A shape whose repeats are no finding. */
+export interface IgnoredShape {
+  /** From when on they are one again, in milliseconds since the epoch. */
+  readonly endsAt: number;
+  matches(shape: string): boolean;
 }
 
 /** Asked before a query is sent once the alarm is set off; it may throw to keep the query back. */
@@ -84,6 +92,8 @@ export class CostLedger {
   apart: Map<string, CostLedger> | undefined = undefined;
   /** What earlier units of work of the same handler have shown. */
   history: GrowthHistory | undefined = undefined;
+  /** Shapes whose repeats are declared to be known. */
+  ignored: readonly IgnoredShape[] | undefined = undefined;
   /** When shapes ran; absent until something has returned rows. */
   trace: RepeatTrace | undefined = undefined;
   #open = 0;
@@ -107,12 +117,12 @@ export class CostLedger {
 
   /** Runs of the one shape that grows with the rows of an earlier result, so far. */
   get repeats(): number {
-    return countRepeats(this, this.history);
+    return countRepeats(this);
   }
 
   /** Queries that repeat, so far. */
   findings(): readonly RepeatFinding[] {
-    return findRepeats(this, this.history);
+    return findRepeats(this);
   }
 
   /**
@@ -136,6 +146,7 @@ export class CostLedger {
     const shape = this.#count(statement);
     const alarm = this.alarm;
     if (alarm !== undefined && this.queries >= alarm.atQuery) alarm.beforeQuery(this, statement.shape, below);
+    if (shape.count === 1) this.history?.noteSite(statement.shape, below);
     if (shape.count === CALL_SITE_AT_REPEAT) shape.stack = captureStack(below);
     if (statement.kind === 'read') this.#compare(shape, parameters);
     this.trace?.run(shape);
@@ -196,7 +207,8 @@ export class CostLedger {
   /** Where what `contextService.uncounted()` runs for a reason is counted. */
   keepApart(reason: string): CostLedger {
     const apart = (this.apart ??= new Map<string, CostLedger>());
-    const key = apart.has(reason) || apart.size < MAX_REASONS ? reason.slice(0, MAX_REASON_LENGTH) : 'other';
+    const name = reason.slice(0, MAX_REASON_LENGTH);
+    const key = apart.has(name) || apart.size < MAX_REASONS ? name : 'other';
     let ledger = apart.get(key);
     if (ledger === undefined) apart.set(key, (ledger = new CostLedger()));
     return ledger;
@@ -249,8 +261,14 @@ export class CostLedger {
     const shapes = (this.shapes ??= new Map<string, ShapeCost>());
     const known = shapes.get(statement.shape);
     if (known !== undefined) return known;
-    if (shapes.size >= MAX_SHAPES) return (this.otherShapes ??= newShape('other', undefined, undefined));
-    const shape = newShape(statement.shape, statement.table, this.#keepTable(statement.table));
+    if (shapes.size >= MAX_SHAPES)
+      return (this.otherShapes ??= newShape('other', undefined, 'read', undefined));
+    const shape = newShape(
+      statement.shape,
+      statement.table,
+      statement.kind,
+      this.#keepTable(statement.table),
+    );
     shapes.set(statement.shape, shape);
     return shape;
   }
@@ -271,10 +289,16 @@ export class CostLedger {
   }
 }
 
-function newShape(shape: string, table: string | undefined, tableCost: TableCost | undefined): ShapeCost {
+function newShape(
+  shape: string,
+  table: string | undefined,
+  kind: StatementKind,
+  tableCost: TableCost | undefined,
+): ShapeCost {
   return {
     shape,
     table,
+    kind,
     tableCost,
     count: 0,
     durationMs: 0,

@@ -77,7 +77,7 @@ export interface CallsCostRecord extends TargetCostRecord {
   readonly maxConcurrent: number;
   /** Calls made after the unit of work was closed; not part of `count`. */
   readonly late: number;
-  /** By command (`GET`), host (`api.example.com`), or queue, topic or subject; at most 100. */
+  /** By command (`GET`), host (`api.example.com`), or queue, topic or subject; at most 50. */
   readonly byTarget: Readonly<Record<string, TargetCostRecord>>;
 }
 

@@ -1,6 +1,6 @@
-import { callSitesOf } from './call-site';
+import { type CallSite, callSiteOf, describeCallSite } from './call-site';
 import type { CostLedger, ShapeCost } from './cost-ledger';
-import type { GrowthHistory } from './growth-history';
+import { canBeParent, type Growth, isGrowing } from './growth-history';
 import type { RepeatFinding, RepeatParent } from './repeat-finding';
 import { MIN_ROWS, runsBetween } from './repeat-trace';
 
@@ -9,48 +9,58 @@ const MIN_RUNS = 3;
 /** Rows and runs may differ by so much: a row that was skipped, one that was looked up once more. */
 const TOLERANCE = 1;
 
-/** A shape and what it may have grown with. */
+/** A finding names two or three shapes, a record holds ten findings, and its 64 KB are for all of it. */
+const MAX_SHAPE_LENGTH = 500;
+
+/** What a shape grows with. */
 interface Match {
   readonly parents: readonly ShapeCost[];
   /** Runs that the parents account for. */
   readonly runs: number;
-  readonly slope?: number | undefined;
 }
 
 /** What repeats in a unit of work, the most frequent first. */
-export function findRepeats(cost: CostLedger, history?: GrowthHistory): RepeatFinding[] {
+export function findRepeats(cost: CostLedger): RepeatFinding[] {
   const findings: RepeatFinding[] = [];
   for (const shape of cost.shapes?.values() ?? []) {
-    const finding = describe(shape, cost, history);
+    const finding = isIgnored(shape, cost) ? undefined : describe(shape, cost);
     if (finding !== undefined) findings.push(finding);
   }
   return findings.sort((a, b) => b.count - a.count);
 }
 
 /** Runs of the shape that grows with the rows of an earlier result: of the largest, where there are several. */
-export function countRepeats(cost: CostLedger, history?: GrowthHistory): number {
+export function countRepeats(cost: CostLedger): number {
   let most = 0;
   for (const shape of cost.shapes?.values() ?? []) {
-    if (shape.count > most && parentsOf(shape, cost, history) !== undefined) most = shape.count;
+    if (shape.count <= most || isIgnored(shape, cost)) continue;
+    if (parentsOf(shape, cost) !== undefined) most = shape.count;
   }
   return most;
 }
 
-function describe(shape: ShapeCost, cost: CostLedger, history?: GrowthHistory): RepeatFinding | undefined {
-  const match = parentsOf(shape, cost, history);
-  const kind = match !== undefined ? 'n-plus-one' : kindOf(shape);
+function isIgnored({ shape }: ShapeCost, { ignored }: CostLedger): boolean {
+  if (ignored === undefined) return false;
+  const now = Date.now();
+  return ignored.some(({ endsAt, matches }) => now < endsAt && matches(shape));
+}
+
+function describe(shape: ShapeCost, cost: CostLedger): RepeatFinding | undefined {
+  const found = parentsOf(shape, cost);
+  const kind = found !== undefined ? 'n-plus-one' : kindOf(shape);
   if (kind === undefined) return undefined;
-  const callSite = siteOf(shape, history);
-  const parents = match?.parents.map(parent => recordParent(parent, history)) ?? [];
+  const site = siteOf(shape, cost);
+  const parents = found?.map(parent => recordParent(parent, cost)) ?? [];
+  const growth = found?.[0] === undefined ? undefined : cost.history?.growthOf(shape, found[0]);
   return {
     kind,
-    shape: shape.shape,
+    shape: cut(shape.shape),
     ...(shape.table !== undefined && { table: shape.table }),
     count: shape.count,
     duplicates: shape.duplicates,
     parents,
-    ...(match?.slope !== undefined && { slope: Math.round(match.slope * 100) / 100 }),
-    ...(callSite !== undefined && { callSite }),
+    ...(growth !== undefined && { slope: Math.round(growth.slope * 100) / 100 }),
+    ...(site !== undefined && { callSite: describeCallSite(site) }),
     remedy: remedyOf(kind, shape, parents),
   };
 }
@@ -60,49 +70,87 @@ function kindOf(shape: ShapeCost): 'duplicate' | 'fan-out' | undefined {
   return shape.count >= MIN_RUNS && shape.maxConcurrent === shape.count ? 'fan-out' : undefined;
 }
 
-/** What a shape grows with: by this unit of work alone, unless earlier ones of its handler know better. */
-function parentsOf(shape: ShapeCost, cost: CostLedger, history?: GrowthHistory): Match | undefined {
+/**
+ * What a shape grows with: what this unit of work shows, unless earlier ones of its handler know
+ * better; what only they show, where something comes between rows and runs (a cache, a filter).
+ */
+function parentsOf(shape: ShapeCost, cost: CostLedger): readonly ShapeCost[] | undefined {
   if (shape.count < MIN_RUNS || cost.trace === undefined) return undefined;
-  const known = history?.growthOf(shape, cost);
-  if (known === 'fixed') return undefined;
-  if (known !== undefined) return { parents: [known.parent], runs: shape.count, slope: known.slope };
-  // A retry, or a poll: as often as there are rows, but always for the same one.
-  if (isAlwaysTheSame(shape)) return undefined;
-  return matchOf(shape, cost);
+  const candidates = [...(cost.shapes?.values() ?? [])].filter(
+    parent =>
+      canBeParent(parent) && runsBetween(shape, parent.answeredAt) > 0 && !isFixed(shape, parent, cost),
+  );
+  const match = isAlwaysTheSame(shape) ? undefined : matchOf(shape, candidates, cost);
+  if (match !== undefined) return match.parents;
+  const steepest = steepestOf(shape, candidates, cost);
+  return steepest === undefined ? undefined : [steepest];
 }
 
-function matchOf(shape: ShapeCost, cost: CostLedger): Match | undefined {
-  let best: Match | undefined;
-  for (const tolerance of [0, TOLERANCE]) {
-    best ??= matchResults(shape, cost, tolerance) ?? matchSums(shape, cost, tolerance);
+/** A retry, or a poll: as often as there are rows perhaps, but always for the same one. */
+function isAlwaysTheSame({ count, duplicates }: ShapeCost): boolean {
+  return duplicates === count - 1;
+}
+
+/** Whether earlier units of work have shown that a shape does not grow with another. */
+function isFixed(shape: ShapeCost, parent: ShapeCost, { history }: CostLedger): boolean {
+  const growth = history?.growthOf(shape, parent);
+  return growth !== undefined && !isGrowing(growth);
+}
+
+function steepestOf(
+  shape: ShapeCost,
+  candidates: readonly ShapeCost[],
+  { history }: CostLedger,
+): ShapeCost | undefined {
+  let best: { parent: ShapeCost; growth: Growth } | undefined;
+  for (const parent of candidates) {
+    const growth = parent === shape ? undefined : history?.growthOf(shape, parent);
+    if (growth !== undefined && growth.fit > (best?.growth.fit ?? 0)) best = { parent, growth };
   }
-  best ??= matchPairs(shape, cost);
-  return best !== undefined && 2 * best.runs >= shape.count ? best : undefined;
+  return best?.parent;
+}
+
+/** The first explanation, from strict to loose, that accounts for half of the runs and more. */
+function matchOf(shape: ShapeCost, candidates: readonly ShapeCost[], cost: CostLedger): Match | undefined {
+  const others = candidates.filter(parent => parent !== shape);
+  const enough = (match: Match | undefined): Match | undefined =>
+    match !== undefined && 2 * match.runs >= shape.count ? match : undefined;
+  return (
+    enough(matchResults(shape, others, cost, 0)) ??
+    enough(matchSums(shape, candidates, 0)) ??
+    enough(matchResults(shape, others, cost, TOLERANCE)) ??
+    enough(matchSums(shape, others, TOLERANCE)) ??
+    enough(matchPairs(shape, others))
+  );
 }
 
 /** A run for each row of one result, until its statement gave the next: all such results together. */
-function matchResults(shape: ShapeCost, { trace }: CostLedger, tolerance: number): Match | undefined {
-  const results = trace?.results ?? [];
-  let best: Match | undefined;
-  for (const parent of new Set(results.map(result => result.shape))) {
-    if (parent === shape) continue;
-    const own = results.filter(result => result.shape === parent);
+function matchResults(
+  shape: ShapeCost,
+  candidates: readonly ShapeCost[],
+  { trace }: CostLedger,
+  tolerance: number,
+): Match | undefined {
+  const matches: { parent: ShapeCost; runs: number }[] = [];
+  for (const parent of candidates) {
+    const results = trace?.results.filter(result => result.shape === parent) ?? [];
     let runs = 0;
-    for (const [i, { rows, at }] of own.entries()) {
-      const here = runsBetween(shape, at, own[i + 1]?.at);
+    for (const [i, { rows, at }] of results.entries()) {
+      const here = runsBetween(shape, at, results[i + 1]?.at);
       if (here >= MIN_RUNS && Math.abs(here - rows) <= tolerance) runs += here;
     }
-    // Of several, the one that accounts for most; of equals the last, as a loop follows its list.
-    if (runs > 0 && runs >= (best?.runs ?? 0)) best = { parents: [parent], runs };
+    if (runs > 0) matches.push({ parent, runs });
   }
-  return best;
+  // Of several, the one that accounts for most; of equals the last, as a loop follows its list.
+  return matches
+    .map(({ parent, runs }) => ({ parents: [parent], runs }))
+    .reduce<Match | undefined>((best, match) => (match.runs >= (best?.runs ?? 0) ? match : best), undefined);
 }
 
 /** A run for each row of all results of a statement: what is nested in a loop, or a tree. */
-function matchSums(shape: ShapeCost, cost: CostLedger, tolerance: number): Match | undefined {
+function matchSums(shape: ShapeCost, candidates: readonly ShapeCost[], tolerance: number): Match | undefined {
   let best: Match | undefined;
-  for (const parent of cost.shapes?.values() ?? []) {
-    if (parent.answeredAt === 0 || parent.rows < MIN_ROWS || parent.rows <= parent.count) continue;
+  for (const parent of candidates) {
     const runs = runsBetween(shape, parent.answeredAt);
     if (runs < MIN_RUNS || Math.abs(runs - parent.rows) > tolerance) continue;
     if (best === undefined || runs > best.runs) best = { parents: [parent], runs };
@@ -111,48 +159,47 @@ function matchSums(shape: ShapeCost, cost: CostLedger, tolerance: number): Match
 }
 
 /** A run for each row of two statements. */
-function matchPairs(shape: ShapeCost, cost: CostLedger): Match | undefined {
-  const parents = [...(cost.shapes?.values() ?? [])].filter(
-    ({ answeredAt, rows }) => answeredAt !== 0 && rows >= MIN_ROWS,
-  );
-  for (const a of parents) {
-    for (const b of parents) {
-      if (a.rows < b.rows || a === b || a === shape || b === shape) continue;
+function matchPairs(shape: ShapeCost, candidates: readonly ShapeCost[]): Match | undefined {
+  for (const a of candidates) {
+    for (const b of candidates) {
+      if (a === b || a.rows < b.rows) continue;
       const runs = runsBetween(shape, Math.min(a.answeredAt, b.answeredAt));
-      if (runs === a.rows + b.rows) return { parents: [a, b], runs };
+      if (runs >= MIN_ROWS && runs === a.rows + b.rows) return { parents: [a, b], runs };
     }
   }
   return undefined;
 }
 
-function isAlwaysTheSame({ count, duplicates, incomparable }: ShapeCost): boolean {
-  return incomparable === 0 && duplicates === count - 1;
-}
-
-function recordParent(parent: ShapeCost, history?: GrowthHistory): RepeatParent {
+function recordParent(parent: ShapeCost, cost: CostLedger): RepeatParent {
   const { shape, table, rows } = parent;
-  const callSite = siteOf(parent, history);
+  const site = siteOf(parent, cost);
   return {
-    shape,
+    shape: cut(shape),
     ...(table !== undefined && { table }),
     rows,
-    ...(callSite !== undefined && { callSite }),
+    ...(site !== undefined && { callSite: describeCallSite(site) }),
   };
 }
 
-function siteOf({ shape, stack }: ShapeCost, history?: GrowthHistory): string | undefined {
-  return (stack === undefined ? undefined : callSitesOf(stack)[0]) ?? history?.siteOf(shape);
+function cut(shape: string): string {
+  return shape.length > MAX_SHAPE_LENGTH ? `${shape.slice(0, MAX_SHAPE_LENGTH)}…` : shape;
+}
+
+/** Where this unit of work made a shape, if it repeated; else where its handler first did. */
+function siteOf({ shape, stack }: ShapeCost, { history }: CostLedger): CallSite | undefined {
+  return (stack && callSiteOf(stack)) ?? history?.siteOf(shape);
 }
 
 function remedyOf(
   kind: RepeatFinding['kind'],
-  { table = 'it' }: ShapeCost,
+  { table = 'the database', kind: access }: ShapeCost,
   parents: readonly RepeatParent[],
 ): string {
   if (kind === 'duplicate')
     return `Read ${table} once and pass the result along, or cache it for the request.`;
   if (kind === 'fan-out') return `Ask ${table} once for all of them (IN (…), GROUP BY or UNION ALL).`;
-  const source = parents[0]?.table;
-  const join = source === undefined ? 'a JOIN' : `a JOIN with ${source}`;
-  return `Fetch ${table} once for all rows: ${join} (include, relations, populate), IN (…) with their ids, or a DataLoader.`;
+  if (access === 'write')
+    return `Write to ${table} once for all rows (multi-row VALUES, UPDATE … FROM, COPY).`;
+  const join = parents[0]?.table === undefined ? 'a JOIN' : `a JOIN with ${parents[0].table}`;
+  return `Fetch ${table} once for all rows: ${join} (include, relations, populate), IN (…) or a DataLoader.`;
 }

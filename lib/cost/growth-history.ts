@@ -1,9 +1,120 @@
+import { type CallSite, callSiteOf, captureStack } from './call-site';
 import type { CostLedger, ShapeCost } from './cost-ledger';
+import { MIN_ROWS, runsBetween } from './repeat-trace';
 
-/** What the units of work of one handler have shown about its shapes. */
-export interface GrowthHistory {
-  /** `fixed` when a shape does not grow; `undefined` when that is not known. */
-  growthOf(shape: ShapeCost, cost: CostLedger): { parent: ShapeCost; slope: number } | 'fixed' | undefined;
-  /** Where the handler makes a shape. */
-  siteOf(shape: string): string | undefined;
+/** Bounds of what is kept of one handler, for as long as the process lives. */
+const MAX_SHAPES = 16;
+const MAX_PARENTS = 6;
+const MAX_SITES = 100;
+/** Units of work, and squared distance of their rows from the mean, before a slope says anything. */
+const MIN_SAMPLES = 3;
+const MIN_SPREAD = 2;
+/** Runs for each row: 1 is an N+1, less is one behind a cache or a filter, 0.1 a batch of ten. */
+const MIN_SLOPE = 0.3;
+/** Share of the differences in runs that the rows explain. */
+const MIN_FIT = 0.7;
+
+/** What is known of a shape and what it may grow with. */
+export interface Growth {
+  /** Runs for each row of the parent. */
+  readonly slope: number;
+  /** Share of the differences that this explains: 1 for a straight line. */
+  readonly fit: number;
+}
+
+/** What the units of work of one handler have shown about its shapes: running sums, no samples. */
+export class GrowthHistory {
+  readonly #children = new Map<string, Map<string, Sums>>();
+  readonly #sites = new Map<string, CallSite | undefined>();
+
+  /** Adds a unit of work that has ended. */
+  learn(cost: CostLedger): void {
+    if (cost.shapes === undefined) return;
+    if (cost.trace !== undefined) this.#watch(cost);
+    for (const [child, parents] of this.#children) {
+      const shape = cost.shapes.get(child);
+      for (const [name, sums] of parents) {
+        const parent = cost.shapes.get(name);
+        if (parent !== undefined) sums.add(parent.rows, shape === undefined ? 0 : runsFor(shape, parent));
+      }
+    }
+  }
+
+  /** How a shape grows with the rows of another; `undefined` while that is not known. */
+  growthOf(shape: ShapeCost, parent: ShapeCost): Growth | undefined {
+    return this.#children.get(shape.shape)?.get(parent.shape)?.growth();
+  }
+
+  /** Keeps where the handler makes a shape, the first time that it does. */
+  noteSite(shape: string, below: (...args: never[]) => unknown): void {
+    if (this.#sites.has(shape) || this.#sites.size >= MAX_SITES) return;
+    // Its frames and not the stack: that would keep the objects of this request.
+    this.#sites.set(shape, callSiteOf(captureStack(below)));
+  }
+
+  siteOf(shape: string): CallSite | undefined {
+    return this.#sites.get(shape);
+  }
+
+  #watch({ shapes }: CostLedger): void {
+    for (const shape of shapes?.values() ?? []) {
+      if (shape.count < MIN_ROWS) continue;
+      for (const parent of shapes?.values() ?? []) {
+        if (parent === shape || !canBeParent(parent) || runsFor(shape, parent) === 0) continue;
+        const parents = getOrAdd(this.#children, shape.shape, MAX_SHAPES, () => new Map<string, Sums>());
+        if (parents !== undefined) getOrAdd(parents, parent.shape, MAX_PARENTS, () => new Sums());
+      }
+    }
+  }
+}
+
+/** Whether a loop may have run over the rows of a shape: one row each time is somebody's child. */
+export function canBeParent({ rows, count, answeredAt }: ShapeCost): boolean {
+  return answeredAt !== 0 && rows >= MIN_ROWS && rows > count;
+}
+
+/** Whether runs follow rows; without it they do not. */
+export function isGrowing({ slope, fit }: Growth): boolean {
+  return slope >= MIN_SLOPE && fit >= MIN_FIT;
+}
+
+/** Runs that may be for rows of the parent; all of them when it gave none. */
+function runsFor(shape: ShapeCost, parent: ShapeCost): number {
+  return parent.answeredAt === 0 ? shape.count : runsBetween(shape, parent.answeredAt);
+}
+
+function getOrAdd<T>(map: Map<string, T>, key: string, most: number, make: () => T): T | undefined {
+  const known = map.get(key);
+  if (known !== undefined || map.size >= most) return known;
+  const made = make();
+  map.set(key, made);
+  return made;
+}
+
+/** Least squares over pairs of rows and runs. */
+class Sums {
+  #n = 0;
+  #meanX = 0;
+  #meanY = 0;
+  #xx = 0;
+  #xy = 0;
+  #yy = 0;
+
+  // https://en.wikipedia.org/wiki/Algorithms_for_calculating_variance#Online
+  add(x: number, y: number): void {
+    this.#n += 1;
+    const dx = x - this.#meanX;
+    const dy = y - this.#meanY;
+    this.#meanX += dx / this.#n;
+    this.#meanY += dy / this.#n;
+    this.#xx += dx * (x - this.#meanX);
+    this.#xy += dx * (y - this.#meanY);
+    this.#yy += dy * (y - this.#meanY);
+  }
+
+  growth(): Growth | undefined {
+    if (this.#n < MIN_SAMPLES || this.#xx < MIN_SPREAD) return undefined;
+    const slope = this.#xy / this.#xx;
+    return { slope, fit: this.#yy === 0 ? 0 : (this.#xy * slope) / this.#yy };
+  }
 }

@@ -24,6 +24,7 @@ export interface RepeatFinding {
    * - `fan-out`: a fixed number of runs was sent at once.
    */
   readonly kind: 'n-plus-one' | 'duplicate' | 'fan-out';
+  /** The shape; from 500 characters on cut with `…`. */
   readonly shape: string;
   /** The main table of the shape. */
   readonly table?: string;

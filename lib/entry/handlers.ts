@@ -1,6 +1,7 @@
 import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 import type { BudgetOwners, BudgetResolver, ResolvedBudget } from '../budget/budget-resolver';
+import { GrowthHistory } from '../cost/growth-history';
 import type { ContextHandler } from '../context/request-context';
 
 // Nest's own type of a handler is `Function`.
@@ -9,6 +10,7 @@ type Method = Function;
 /** One handler of the application, with its budget. */
 export class Handler implements ContextHandler {
   readonly name: string;
+  readonly history = new GrowthHistory();
   readonly #budgets: BudgetResolver;
   readonly #owners: BudgetOwners;
   readonly #byMethod = new Map<string | undefined, ResolvedBudget>();

@@ -7,17 +7,27 @@ import { fingerprintOf } from '../budget/breach-report';
 import { BudgetResolver, type ResolvedBudget } from '../budget/budget-resolver';
 import type { ContextHost, ContextSeed, MeasuredQuery } from '../context/context.service';
 import { contextStorage } from '../context/context-storage';
-import { type ContextKind, type ContextUser, RequestContext } from '../context/request-context';
+import {
+  type ContextHandler,
+  type ContextKind,
+  type ContextUser,
+  RequestContext,
+} from '../context/request-context';
 import { isRequestId, RequestIdSource } from '../context/request-id';
 import { isThenable } from '../context/thenable';
 import { buildCostRecord } from '../cost/cost-record-builder';
+import { GrowthHistory } from '../cost/growth-history';
 import { describeQuery } from '../cost/measured-query';
+import { RecentMap } from '../cost/recent-map';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import type { Attribution } from '../instrumentation/attribution';
 import { SinkQueue } from '../sinks/sink-queue';
 import { Handler, Handlers } from './handlers';
 import { routePattern } from './http.entry';
 import { runToEnd } from './settle';
+
+/** Names of work that no handler of Nest took: a name may hold a date. */
+const MAX_NAMED = 1_000;
 
 /** Opens and closes the units of work of one application. */
 export class UnitsOfWork implements ContextHost {
@@ -30,6 +40,8 @@ export class UnitsOfWork implements ContextHost {
   readonly #budgets: BudgetResolver;
   /** Stands for work that no handler took: a 404, a refused request, `contextService.run()`. */
   readonly #nobody: Handler;
+  /** By name, as `contextService.run()` gives it. */
+  readonly #named = new RecentMap<ContextHandler>(MAX_NAMED);
   readonly #close = (context: RequestContext): void => this.close(context);
 
   readonly #instrumentations: { readonly attribution: Attribution };
@@ -81,7 +93,7 @@ export class UnitsOfWork implements ContextHost {
     const context = this.open(seed.kind ?? 'job', id);
     context.parentRequestId = parent?.application === this ? parent.requestId : undefined;
     if (handler !== undefined) this.setHandler(context, handler);
-    if (seed.handler !== undefined) context.handler = { name: seed.handler };
+    if (seed.handler !== undefined) this.#setName(context, seed.handler);
     if (seed.user !== undefined) context.user = seed.user;
     if (seed.values !== undefined) context.values = new Map(seed.values);
     return runToEnd(context, fn, this.#close);
@@ -108,7 +120,16 @@ export class UnitsOfWork implements ContextHost {
   /** Says which handler took the work; its budget is in force from here on. */
   setHandler(context: RequestContext, handler: Handler): void {
     context.handler = handler;
+    context.cost.history = handler.history;
     setBudget(context, handler.budget(context.method));
+  }
+
+  /** Says what the work is called that no handler of Nest took. */
+  #setName(context: RequestContext, name: string): void {
+    let named = this.#named.get(name);
+    if (named === undefined) this.#named.set(name, (named = { name, history: new GrowthHistory() }));
+    context.handler = named;
+    context.cost.history = named.history;
   }
 
   /** Another handler of the same unit of work (a second root field of a GraphQL operation) brings its budget. */
@@ -125,6 +146,7 @@ export class UnitsOfWork implements ContextHost {
       context.route = context.currentRoute();
       context.endMs = performance.now();
       context.cost.isClosed = true;
+      context.cost.history?.learn(context.cost);
       this.#checkBudget(context);
       this.queue.offer(context);
     } catch (error) {
@@ -172,6 +194,7 @@ export class UnitsOfWork implements ContextHost {
 }
 
 function setBudget(context: RequestContext, budget: ResolvedBudget): void {
+  context.cost.ignored = budget.ignored;
   context.budget = budget;
   context.cost.alarm = budget.alarm;
 }

@@ -24,7 +24,7 @@ export function jsonOf(value: object | string): string {
 
 /**
  * The record itself when it is at most 64 KB, else one without its rarest shapes, which are counted
- * in `shapesDropped`, and in need without its rarest tables.
+ * in `shapesDropped`, and in need without its rarest tables, then without its findings and targets.
  *
  * @throws RangeError when the rest is still too large; the queue counts the record as dropped
  * @example
@@ -51,13 +51,25 @@ export function boundRecord(record: CostRecord): CostRecord {
     excess -= bytesOf(table) + bytesOf(cost) + 2;
     return true;
   });
-  if (excess > 0) throw new RangeError(`${bytes} bytes, and too large without its shapes and tables as well`);
+  const lean = excess > 0 ? withoutDetails(record) : record;
+  excess -= bytes - bytesOf({ ...lean, queries });
+  if (excess > 0) throw new RangeError(`${bytes} bytes, and too large without its lists as well`);
   const byTable =
     keptTables.length === tables.length ? queries.byTable : Object.freeze(Object.fromEntries(keptTables));
   return Object.freeze({
-    ...record,
+    ...lean,
     queries: Object.freeze({ ...queries, byTable, shapes: Object.freeze(shapes), shapesDropped }),
   });
+}
+
+/** The totals of calls, without what they were made to; no findings. */
+function withoutDetails({ findings, cache, http, messages, ...rest }: CostRecord): CostRecord {
+  const totals = Object.entries({ cache, http, messages }).flatMap(([dimension, calls]) =>
+    calls === undefined
+      ? []
+      : [[dimension, Object.freeze({ ...calls, byTarget: Object.freeze({}) })] as const],
+  );
+  return { ...rest, ...Object.fromEntries(totals) };
 }
 
 /** The list without those at its end that `takesOff` says yes to, up to the first no. */
@@ -67,7 +79,8 @@ function withoutLast<T>(list: readonly T[], takesOff: (item: T) => boolean): T[]
 }
 
 function estimateBytes(record: CostRecord): number {
-  const { queries, breaches, handler = '', route = '', error = '', userId = '', owner = '' } = record;
+  const { queries, breaches, findings = [], uncounted = [] } = record;
+  const { handler = '', route = '', error = '', userId = '', owner = '' } = record;
   const { requestId, kind, startedAt, traceId = '', parentRequestId = '', method = '' } = record;
   let characters = handler.length + route.length + error.length + userId.length + owner.length;
   characters += requestId.length + kind.length + startedAt.length;
@@ -79,6 +92,25 @@ function estimateBytes(record: CostRecord): number {
   for (const table of Object.keys(queries.byTable)) {
     entries += 1;
     characters += table.length;
+  }
+  for (const { shape, table = '', callSite = '', remedy, parents } of findings) {
+    entries += 1 + parents.length;
+    characters += shape.length + table.length + callSite.length + remedy.length;
+    for (const parent of parents) {
+      characters += parent.shape.length + (parent.table ?? '').length + (parent.callSite ?? '').length;
+    }
+  }
+  for (const { reason } of uncounted) {
+    entries += 1;
+    characters += reason.length;
+  }
+  for (const calls of [record.cache, record.http, record.messages]) {
+    if (calls === undefined) continue;
+    entries += 1;
+    for (const target of Object.keys(calls.byTarget)) {
+      entries += 1;
+      characters += target.length;
+    }
   }
   for (const { dimension, from } of breaches) characters += dimension.length + from.length;
   return BASE_BYTES + ENTRY_BYTES * entries + BYTES_PER_CHARACTER * characters;
