@@ -63,7 +63,7 @@ export function boundRecord(record: CostRecord): CostRecord {
 }
 
 /** The totals of calls, without what they were made to; no findings. */
-function withoutDetails({ findings, cache, http, messages, ...rest }: CostRecord): CostRecord {
+function withoutDetails({ findings: _findings, cache, http, messages, ...rest }: CostRecord): CostRecord {
   const totals = Object.entries({ cache, http, messages }).flatMap(([dimension, calls]) =>
     calls === undefined
       ? []
