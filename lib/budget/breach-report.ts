@@ -62,7 +62,7 @@ function describe(
     [
       'time',
       `${number(queries.busyMs)} of ${number(record.durationMs)} ms with the database (${shareOf(record)} %)` +
-        (queries.waitMs >= 1 ? `, ${number(queries.waitMs)} ms waiting for a pool` : ''),
+        (queries.waitMs >= 1 ? `, ${number(queries.waitMs)} ms of waiting for a pool` : ''),
     ],
     ...CALLS.flatMap(dimension => callsOf(dimension, record[dimension])),
     ...queries.shapes

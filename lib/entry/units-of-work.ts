@@ -26,6 +26,13 @@ import { Handler, Handlers } from './handlers';
 import { routePattern } from './http.entry';
 import { runToEnd } from './settle';
 
+/** What this asks of the instrumentations of its application. */
+interface DriversOfProcess {
+  readonly attribution: Attribution;
+  /** Installs those whose drivers were loaded since. */
+  installLoaded(): void;
+}
+
 /** Names of work that no handler of Nest took: a name may hold a date. */
 const MAX_NAMED = 1_000;
 
@@ -44,13 +51,14 @@ export class UnitsOfWork implements ContextHost {
   readonly #named = new RecentMap<ContextHandler>(MAX_NAMED);
   readonly #close = (context: RequestContext): void => this.close(context);
 
-  readonly #instrumentations: { readonly attribution: Attribution };
+  readonly #instrumentations: DriversOfProcess;
+  #hasServed = false;
 
   constructor(
     options: ResolvedOptions,
     modules: ModulesContainer,
     faults: FaultReporter,
-    instrumentations: { readonly attribution: Attribution },
+    instrumentations: DriversOfProcess,
   ) {
     this.#instrumentations = instrumentations;
     this.#options = options;
@@ -149,10 +157,17 @@ export class UnitsOfWork implements ContextHost {
       context.cost.history?.learn(context.cost);
       this.#checkBudget(context);
       this.queue.offer(context);
+      if (!this.#hasServed) this.#afterFirst();
     } catch (error) {
       this.#faults.report('closing a unit of work', error);
     }
     this.#runCloseCallbacks(context);
+  }
+
+  /** Drivers that the first work has loaded (`await import()` in a handler) are there for the second. */
+  #afterFirst(): void {
+    this.#hasServed = true;
+    setImmediate(() => this.#instrumentations.installLoaded()).unref();
   }
 
   #checkBudget(context: RequestContext): void {

@@ -56,6 +56,12 @@ export class Instrumentations {
     }
   }
 
+  /** The same, unless the application has been closed since it was asked for. */
+  installLoaded(): void {
+    const isInUse = this.#wanted.some(({ name }) => this.#shared.installed.get(name)?.users.has(this));
+    if (isInUse) this.install();
+  }
+
   uninstall(): void {
     for (const { name } of this.#wanted) {
       const installed = this.#shared.installed.get(name);
