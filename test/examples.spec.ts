@@ -19,7 +19,7 @@ declare const context: ContextService;
 declare const socket: { on(event: string, listener: (chunk: unknown) => unknown): void };
 declare const emitter: typeof socket;
 declare const orders: { list(): Promise<void> };
-declare function expect(value: unknown): { rejects: { toBeInstanceOf(type: unknown): Promise<void> } };
+declare function expect(value: unknown): { rejects: { toBeInstanceOf(type: unknown): Promise<void> }; toBe(value: unknown): void; toEqual(value: unknown): void };
 declare function Cron(expression: string): MethodDecorator;
 declare class ConfigModule {}
 declare class ConfigService { get<T>(name: string): T }
