@@ -44,6 +44,7 @@ export type {
   QueryHandle,
   QueryReporter,
 } from './instrumentation/driver-instrumentation';
+export { dataloaderInstrumentation } from './instrumentation/drivers/dataloader.driver';
 export { pgInstrumentation } from './instrumentation/drivers/pg.driver';
 
 export type { CostRecordSink } from './sinks/cost-record.sink';

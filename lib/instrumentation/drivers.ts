@@ -1,7 +1,8 @@
 import type { DriverInstrumentation } from './driver-instrumentation';
+import { dataloaderInstrumentation } from './drivers/dataloader.driver';
 import { pgInstrumentation } from './drivers/pg.driver';
 
 /** What `instrumentations: 'auto'` means: every driver that is known, whether it is there or not. */
 export function everyDriver(): DriverInstrumentation[] {
-  return [pgInstrumentation()];
+  return [pgInstrumentation(), dataloaderInstrumentation()];
 }
