@@ -32,3 +32,8 @@ export function runUncharged<T>(fn: () => T): T {
   shared.isUsed = true;
   return shared.storage.run(NOWHERE, fn);
 }
+
+/** Charges what `fn` calls to where it was put aside before, or to nowhere aside: for what is called back. */
+export function runAgain<T>(aside: Aside | undefined, fn: () => T): T {
+  return shared.isUsed ? shared.storage.run(aside as Aside, fn) : fn();
+}
