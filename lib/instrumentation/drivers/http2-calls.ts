@@ -1,0 +1,59 @@
+import type { ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
+import { listen } from '../channels';
+import type { QueryReporter } from '../driver-instrumentation';
+import { bodyLength, CALL, type Carrier, isServerError } from './http-call';
+
+const ANSWER = Symbol('nestjs-async-context.answer');
+const OWNER = Symbol('nestjs-async-context.owner');
+
+type Stream = ClientHttp2Stream & Carrier & { [ANSWER]?: IncomingHttpHeaders };
+type Session = ClientHttp2Stream['session'] & { [OWNER]?: 'undici' | 'application' };
+
+/** Counts what `node:http2` sends; Node 20 publishes nothing of it. */
+export function countHttp2(reporter: QueryReporter): (() => void)[] {
+  const onCreated = ({ stream, headers }: { stream: Stream; headers: OutgoingHttpHeaders }): void => {
+    if (headers[':method'] === 'CONNECT' || isGrpc(headers) || isOfUndici(stream.session)) return;
+    const handle = reporter.beginCall('http', hostOf(headers), onCreated);
+    if (handle === undefined) return;
+    stream[CALL] = handle;
+    // http2.client.stream.close comes before the error, and not for a stream that was never opened.
+    stream.on('close', onClose);
+  };
+  return [
+    ...listen('http', 'http2.client.stream.created', onCreated),
+    ...listen('http', 'http2.client.stream.finish', onAnswer),
+  ];
+}
+
+function onAnswer({ stream, headers }: { stream: Stream; headers: IncomingHttpHeaders }): void {
+  if (stream[CALL] !== undefined) stream[ANSWER] = headers;
+}
+
+function onClose(this: Stream): void {
+  const answer = this[ANSWER];
+  const status = answer?.[':status'] as number | undefined;
+  const isComplete = status !== undefined && !this.rstCode && !this.aborted && !this.errored;
+  const method = String(this.sentHeaders[':method']);
+  const length = isComplete ? answer?.['content-length'] : undefined;
+  this[CALL]?.end(!isComplete || isServerError(status), bodyLength(length, method, status));
+}
+
+function hostOf(headers: OutgoingHttpHeaders): string {
+  const authority = String(headers[':authority']);
+  const defaultPort = headers[':scheme'] === 'http' ? ':80' : ':443';
+  return authority.endsWith(defaultPort) ? authority.slice(0, -defaultPort.length) : authority;
+}
+
+/** A call of `@grpc/grpc-js` that waited for its connection is made in the context of another one. */
+function isGrpc(headers: OutgoingHttpHeaders): boolean {
+  return String(headers['content-type']).startsWith('application/grpc');
+}
+
+/** What `undici` sends over HTTP/2 has been counted; it keeps its client on the session. */
+function isOfUndici(session: Session | undefined): boolean {
+  if (session === undefined) return false;
+  session[OWNER] ??= Object.getOwnPropertySymbols(session).some(key => key.description === 'client')
+    ? 'undici'
+    : 'application';
+  return session[OWNER] === 'undici';
+}

@@ -1,0 +1,100 @@
+import { type Aside, currentAside } from '../../context/aside';
+import { contextStorage } from '../../context/context-storage';
+import type { RequestContext } from '../../context/request-context';
+import { listen } from '../channels';
+import type { CallHandle, QueryReporter } from '../driver-instrumentation';
+import { bodyLength, CALL, hostInPath, hostOfOrigin, isServerError } from './http-call';
+
+/** What is remembered of a request, by itself, until it ends. */
+export interface UndiciCall {
+  /** Who made it, so that its handler, and what that sends next, can be brought back. */
+  readonly context: RequestContext | undefined;
+  readonly aside: Aside | undefined;
+  handle: CallHandle | undefined;
+  status: number | undefined;
+  /** As they came: names and values in turn. */
+  headers: readonly unknown[] | undefined;
+  bytes: number;
+}
+
+export interface UndiciRequest {
+  readonly origin: string | URL | undefined;
+  readonly path: string;
+  readonly method: string;
+  [CALL]?: UndiciCall;
+}
+
+interface Message {
+  readonly request: UndiciRequest;
+}
+
+type Headers = Message & { readonly response: { statusCode: number; headers: readonly unknown[] } };
+type Chunk = Message & { readonly chunk: { readonly length: number } };
+
+/**
+ * Counts what `undici` and Node's `fetch` send.
+ * https://github.com/nodejs/undici/blob/main/docs/docs/api/DiagnosticsChannel.md
+ */
+export function countUndici(reporter: QueryReporter): (() => void)[] {
+  const onCreate = ({ request }: Message): void => {
+    // It opens the tunnel of a ProxyAgent, as a TCP connection is opened: by whoever comes first.
+    if (request.method === 'CONNECT') return;
+    const call: UndiciCall = {
+      context: contextStorage.getStore(),
+      aside: currentAside(),
+      handle: undefined,
+      status: undefined,
+      headers: undefined,
+      bytes: 0,
+    };
+    request[CALL] = call;
+    call.handle = reporter.beginCall('http', hostOf(request), onCreate);
+  };
+  return [
+    ...listen('http', 'undici:request:create', onCreate),
+    ...listen('http', 'undici:request:headers', onHeaders),
+    ...listen('http', 'undici:request:bodyChunkReceived', onChunk),
+    ...listen('http', 'undici:request:trailers', onTrailers),
+    ...listen('http', 'undici:request:error', onError),
+  ];
+}
+
+function onHeaders({ request, response }: Headers): void {
+  const call = request[CALL];
+  if (call?.handle === undefined) return;
+  call.status = response.statusCode;
+  call.headers = response.headers;
+  // What follows an upgrade is no response; undici 6 says nothing more of it.
+  if (response.statusCode === 101) call.handle.end();
+}
+
+function onChunk({ request, chunk }: Chunk): void {
+  const call = request[CALL];
+  if (call !== undefined) call.bytes += chunk.length;
+}
+
+function onTrailers({ request }: Message): void {
+  const call = request[CALL];
+  if (call?.handle === undefined) return;
+  // The fetch of Node 20 and 22 publishes no chunks.
+  const bytes = call.bytes > 0 ? call.bytes : bodyLength(lengthIn(call.headers), request.method, call.status);
+  call.headers = undefined;
+  call.handle.end(isServerError(call.status), bytes);
+}
+
+function onError({ request }: Message): void {
+  const call = request[CALL];
+  call?.handle?.end(true, call.bytes);
+}
+
+function hostOf({ origin, path }: UndiciRequest): string {
+  return hostInPath(path) ?? hostOfOrigin(String(origin));
+}
+
+function lengthIn(headers: readonly unknown[] = []): unknown {
+  for (let at = 0; at < headers.length; at += 2) {
+    const name = headers[at] as { length: number };
+    if (name.length === 14 && String(name).toLowerCase() === 'content-length') return headers[at + 1];
+  }
+  return undefined;
+}

@@ -1,0 +1,97 @@
+import { type Aside, currentAside, runAgain } from '../../context/aside';
+import { contextStorage } from '../../context/context-storage';
+import type { RequestContext } from '../../context/request-context';
+import type { QueryReporter } from '../driver-instrumentation';
+import { loadedCopies } from '../loaded-copies';
+import { replaceMethod } from '../method-replacement';
+import { CALL } from './http-call';
+import type { UndiciRequest } from './undici-calls';
+
+type AnyMethod = (this: unknown, ...args: unknown[]) => unknown;
+type Push = (this: unknown, item: { handler?: object } | undefined) => unknown;
+type Dispatch = (this: unknown, options: unknown, handler: object) => unknown;
+
+interface Caller {
+  readonly context: RequestContext | undefined;
+  readonly aside: Aside | undefined;
+}
+
+/** How a request calls its handler: up to undici 7, and from 8 on. */
+const EVENTS = [
+  ['onConnect', 'onHeaders', 'onData', 'onComplete', 'onError', 'onUpgrade'],
+  [
+    'onRequestStart',
+    'onResponseStart',
+    'onResponseData',
+    'onResponseEnd',
+    'onResponseError',
+    'onRequestUpgrade',
+  ],
+] as const;
+
+/** By handler: a pool keeps it, and its options, until a connection is free. */
+const waiting = new WeakMap<object, Caller>();
+let hasWaited = false;
+
+/**
+ * Brings what `undici` does later back to who asked for it.
+ *
+ * A request that waited for a full pool is made in the context of the request that released the
+ * connection: 18 of 20 over 2 connections (undici up to 7). A redirect or a retry is made in that of
+ * the request that opened the connection, because a handler is called from the socket.
+ */
+export function repairUndici(reporter: QueryReporter): (() => void)[] {
+  const requests = loadedCopies('undici', 'lib/core/request.js');
+  const queues = loadedCopies('undici', 'lib/dispatcher/fixed-queue.js');
+  const dispatchers = loadedCopies('undici', 'lib/dispatcher/dispatcher-base.js');
+  if (queues.length < requests.length || dispatchers.length < requests.length) {
+    reporter.warn('this version of undici may charge a request that waited for its pool to another one');
+  }
+  return [
+    ...queues.flatMap(copy => replaceMethod<Push>(prototypeOf(copy), 'push', rememberCaller)),
+    ...dispatchers.flatMap(copy => replaceMethod<Dispatch>(prototypeOf(copy), 'dispatch', asItsCaller)),
+    ...requests.flatMap(copy =>
+      EVENTS.flat().flatMap(name => replaceMethod<AnyMethod>(prototypeOf(copy), name, inItsContext)),
+    ),
+  ];
+}
+
+/** A pool that is full keeps the request: the application is still on the stack. */
+function rememberCaller(original: Push): Push {
+  return function push(item) {
+    if (typeof item?.handler === 'object') {
+      hasWaited = true;
+      waiting.set(item.handler, { context: contextStorage.getStore(), aside: currentAside() });
+    }
+    return original.call(this, item);
+  };
+}
+
+/** A pool gives what it kept to a client, or one pool to the next. */
+function asItsCaller(original: Dispatch): Dispatch {
+  return function dispatch(options, handler) {
+    const caller = hasWaited ? waiting.get(handler) : undefined;
+    if (caller === undefined) return original.call(this, options, handler);
+    waiting.delete(handler);
+    return runAs(caller, () => original.call(this, options, handler));
+  };
+}
+
+function inItsContext(original: AnyMethod): AnyMethod {
+  return function (...args) {
+    const caller = (this as UndiciRequest)[CALL];
+    if (caller === undefined) return original.apply(this, args);
+    if (contextStorage.getStore() === caller.context && currentAside() === caller.aside) {
+      return original.apply(this, args);
+    }
+    return runAs(caller, () => original.apply(this, args));
+  };
+}
+
+function runAs<T>({ context, aside }: Caller, fn: () => T): T {
+  return contextStorage.run(context as RequestContext, () => runAgain(aside, fn));
+}
+
+function prototypeOf(copy: unknown): object {
+  return (copy as { prototype: object }).prototype;
+}
