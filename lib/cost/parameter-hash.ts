@@ -31,6 +31,8 @@ export function hashParameters(
     case 'string':
       return hashText(value, mix(seed, 1));
     case 'number':
+      // Most are ids: without the detour through memory that a fraction takes.
+      if ((value | 0) === value) return mix(seed, value);
       float[0] = value;
       return mix(mix(seed, words[0] as number), words[1] as number);
     case 'boolean':
