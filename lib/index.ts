@@ -45,6 +45,7 @@ export type {
   QueryReporter,
 } from './instrumentation/driver-instrumentation';
 export { dataloaderInstrumentation } from './instrumentation/drivers/dataloader.driver';
+export { httpInstrumentation } from './instrumentation/drivers/http-client.driver';
 export { pgInstrumentation } from './instrumentation/drivers/pg.driver';
 
 export type { CostRecordSink } from './sinks/cost-record.sink';

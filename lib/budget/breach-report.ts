@@ -8,6 +8,8 @@ import { nextStep } from './next-step';
 const TOP_SHAPES = 3;
 const TOP_FINDINGS = 3;
 const SHAPE_WIDTH = 160;
+/** A finding names two; most stand above it in full. */
+const FINDING_WIDTH = 100;
 const CALLS = ['cache', 'http', 'messages'] as const satisfies readonly CallDimension[];
 const LABELS: Readonly<Record<RepeatFinding['kind'], string>> = {
   'n-plus-one': 'n+1',
@@ -115,12 +117,12 @@ function shapeOf({ shape, table, count, rows, durationMs, callSite }: ShapeCostR
 }
 
 function findingOf({ kind, shape, count, duplicates, parents, callSite }: RepeatFinding): string {
-  const what = `${number(count)} × ${cut(shape)}`;
+  const what = `${number(count)} × ${cut(shape, FINDING_WIDTH)}`;
   if (kind === 'duplicate')
     return `${what}, ${number(duplicates)} of them with parameters seen before${at(callSite)}`;
   if (kind === 'fan-out') return `${what}, all at once${at(callSite)}`;
   const sources = parents.map(
-    parent => `the ${number(parent.rows)} rows of ${cut(parent.shape)}${at(parent.callSite)}`,
+    parent => `the ${number(parent.rows)} rows of ${cut(parent.shape, FINDING_WIDTH)}${at(parent.callSite)}`,
   );
   return `${what}${at(callSite)}, for ${sources.join(' and ')}`;
 }
@@ -139,8 +141,8 @@ function callsOf(dimension: CallDimension, calls: CallsCostRecord | undefined): 
   return [[dimension, `${number(calls.count)} (${top.join(', ')}), ${number(calls.busyMs)} ms${errors}`]];
 }
 
-function cut(shape: string): string {
-  return shape.length > SHAPE_WIDTH ? `${shape.slice(0, SHAPE_WIDTH)}…` : shape;
+function cut(shape: string, width = SHAPE_WIDTH): string {
+  return shape.length > width ? `${shape.slice(0, width)}…` : shape;
 }
 
 function groupOf(fingerprint: string, suppressed: number): string {

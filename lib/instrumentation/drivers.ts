@@ -1,8 +1,9 @@
 import type { DriverInstrumentation } from './driver-instrumentation';
 import { dataloaderInstrumentation } from './drivers/dataloader.driver';
+import { httpInstrumentation } from './drivers/http-client.driver';
 import { pgInstrumentation } from './drivers/pg.driver';
 
 /** What `instrumentations: 'auto'` means: every driver that is known, whether it is there or not. */
 export function everyDriver(): DriverInstrumentation[] {
-  return [pgInstrumentation(), dataloaderInstrumentation()];
+  return [pgInstrumentation(), httpInstrumentation(), dataloaderInstrumentation()];
 }

@@ -9,6 +9,7 @@ import { CustomersModule } from './customers/customers.module';
 import { DatabaseModule } from './database/database.module';
 import { OrdersModule } from './orders/orders.module';
 import { ReportsModule } from './reports/reports.module';
+import { ShippingModule } from './shipping/shipping.module';
 
 @Module({})
 export class AppModule {
@@ -26,6 +27,7 @@ export class AppModule {
         CustomersModule,
         OrdersModule,
         ReportsModule,
+        ShippingModule,
       ],
       providers: [{ provide: APP_GUARD, useClass: UserGuard }],
     };

@@ -7,5 +7,6 @@ import { OrdersService } from './orders.service';
 @Module({
   controllers: [OrdersController],
   providers: [OrdersService, OrdersResolver, OrdersGateway],
+  exports: [OrdersService],
 })
 export class OrdersModule {}

@@ -6,6 +6,8 @@ export interface HandlerStatistics {
   readonly queries: number[];
   rows: number;
   databaseMs: number;
+  calls: number;
+  nPlusOne: number;
   breaches: number;
 }
 
@@ -20,6 +22,8 @@ export class StatisticsSink implements CostRecordSink {
       statistics.queries.push(record.queries.count);
       statistics.rows += record.queries.rows;
       statistics.databaseMs += record.queries.busyMs;
+      statistics.calls += record.http?.count ?? 0;
+      if (record.findings?.some(({ kind }) => kind === 'n-plus-one')) statistics.nPlusOne += 1;
       if (record.breaches.length > 0) statistics.breaches += 1;
     }
   }
@@ -32,7 +36,7 @@ export class StatisticsSink implements CostRecordSink {
   #of(handler: string): HandlerStatistics {
     const known = this.#handlers.get(handler);
     if (known !== undefined) return known;
-    const statistics = { handler, queries: [], rows: 0, databaseMs: 0, breaches: 0 };
+    const statistics = { handler, queries: [], rows: 0, databaseMs: 0, calls: 0, nPlusOne: 0, breaches: 0 };
     this.#handlers.set(handler, statistics);
     return statistics;
   }

@@ -1,6 +1,16 @@
 import type { HandlerStatistics } from './statistics.sink';
 
-const COLUMNS = ['handler', 'requests', 'queries p50', 'p99', 'rows', 'database ms', 'breaches'];
+const COLUMNS = [
+  'handler',
+  'requests',
+  'queries p50',
+  'p99',
+  'rows',
+  'database ms',
+  'http',
+  'n+1',
+  'breaches',
+];
 
 /** The handlers as a table of text. */
 export function tableOf(handlers: readonly HandlerStatistics[]): string {
@@ -15,10 +25,27 @@ export function tableOf(handlers: readonly HandlerStatistics[]): string {
     .join('\n');
 }
 
-function cellsOf({ handler, queries, rows, databaseMs, breaches }: HandlerStatistics): string[] {
+function cellsOf({
+  handler,
+  queries,
+  rows,
+  databaseMs,
+  calls,
+  nPlusOne,
+  breaches,
+}: HandlerStatistics): string[] {
   const sorted = queries.toSorted((a, b) => a - b);
   const at = (share: number): number =>
     sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0;
-  const figures = [queries.length, at(0.5), at(0.99), rows, Math.round(databaseMs), breaches];
+  const figures = [
+    queries.length,
+    at(0.5),
+    at(0.99),
+    rows,
+    Math.round(databaseMs),
+    calls,
+    nPlusOne,
+    breaches,
+  ];
   return [handler, ...figures.map(figure => figure.toLocaleString('en-US'))];
 }

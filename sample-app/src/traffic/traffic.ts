@@ -14,6 +14,7 @@ const MINUTE: readonly [times: number, send: Send][] = [
   [60, get('/customers/7')],
   [6, get('/customers/0')],
   [12, get('/reports/monthly')],
+  [12, get('/shipping/quotes?count=8')],
   [30, post('/orders', { customerId: 7, productIds: [1, 2, 3] })],
   [6, get('/orders/export.csv')],
   [6, get('/orders/live')],
