@@ -3,48 +3,18 @@ import { captureStack, type RawStack } from './call-site';
 import { countRepeats, findRepeats } from './find-repeats';
 import type { GrowthHistory } from './growth-history';
 import type { RepeatFinding } from './repeat-finding';
+import { QueryCharge } from './query-charge';
 import { noteParameters, RepeatTrace } from './repeat-trace';
-import type { Statement, StatementKind } from './statement';
+import { newShape, type ShapeCost, type TableCost } from './shape-cost';
+import type { Statement } from './statement';
 
 /** Shapes, and tables, kept for one unit of work; the rest is counted in the totals alone. */
 export const MAX_SHAPES = 100;
+const OTHER = { shape: 'other', table: undefined, kind: 'read' } as const;
 const MAX_REASONS = 20;
 const MAX_REASON_LENGTH = 200;
 /** A shape that repeats this often is worth the 2 to 5 µs that its call site costs. */
 const CALL_SITE_AT_REPEAT = 5;
-
-/** Running cost of one table. */
-export interface TableCost {
-  count: number;
-  durationMs: number;
-  rows: number;
-}
-
-/** Running cost of one statement shape. */
-export interface ShapeCost {
-  readonly shape: string;
-  readonly table: string | undefined;
-  readonly kind: StatementKind;
-  readonly tableCost: TableCost | undefined;
-  count: number;
-  durationMs: number;
-  rows: number;
-  stack: RawStack | undefined;
-  /** Runs under way, and the most at once. */
-  open: number;
-  maxConcurrent: number;
-  /** Hashes of the parameters since the last write, for as long as the unit of work is open. */
-  seen: Set<number> | undefined;
-  /** Number of writes when `seen` was begun: what was read before one may have changed. */
-  seenSince: number;
-  /** Runs whose parameters had been seen before. */
-  duplicates: number;
-  /** Runs whose parameters could not be compared. */
-  incomparable: number;
-  /** See `RepeatTrace`. */
-  times: number[] | undefined;
-  answeredAt: number;
-}
 
 /** A shape whose repeats are no finding. */
 export interface IgnoredShape {
@@ -221,7 +191,6 @@ export class CostLedger {
       return;
     }
     const shape = this.#count(statement);
-    shape.incomparable += 1;
     this.trace?.run(shape);
     if (this.maxConcurrent === 0) this.maxConcurrent = 1;
     if (this.#busy === 0) this.busyMs += durationMs;
@@ -261,14 +230,8 @@ export class CostLedger {
     const shapes = (this.shapes ??= new Map<string, ShapeCost>());
     const known = shapes.get(statement.shape);
     if (known !== undefined) return known;
-    if (shapes.size >= MAX_SHAPES)
-      return (this.otherShapes ??= newShape('other', undefined, 'read', undefined));
-    const shape = newShape(
-      statement.shape,
-      statement.table,
-      statement.kind,
-      this.#keepTable(statement.table),
-    );
+    if (shapes.size >= MAX_SHAPES) return (this.otherShapes ??= newShape(OTHER, undefined));
+    const shape = newShape(statement, this.#keepTable(statement.table));
     shapes.set(statement.shape, shape);
     return shape;
   }
@@ -286,76 +249,5 @@ export class CostLedger {
       tables.set(table, cost);
     }
     return cost;
-  }
-}
-
-function newShape(
-  shape: string,
-  table: string | undefined,
-  kind: StatementKind,
-  tableCost: TableCost | undefined,
-): ShapeCost {
-  return {
-    shape,
-    table,
-    kind,
-    tableCost,
-    count: 0,
-    durationMs: 0,
-    rows: 0,
-    stack: undefined,
-    open: 0,
-    maxConcurrent: 0,
-    seen: undefined,
-    seenSince: 0,
-    duplicates: 0,
-    incomparable: 0,
-    times: undefined,
-    answeredAt: 0,
-  };
-}
-
-/** A query that was begun and has not ended; it stays with its unit of work whatever runs when it ends. */
-export class QueryCharge {
-  readonly #ledger: CostLedger;
-  readonly #shape: ShapeCost;
-  readonly #table: TableCost | undefined;
-  #sinceMs: number;
-  #phase: 'sent' | 'queued' | 'ended' = 'sent';
-
-  constructor(ledger: CostLedger, shape: ShapeCost, table: TableCost | undefined, nowMs: number) {
-    this.#ledger = ledger;
-    this.#shape = shape;
-    this.#table = table;
-    this.#sinceMs = nowMs;
-  }
-
-  /** Says, right after the begin, that the query waits for a connection: until `sent()` it only waits. */
-  queued(): void {
-    if (this.#phase !== 'sent') return;
-    this.#phase = 'queued';
-    this.#ledger.pause(this.#sinceMs);
-  }
-
-  /** Says that a query that was queued has its connection. */
-  sent(): void {
-    if (this.#phase !== 'queued') return;
-    const now = performance.now();
-    this.#phase = 'sent';
-    this.#ledger.waitMs += now - this.#sinceMs;
-    this.#ledger.resume(now);
-    this.#sinceMs = now;
-  }
-
-  /** Ends the query; only the first call counts. `rows` are those returned or affected. */
-  end(rows: number, failed = false, bytes = 0): void {
-    if (this.#phase === 'ended') return;
-    const now = performance.now();
-    const passedMs = now - this.#sinceMs;
-    const hasWaited = this.#phase === 'queued';
-    this.#phase = 'ended';
-    if (hasWaited) this.#ledger.waitMs += passedMs;
-    else this.#ledger.pause(now);
-    this.#ledger.settle(this.#shape, this.#table, hasWaited ? 0 : passedMs, rows, failed, bytes);
   }
 }

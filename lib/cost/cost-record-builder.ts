@@ -1,6 +1,7 @@
 import type { RequestContext } from '../context/request-context';
 import { callSitesOf } from './call-site';
-import type { CostLedger, ShapeCost } from './cost-ledger';
+import type { CostLedger } from './cost-ledger';
+import type { ShapeCost } from './shape-cost';
 import type { CallDimension, TargetCost } from './call-ledger';
 import type {
   CallsCostRecord,

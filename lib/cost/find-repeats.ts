@@ -1,5 +1,6 @@
 import { type CallSite, callSiteOf, describeCallSite } from './call-site';
-import type { CostLedger, ShapeCost } from './cost-ledger';
+import type { CostLedger } from './cost-ledger';
+import type { ShapeCost } from './shape-cost';
 import { canBeParent, type Growth, isGrowing } from './growth-history';
 import type { RepeatFinding, RepeatParent } from './repeat-finding';
 import { MIN_ROWS, runsBetween } from './repeat-trace';

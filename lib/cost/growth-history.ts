@@ -1,5 +1,6 @@
 import { type CallSite, callSiteOf, captureStack } from './call-site';
-import type { CostLedger, ShapeCost } from './cost-ledger';
+import type { CostLedger } from './cost-ledger';
+import type { ShapeCost } from './shape-cost';
 import { MIN_ROWS, runsBetween } from './repeat-trace';
 
 /** Bounds of what is kept of one handler, for as long as the process lives. */

@@ -1,4 +1,4 @@
-import type { ShapeCost } from './cost-ledger';
+import type { ShapeCost } from './shape-cost';
 
 /** A result that a loop may have run over: fewer rows are no evidence. */
 export const MIN_ROWS = 3;
@@ -57,10 +57,7 @@ export function runsBetween({ times = [] }: ShapeCost, from: number, to = Infini
 
 /** Whether a shape has run with these parameters before; `undefined` parameters are never the same. */
 export function noteParameters(shape: ShapeCost, hash: number | undefined): void {
-  if (hash === undefined) {
-    shape.incomparable += 1;
-    return;
-  }
+  if (hash === undefined) return;
   const seen = (shape.seen ??= new Set());
   if (seen.has(hash)) shape.duplicates += 1;
   else if (seen.size < MAX_SEEN) seen.add(hash);

@@ -1,0 +1,57 @@
+import type { RawStack } from './call-site';
+import type { Statement, StatementKind } from './statement';
+
+/** Running cost of one table. */
+export interface TableCost {
+  count: number;
+  durationMs: number;
+  rows: number;
+}
+
+/** Running cost of one statement shape. */
+export interface ShapeCost {
+  readonly shape: string;
+  readonly table: string | undefined;
+  readonly kind: StatementKind;
+  readonly tableCost: TableCost | undefined;
+  count: number;
+  durationMs: number;
+  rows: number;
+  stack: RawStack | undefined;
+  /** Runs under way, and the most at once. */
+  open: number;
+  maxConcurrent: number;
+  /** Hashes of the parameters since the last write, for as long as the unit of work is open. */
+  seen: Set<number> | undefined;
+  /** Number of writes when `seen` was begun: what was read before one may have changed. */
+  seenSince: number;
+  /** Runs whose parameters had been seen before. */
+  duplicates: number;
+  /** See `RepeatTrace`. */
+  times: number[] | undefined;
+  answeredAt: number;
+}
+
+/** A shape that has not run yet. */
+export function newShape(
+  { shape, table, kind }: Pick<Statement, 'shape' | 'table' | 'kind'>,
+  tableCost: TableCost | undefined,
+): ShapeCost {
+  return {
+    shape,
+    table,
+    kind,
+    tableCost,
+    count: 0,
+    durationMs: 0,
+    rows: 0,
+    stack: undefined,
+    open: 0,
+    maxConcurrent: 0,
+    seen: undefined,
+    seenSince: 0,
+    duplicates: 0,
+    times: undefined,
+    answeredAt: 0,
+  };
+}
