@@ -43,6 +43,35 @@ describe('CostLedger', () => {
     });
   });
 
+  it('counts the wait for a pool apart, and not as time in which a query was under way', () => {
+    const waiting = ledger.begin(read, here)!;
+    waiting.queued();
+    vi.advanceTimersByTime(10);
+    const other = ledger.begin(read, here)!;
+    vi.advanceTimersByTime(5);
+    other.end(0);
+    vi.advanceTimersByTime(5);
+    waiting.sent();
+    vi.advanceTimersByTime(3);
+    waiting.end(1);
+    expect(ledger).toMatchObject({ queries: 2, waitMs: 20, durationMs: 8, busyMs: 8, maxConcurrent: 2 });
+  });
+
+  it('has waited only, where the pool gave up', () => {
+    const waiting = ledger.begin(read, here)!;
+    waiting.queued();
+    vi.advanceTimersByTime(10);
+    waiting.end(0, true);
+    waiting.sent();
+    expect(ledger).toMatchObject({ queries: 1, errors: 1, waitMs: 10, durationMs: 0, busyMs: 0 });
+  });
+
+  it('adds up bytes', () => {
+    ledger.begin(read, here)!.end(1, false, 100);
+    ledger.begin(read, here)!.end(1, false, 20);
+    expect(ledger.bytes).toBe(120);
+  });
+
   it('ends a query once', () => {
     const handle = ledger.begin(read, here)!;
     vi.advanceTimersByTime(10);

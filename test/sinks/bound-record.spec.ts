@@ -44,6 +44,46 @@ describe('boundRecord()', () => {
     expect(Object.isFrozen(bounded)).toBe(true);
   });
 
+  it('leaves findings and targets out last, and keeps their totals', () => {
+    const byTarget = Object.fromEntries(
+      Array.from({ length: 50 }, (_, i) => [
+        `${i}`.padEnd(100, '\u0001'),
+        { count: 1, errors: 0, durationMs: 1, bytes: 0 },
+      ]),
+    );
+    const calls = {
+      count: 50,
+      errors: 0,
+      durationMs: 1,
+      bytes: 0,
+      busyMs: 1,
+      maxConcurrent: 1,
+      late: 0,
+      byTarget,
+    };
+    const parent = { shape: '\u0001'.repeat(500), rows: 3 };
+    const finding = {
+      kind: 'n-plus-one' as const,
+      shape: '\u0001'.repeat(500),
+      count: 3,
+      duplicates: 0,
+      parents: [parent, parent],
+      remedy: 'JOIN',
+    };
+    const record = recordOf(
+      'id',
+      { count: 200, shapes: shapes(100, 2_048) },
+      { cache: calls, http: calls, messages: calls, findings: Array.from({ length: 10 }, () => finding) },
+    );
+    const bounded = boundRecord(record);
+    expect(bytes(bounded)).toBeLessThanOrEqual(MAX_RECORD_BYTES);
+    expect(bounded).not.toHaveProperty('findings');
+    expect(bounded.http).toMatchObject({ count: 50, byTarget: {} });
+    expect(
+      boundRecord({ ...record, http: undefined, messages: undefined, findings: [finding] }).findings,
+    ).toHaveLength(1);
+  });
+
   it('keeps all tables as long as dropping shapes is enough', () => {
     const byTable = { orders: { count: 2, durationMs: 1, rows: 1 } };
     const record = recordOf('id', { count: 203, shapes: shapes(100, 2_048), shapesDropped: 3, byTable });
