@@ -46,6 +46,7 @@ export type {
 } from './instrumentation/driver-instrumentation';
 export { dataloaderInstrumentation } from './instrumentation/drivers/dataloader.driver';
 export { httpInstrumentation } from './instrumentation/drivers/http-client.driver';
+export { mysql2Instrumentation } from './instrumentation/drivers/mysql2.driver';
 export { pgInstrumentation } from './instrumentation/drivers/pg.driver';
 
 export type { CostRecordSink } from './sinks/cost-record.sink';

@@ -1,9 +1,10 @@
 import type { DriverInstrumentation } from './driver-instrumentation';
 import { dataloaderInstrumentation } from './drivers/dataloader.driver';
 import { httpInstrumentation } from './drivers/http-client.driver';
+import { mysql2Instrumentation } from './drivers/mysql2.driver';
 import { pgInstrumentation } from './drivers/pg.driver';
 
 /** What `instrumentations: 'auto'` means: every driver that is known, whether it is there or not. */
 export function everyDriver(): DriverInstrumentation[] {
-  return [pgInstrumentation(), httpInstrumentation(), dataloaderInstrumentation()];
+  return [pgInstrumentation(), mysql2Instrumentation(), httpInstrumentation(), dataloaderInstrumentation()];
 }

@@ -1,0 +1,81 @@
+import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { loadedCopies } from '../loaded-copies';
+import { traceCalls } from '../traced-calls';
+
+const NAME = 'mysql2';
+
+/** https://github.com/sidorares/node-mysql2: what its channels publish since 3.20. */
+interface QueryMessage {
+  /** With the values written into it, for `query()`; with `?`, for `execute()`. */
+  readonly query: string;
+  readonly values?: unknown;
+}
+
+/**
+ * Counts the queries of `mysql2`, and so of TypeORM, Sequelize, Knex, Kysely, Drizzle and Prisma on it.
+ *
+ * It listens to the diagnostics channels of the driver and replaces nothing, so `onExceeded: 'throw'`
+ * keeps no query back.
+ *
+ * @example
+ * AsyncContextModule.forRoot({ instrumentations: [mysql2Instrumentation()] });
+ */
+export function mysql2Instrumentation(): DriverInstrumentation {
+  return {
+    name: NAME,
+    install(reporter) {
+      warnOfOldCopies(reporter);
+      const undo = [
+        ...traceCalls(NAME, 'mysql2:query', begin(reporter)),
+        ...traceCalls(NAME, 'mysql2:execute', begin(reporter)),
+        ...traceCalls(NAME, 'mysql2:pool:connect', beginConnect(reporter)),
+      ];
+      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+    },
+  };
+}
+
+function begin(reporter: QueryReporter) {
+  return function beginQuery({ query, values }: QueryMessage) {
+    const handle = reporter.begin(query, 'mysql', beginQuery, values);
+    return handle && ((failed: boolean, result: unknown) => handle.end(failed ? 0 : rowsOf(result), failed));
+  };
+}
+
+/** `pool.query()` asks for a connection first, and is published when it has one. */
+function beginConnect(reporter: QueryReporter) {
+  return function beginWait() {
+    const wait = reporter.beginWait();
+    if (wait === undefined) return undefined;
+    return (failed: boolean): void => {
+      wait.end();
+      // The query that waited is not published: it is known by its error alone.
+      if (failed) reporter.begin(undefined, 'mysql', beginWait)?.end(0, true);
+    };
+  };
+}
+
+/** Rows returned, or affected; of several statements in one text, all of them. */
+function rowsOf(result: unknown): number {
+  if (!Array.isArray(result)) return (result as { affectedRows?: number } | undefined)?.affectedRows ?? 0;
+  if (!result.every(isResult)) return result.length;
+  return result.reduce<number>((sum, one) => sum + rowsOf(one), 0);
+}
+
+/** Whether it is the result of one of several statements, and not a row. */
+function isResult(value: unknown): boolean {
+  if (Array.isArray(value)) return value.every(row => typeof row === 'object' && row !== null);
+  return value?.constructor?.name === 'ResultSetHeader';
+}
+
+function warnOfOldCopies(reporter: QueryReporter): void {
+  for (const copy of loadedCopies(NAME, 'package.json')) {
+    const { version = '' } = copy as { version?: string };
+    const [major = 0, minor = 0] = version.split('.').map(Number);
+    if (major < 3 || (major === 3 && minor < 20)) {
+      reporter.warn(
+        `mysql2 ${version} publishes no diagnostics channels, so its queries are not counted: use 3.20 or newer`,
+      );
+    }
+  }
+}
