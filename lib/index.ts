@@ -46,8 +46,10 @@ export type {
 } from './instrumentation/driver-instrumentation';
 export { dataloaderInstrumentation } from './instrumentation/drivers/dataloader.driver';
 export { httpInstrumentation } from './instrumentation/drivers/http-client.driver';
+export { ioredisInstrumentation } from './instrumentation/drivers/ioredis.driver';
 export { mysql2Instrumentation } from './instrumentation/drivers/mysql2.driver';
 export { pgInstrumentation } from './instrumentation/drivers/pg.driver';
+export { redisInstrumentation } from './instrumentation/drivers/redis.driver';
 
 export type { CostRecordSink } from './sinks/cost-record.sink';
 export { MemorySink } from './sinks/memory.sink';

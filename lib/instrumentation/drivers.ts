@@ -1,10 +1,19 @@
 import type { DriverInstrumentation } from './driver-instrumentation';
 import { dataloaderInstrumentation } from './drivers/dataloader.driver';
 import { httpInstrumentation } from './drivers/http-client.driver';
+import { ioredisInstrumentation } from './drivers/ioredis.driver';
 import { mysql2Instrumentation } from './drivers/mysql2.driver';
 import { pgInstrumentation } from './drivers/pg.driver';
+import { redisInstrumentation } from './drivers/redis.driver';
 
 /** What `instrumentations: 'auto'` means: every driver that is known, whether it is there or not. */
 export function everyDriver(): DriverInstrumentation[] {
-  return [pgInstrumentation(), mysql2Instrumentation(), httpInstrumentation(), dataloaderInstrumentation()];
+  return [
+    pgInstrumentation(),
+    mysql2Instrumentation(),
+    ioredisInstrumentation(),
+    redisInstrumentation(),
+    httpInstrumentation(),
+    dataloaderInstrumentation(),
+  ];
 }
