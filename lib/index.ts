@@ -45,8 +45,11 @@ export type {
   QueryReporter,
 } from './instrumentation/driver-instrumentation';
 export { dataloaderInstrumentation } from './instrumentation/drivers/dataloader.driver';
+export { dynamodbInstrumentation } from './instrumentation/drivers/dynamodb.driver';
+export { elasticsearchInstrumentation } from './instrumentation/drivers/elasticsearch.driver';
 export { httpInstrumentation } from './instrumentation/drivers/http-client.driver';
 export { ioredisInstrumentation } from './instrumentation/drivers/ioredis.driver';
+export { mongodbInstrumentation } from './instrumentation/drivers/mongodb.driver';
 export { mysql2Instrumentation } from './instrumentation/drivers/mysql2.driver';
 export { pgInstrumentation } from './instrumentation/drivers/pg.driver';
 export { redisInstrumentation } from './instrumentation/drivers/redis.driver';

@@ -1,7 +1,10 @@
 import type { DriverInstrumentation } from './driver-instrumentation';
 import { dataloaderInstrumentation } from './drivers/dataloader.driver';
+import { dynamodbInstrumentation } from './drivers/dynamodb.driver';
+import { elasticsearchInstrumentation } from './drivers/elasticsearch.driver';
 import { httpInstrumentation } from './drivers/http-client.driver';
 import { ioredisInstrumentation } from './drivers/ioredis.driver';
+import { mongodbInstrumentation } from './drivers/mongodb.driver';
 import { mysql2Instrumentation } from './drivers/mysql2.driver';
 import { pgInstrumentation } from './drivers/pg.driver';
 import { redisInstrumentation } from './drivers/redis.driver';
@@ -11,6 +14,9 @@ export function everyDriver(): DriverInstrumentation[] {
   return [
     pgInstrumentation(),
     mysql2Instrumentation(),
+    mongodbInstrumentation(),
+    elasticsearchInstrumentation(),
+    dynamodbInstrumentation(),
     ioredisInstrumentation(),
     redisInstrumentation(),
     httpInstrumentation(),

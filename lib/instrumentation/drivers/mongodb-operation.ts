@@ -1,0 +1,156 @@
+import { RecentMap } from '../../cost/recent-map';
+import type { Statement, StatementKind } from '../../cost/statement';
+
+/** A command as the driver sends it: its name is its first key. */
+export type Command = Readonly<Record<string, unknown>>;
+
+const MAX_NAMES = 20;
+const MAX_DEPTH = 3;
+const MAX_LENGTH = 300;
+
+/** What the driver asks for itself: who the server is, who the user is, what it may forget. */
+const OF_DRIVER: ReadonlySet<string> = new Set(
+  'hello ismaster isMaster saslStart saslContinue authenticate getnonce endSessions killCursors'.split(' '),
+);
+const CONTROL: ReadonlySet<string> = new Set(['commitTransaction', 'abortTransaction']);
+const READS: ReadonlySet<string> = new Set(
+  'find getMore aggregate count distinct listCollections listIndexes listDatabases explain ping dbStats collStats buildInfo serverStatus'.split(
+    ' ',
+  ),
+);
+const WRITING_STAGES = ['$out', '$merge'];
+
+/** https://bsonspec.org/spec.html */
+const OBJECT = 3;
+const ARRAY = 4;
+
+const known = new RecentMap<Statement>(1_000);
+
+/** What is kept of a command: names of operations, collections and fields; `undefined` for the driver's own. */
+export function describeCommand(command: Command): Statement | undefined {
+  const name = nameOf(command);
+  if (OF_DRIVER.has(name)) return undefined;
+  const table = tableOf(command, name);
+  const shape = [name, table, detailOf(command, name)].filter(Boolean).join(' ').slice(0, MAX_LENGTH);
+  const interned = known.get(shape);
+  if (interned !== undefined) return interned;
+  const statement = Object.freeze<Statement>({ shape, table, operation: name, kind: kindOf(command, name) });
+  known.set(shape, statement);
+  return statement;
+}
+
+/** What tells two commands of one shape apart. */
+export function parametersOf(command: Command): unknown {
+  const filter = command['filter'] ?? command['query'] ?? command['pipeline'];
+  if (typeof filter !== 'object' || filter === null || Array.isArray(filter)) return filter;
+  const entries = Object.entries(filter).map(([name, value]) => [name, bytesOfId(value)]);
+  return Object.fromEntries(entries) as unknown;
+}
+
+/** An answer of the server: an object, or what the driver reads its bytes with. */
+interface Answer {
+  readonly batchSize?: number;
+  readonly cursor?: { readonly firstBatch?: unknown; readonly nextBatch?: unknown };
+  readonly bson?: Uint8Array;
+  has?(name: string): boolean;
+  /** Gives another such document for one, or for a list. */
+  get?(name: string, type: number): { size?(): number } | null;
+  getNumber?(name: string): number | null;
+  [name: string]: unknown;
+}
+
+/** The documents of an answer, returned or written; whether something failed; its bytes where they are known. */
+export function outcomeOf(name: string, value: unknown): [rows: number, failed: boolean, bytes: number] {
+  const answer = (value ?? {}) as Answer;
+  const failed = answer['ok'] === 0 || has(answer, 'writeErrors');
+  return [documentsOf(name, answer), failed, answer.bson?.length ?? 0];
+}
+
+function documentsOf(name: string, answer: Answer): number {
+  if (typeof answer.batchSize === 'number') return answer.batchSize;
+  const batch = answer.cursor?.firstBatch ?? answer.cursor?.nextBatch ?? answer['values'];
+  if (Array.isArray(batch)) return batch.length;
+  if (name === 'count') return 1;
+  if (name === 'distinct') return answer.get?.('values', ARRAY)?.size?.() ?? 0;
+  if (name === 'findAndModify')
+    return (answer.get?.('value', OBJECT) ?? answer['value'] ?? null) === null ? 0 : 1;
+  const { n = answer.getNumber?.('n') } = answer;
+  return typeof n === 'number' ? n : 0;
+}
+
+function has(answer: Answer, name: string): boolean {
+  if (typeof answer.has === 'function') return answer.has(name);
+  const value = answer[name];
+  return Array.isArray(value) ? value.length > 0 : value !== undefined && value !== null;
+}
+
+export function nameOf(command: Command): string {
+  for (const name in command) return name;
+  return '?';
+}
+
+function tableOf(command: Command, name: string): string | undefined {
+  const collection = name === 'getMore' ? command['collection'] : command[name];
+  return typeof collection === 'string' ? collection : undefined;
+}
+
+function kindOf(command: Command, name: string): StatementKind {
+  if (CONTROL.has(name)) return 'transaction';
+  if (!READS.has(name)) return 'write';
+  return stagesOf(command).some(stage => WRITING_STAGES.includes(nameOf(stage))) ? 'write' : 'read';
+}
+
+/** The fields that are asked for, or the stages of a pipeline. */
+function detailOf(command: Command, name: string): string {
+  switch (name) {
+    case 'aggregate':
+      return `[${stagesOf(command).map(describeStage).join(', ')}]`;
+    case 'update':
+    case 'delete': {
+      const list = command[`${name}s`] as
+        readonly { q?: unknown }[] | { documents?: { q?: unknown }[] } | undefined;
+      const documents = Array.isArray(list) ? list : (list as { documents?: { q?: unknown }[] })?.documents;
+      return describeFields(documents?.[0]?.q, 0);
+    }
+    case 'distinct':
+      return `${String(command['key'])} ${describeFields(command['query'], 0)}`;
+    default:
+      return describeFields(command['filter'] ?? command['query'], 0);
+  }
+}
+
+function stagesOf(command: Command): Command[] {
+  const { pipeline } = command as { pipeline?: unknown };
+  return Array.isArray(pipeline) ? (pipeline.slice(0, MAX_NAMES) as Command[]) : [];
+}
+
+function describeStage(stage: Command): string {
+  const name = nameOf(stage);
+  if (name === '$match') return `$match ${describeFields(stage[name], 0)}`;
+  const { from } = (stage[name] ?? {}) as { from?: unknown };
+  return name === '$lookup' && typeof from === 'string' ? `$lookup ${from}` : name;
+}
+
+/** `{status: ?, total: {$gt: ?}}`: names, and a mark for each value. */
+function describeFields(value: unknown, depth: number): string {
+  if (Array.isArray(value)) {
+    const isLogic = depth < MAX_DEPTH && value.length <= MAX_NAMES && value.every(isPlain);
+    return isLogic ? `[${[...new Set(value.map(item => describeFields(item, depth + 1)))].join(', ')}]` : '?';
+  }
+  if (!isPlain(value) || depth >= MAX_DEPTH) return depth === 0 ? '' : '?';
+  const names = Object.keys(value);
+  const fields = names.slice(0, MAX_NAMES).map(name => `${name}: ${describeFields(value[name], depth + 1)}`);
+  return names.length === 0 ? '{}' : `{${fields.join(', ')}${names.length > MAX_NAMES ? ', …' : ''}}`;
+}
+
+function isPlain(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype = Object.getPrototypeOf(value) as unknown;
+  return (prototype === Object.prototype || prototype === null) && !('_bsontype' in value);
+}
+
+/** An id is a class of its own, around the bytes that make it. */
+function bytesOfId(value: unknown): unknown {
+  const { _bsontype, id } = (value ?? {}) as { _bsontype?: string; id?: unknown };
+  return _bsontype === 'ObjectId' ? id : value;
+}

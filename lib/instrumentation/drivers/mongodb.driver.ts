@@ -1,0 +1,109 @@
+import type { Statement } from '../../cost/statement';
+import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import { loadedCopies } from '../loaded-copies';
+import { replaceMethod } from '../method-replacement';
+import { type Command, describeCommand, nameOf, outcomeOf, parametersOf } from './mongodb-operation';
+
+const NAME = 'mongodb';
+const NO_COMMAND: Statement = Object.freeze({ shape: '?', table: undefined, operation: '?', kind: 'read' });
+
+type SendCommand = (this: unknown, ns: unknown, command: Command, ...rest: unknown[]) => Promise<unknown>;
+type CheckOut = (this: unknown, ...args: unknown[]) => Promise<unknown>;
+
+/**
+ * Counts the commands of `mongodb`, and so of Mongoose: each batch of a cursor is one, with the
+ * documents in it; the collection stands for the table.
+ *
+ * @example
+ * AsyncContextModule.forRoot({ instrumentations: [mongodbInstrumentation()] });
+ */
+export function mongodbInstrumentation(): DriverInstrumentation {
+  return {
+    name: NAME,
+    install(reporter) {
+      const undo = [
+        ...replaceIn<SendCommand>('lib/cmap/connection.js', 'Connection', 'command', reporter, countCommands),
+        ...replaceIn<CheckOut>(
+          'lib/cmap/connection_pool.js',
+          'ConnectionPool',
+          'checkOut',
+          reporter,
+          countWaits,
+        ),
+      ];
+      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+    },
+  };
+}
+
+function replaceIn<F extends (...args: never[]) => unknown>(
+  file: string,
+  className: string,
+  method: string,
+  reporter: QueryReporter,
+  make: (reporter: QueryReporter) => (original: F) => F,
+): (() => void)[] {
+  return loadedCopies(NAME, file).flatMap(copy => {
+    const { prototype } = (copy as Record<string, { prototype?: object } | undefined>)[className] ?? {};
+    if (prototype !== undefined && method in prototype)
+      return replaceMethod<F>(prototype, method, make(reporter));
+    reporter.warn(`this version of mongodb has no ${className}#${method}, so what it sends is not counted`);
+    return [];
+  });
+}
+
+function countCommands(reporter: QueryReporter): (original: SendCommand) => SendCommand {
+  return original =>
+    function command(ns, command_, ...rest) {
+      let handle: QueryHandle | undefined;
+      const statement = describe(command_);
+      try {
+        handle = statement && reporter.beginOperation(statement, command, parametersOf(command_));
+      } catch (error) {
+        return Promise.reject(error as Error);
+      }
+      const answer = original.call(this, ns, command_, ...rest);
+      if (handle === undefined) return answer;
+      return answer.then(
+        value => {
+          handle.end(...outcomeOf(nameOf(command_), value));
+          return value;
+        },
+        (error: unknown) => {
+          handle.end(0, true);
+          throw error;
+        },
+      );
+    };
+}
+
+/** The application may write any command: one that cannot be read is counted all the same. */
+function describe(command: Command): Statement | undefined {
+  try {
+    return describeCommand(command);
+  } catch {
+    return NO_COMMAND;
+  }
+}
+
+/** Each command asks the pool for a connection first. */
+function countWaits(reporter: QueryReporter): (original: CheckOut) => CheckOut {
+  return original =>
+    function checkOut(...args) {
+      const wait = reporter.beginWait();
+      const connection = original.apply(this, args);
+      if (wait === undefined) return connection;
+      return connection.then(
+        value => {
+          wait.end();
+          return value;
+        },
+        (error: unknown) => {
+          wait.end();
+          // The command that waited is not made: it is known by its error alone.
+          reporter.beginOperation(NO_COMMAND, checkOut)?.end(0, true);
+          throw error;
+        },
+      );
+    };
+}
