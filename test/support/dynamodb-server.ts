@@ -134,8 +134,14 @@ export async function startDynamodb(): Promise<DynamodbServer> {
       shaken.add(table);
       return fail(500, 'InternalServerError');
     }
-    if (table.startsWith('slow-')) setTimeout(() => send(200, answer(operation, input)), 60);
-    else send(200, answer(operation, input));
+    let body: Json;
+    try {
+      body = answer(operation, input);
+    } catch {
+      return fail(400, 'ValidationException');
+    }
+    if (table.startsWith('slow-')) setTimeout(() => send(200, body), 60);
+    else send(200, body);
   }
 
   const server = createServer((request, response) => {
