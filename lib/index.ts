@@ -52,6 +52,7 @@ export { ioredisInstrumentation } from './instrumentation/drivers/ioredis.driver
 export { mongodbInstrumentation } from './instrumentation/drivers/mongodb.driver';
 export { mysql2Instrumentation } from './instrumentation/drivers/mysql2.driver';
 export { pgInstrumentation } from './instrumentation/drivers/pg.driver';
+export { postgresInstrumentation } from './instrumentation/drivers/postgres.driver';
 export { redisInstrumentation } from './instrumentation/drivers/redis.driver';
 
 export type { CostRecordSink } from './sinks/cost-record.sink';

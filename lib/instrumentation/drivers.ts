@@ -7,12 +7,14 @@ import { ioredisInstrumentation } from './drivers/ioredis.driver';
 import { mongodbInstrumentation } from './drivers/mongodb.driver';
 import { mysql2Instrumentation } from './drivers/mysql2.driver';
 import { pgInstrumentation } from './drivers/pg.driver';
+import { postgresInstrumentation } from './drivers/postgres.driver';
 import { redisInstrumentation } from './drivers/redis.driver';
 
 /** What `instrumentations: 'auto'` means: every driver that is known, whether it is there or not. */
 export function everyDriver(): DriverInstrumentation[] {
   return [
     pgInstrumentation(),
+    postgresInstrumentation(),
     mysql2Instrumentation(),
     mongodbInstrumentation(),
     elasticsearchInstrumentation(),
