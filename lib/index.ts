@@ -44,6 +44,7 @@ export type {
   QueryHandle,
   QueryReporter,
 } from './instrumentation/driver-instrumentation';
+export { betterSqlite3Instrumentation } from './instrumentation/drivers/better-sqlite3.driver';
 export { dataloaderInstrumentation } from './instrumentation/drivers/dataloader.driver';
 export { dynamodbInstrumentation } from './instrumentation/drivers/dynamodb.driver';
 export { elasticsearchInstrumentation } from './instrumentation/drivers/elasticsearch.driver';
@@ -51,6 +52,7 @@ export { httpInstrumentation } from './instrumentation/drivers/http-client.drive
 export { ioredisInstrumentation } from './instrumentation/drivers/ioredis.driver';
 export { mongodbInstrumentation } from './instrumentation/drivers/mongodb.driver';
 export { mysql2Instrumentation } from './instrumentation/drivers/mysql2.driver';
+export { nodeSqliteInstrumentation } from './instrumentation/drivers/node-sqlite.driver';
 export { pgInstrumentation } from './instrumentation/drivers/pg.driver';
 export { postgresInstrumentation } from './instrumentation/drivers/postgres.driver';
 export { redisInstrumentation } from './instrumentation/drivers/redis.driver';

@@ -1,4 +1,5 @@
 import type { DriverInstrumentation } from './driver-instrumentation';
+import { betterSqlite3Instrumentation } from './drivers/better-sqlite3.driver';
 import { dataloaderInstrumentation } from './drivers/dataloader.driver';
 import { dynamodbInstrumentation } from './drivers/dynamodb.driver';
 import { elasticsearchInstrumentation } from './drivers/elasticsearch.driver';
@@ -6,6 +7,7 @@ import { httpInstrumentation } from './drivers/http-client.driver';
 import { ioredisInstrumentation } from './drivers/ioredis.driver';
 import { mongodbInstrumentation } from './drivers/mongodb.driver';
 import { mysql2Instrumentation } from './drivers/mysql2.driver';
+import { nodeSqliteInstrumentation } from './drivers/node-sqlite.driver';
 import { pgInstrumentation } from './drivers/pg.driver';
 import { postgresInstrumentation } from './drivers/postgres.driver';
 import { redisInstrumentation } from './drivers/redis.driver';
@@ -16,6 +18,8 @@ export function everyDriver(): DriverInstrumentation[] {
     pgInstrumentation(),
     postgresInstrumentation(),
     mysql2Instrumentation(),
+    betterSqlite3Instrumentation(),
+    nodeSqliteInstrumentation(),
     mongodbInstrumentation(),
     elasticsearchInstrumentation(),
     dynamodbInstrumentation(),

@@ -1,0 +1,46 @@
+import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { loadedCopies } from '../loaded-copies';
+import { isReplaced, replaceMethod } from '../method-replacement';
+import { countStatements, countTexts } from './sqlite-statement';
+
+const NAME = 'better-sqlite3';
+
+interface Statement {
+  readonly source: string;
+}
+
+type Prepare = (this: object, ...args: unknown[]) => Statement;
+
+/**
+ * Counts the queries of `better-sqlite3`, and so of TypeORM, Knex, Kysely and Drizzle on it.
+ *
+ * @example
+ * AsyncContextModule.forRoot({ instrumentations: [betterSqlite3Instrumentation()] });
+ */
+export function betterSqlite3Instrumentation(): DriverInstrumentation {
+  return {
+    name: NAME,
+    install(reporter) {
+      const undo = loadedCopies(NAME, 'lib/index.js').flatMap(copy => cover(copy, reporter));
+      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+    },
+  };
+}
+
+function cover(copy: unknown, reporter: QueryReporter): (() => void)[] {
+  const { prototype } = copy as { prototype: object };
+  const undo = [...countTexts(prototype, 'exec', reporter)];
+  // The class of a statement is native code's: its first one shows it.
+  const learn = replaceMethod<Prepare>(prototype, 'prepare', original => {
+    return function prepare(...args) {
+      const statement = original.apply(this, args);
+      const statements = Object.getPrototypeOf(statement) as object;
+      if (!isReplaced(statements, 'run', 'own')) {
+        undo.push(...countStatements<Statement>(statements, reporter, ({ source }) => source));
+      }
+      return statement;
+    };
+  });
+  undo.push(...learn);
+  return undo.length === 0 ? [] : [() => undo.forEach(takeBack => takeBack())];
+}
