@@ -44,14 +44,18 @@ export type {
   QueryHandle,
   QueryReporter,
 } from './instrumentation/driver-instrumentation';
+export { amqplibInstrumentation } from './instrumentation/drivers/amqplib.driver';
 export { betterSqlite3Instrumentation } from './instrumentation/drivers/better-sqlite3.driver';
+export { bullmqInstrumentation } from './instrumentation/drivers/bullmq.driver';
 export { dataloaderInstrumentation } from './instrumentation/drivers/dataloader.driver';
 export { dynamodbInstrumentation } from './instrumentation/drivers/dynamodb.driver';
 export { elasticsearchInstrumentation } from './instrumentation/drivers/elasticsearch.driver';
 export { httpInstrumentation } from './instrumentation/drivers/http-client.driver';
 export { ioredisInstrumentation } from './instrumentation/drivers/ioredis.driver';
+export { kafkajsInstrumentation } from './instrumentation/drivers/kafkajs.driver';
 export { mongodbInstrumentation } from './instrumentation/drivers/mongodb.driver';
 export { mysql2Instrumentation } from './instrumentation/drivers/mysql2.driver';
+export { natsInstrumentation } from './instrumentation/drivers/nats.driver';
 export { nodeSqliteInstrumentation } from './instrumentation/drivers/node-sqlite.driver';
 export { pgInstrumentation } from './instrumentation/drivers/pg.driver';
 export { postgresInstrumentation } from './instrumentation/drivers/postgres.driver';

@@ -1,12 +1,16 @@
 import type { DriverInstrumentation } from './driver-instrumentation';
+import { amqplibInstrumentation } from './drivers/amqplib.driver';
 import { betterSqlite3Instrumentation } from './drivers/better-sqlite3.driver';
+import { bullmqInstrumentation } from './drivers/bullmq.driver';
 import { dataloaderInstrumentation } from './drivers/dataloader.driver';
 import { dynamodbInstrumentation } from './drivers/dynamodb.driver';
 import { elasticsearchInstrumentation } from './drivers/elasticsearch.driver';
 import { httpInstrumentation } from './drivers/http-client.driver';
 import { ioredisInstrumentation } from './drivers/ioredis.driver';
+import { kafkajsInstrumentation } from './drivers/kafkajs.driver';
 import { mongodbInstrumentation } from './drivers/mongodb.driver';
 import { mysql2Instrumentation } from './drivers/mysql2.driver';
+import { natsInstrumentation } from './drivers/nats.driver';
 import { nodeSqliteInstrumentation } from './drivers/node-sqlite.driver';
 import { pgInstrumentation } from './drivers/pg.driver';
 import { postgresInstrumentation } from './drivers/postgres.driver';
@@ -25,6 +29,10 @@ export function everyDriver(): DriverInstrumentation[] {
     dynamodbInstrumentation(),
     ioredisInstrumentation(),
     redisInstrumentation(),
+    bullmqInstrumentation(),
+    amqplibInstrumentation(),
+    natsInstrumentation(),
+    kafkajsInstrumentation(),
     httpInstrumentation(),
     dataloaderInstrumentation(),
   ];

@@ -1,0 +1,69 @@
+import { contextStorage } from '../../context/context-storage';
+import type { RequestContext } from '../../context/request-context';
+import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { loadedCopies } from '../loaded-copies';
+import { replaceMethod } from '../method-replacement';
+import { beginMessages, withoutIds } from './published-messages';
+
+const NAME = 'amqplib';
+
+type Publish = (this: unknown, exchange: string, routingKey: string, ...rest: unknown[]) => unknown;
+type Confirm = (...args: unknown[]) => unknown;
+
+interface Model {
+  readonly Channel: { readonly prototype: object };
+  readonly ConfirmChannel: { readonly prototype: object };
+}
+
+/**
+ * Counts what is published with `amqplib`, in `record.messages`, by exchange, or by queue where the
+ * exchange is the default one. A message has ended when its channel has taken it.
+ *
+ * @example
+ * AsyncContextModule.forRoot({ instrumentations: [amqplibInstrumentation()] });
+ */
+export function amqplibInstrumentation(): DriverInstrumentation {
+  return {
+    name: NAME,
+    install(reporter) {
+      const files = ['lib/channel_model.js', 'lib/callback_model.js'];
+      const models = files.flatMap(file => loadedCopies(NAME, file)) as Model[];
+      const undo = models.flatMap(({ Channel, ConfirmChannel }) => [
+        // `sendToQueue()` calls it, and the channels that wait for a confirmation do.
+        ...replaceMethod<Publish>(Channel.prototype, 'publish', original => count(original, reporter)),
+        ...replaceMethod<Publish>(ConfirmChannel.prototype, 'publish', confirmInContext),
+      ]);
+      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+    },
+  };
+}
+
+function count(original: Publish, reporter: QueryReporter): Publish {
+  return function publish(exchange, routingKey, ...rest) {
+    const target = exchange === '' ? `queue ${withoutIds(String(routingKey))}` : String(exchange);
+    const message = beginMessages(reporter, [target], publish);
+    try {
+      const isBelowHighWater = original.call(this, exchange, routingKey, ...rest);
+      message.end();
+      return isBelowHighWater;
+    } catch (error) {
+      message.end(true);
+      throw error;
+    }
+  };
+}
+
+/** A confirmation is read from the socket, in the context of whoever opened it. */
+function confirmInContext(original: Publish): Publish {
+  return function publish(exchange, routingKey, ...rest) {
+    const context = contextStorage.getStore() as RequestContext;
+    const last = rest.findLastIndex(arg => typeof arg === 'function');
+    const callback = rest[last] as Confirm | undefined;
+    if (callback !== undefined) {
+      rest[last] = function (this: unknown, ...args: unknown[]) {
+        return contextStorage.run(context, () => callback.apply(this, args));
+      };
+    }
+    return original.call(this, exchange, routingKey, ...rest);
+  };
+}

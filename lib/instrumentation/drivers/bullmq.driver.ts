@@ -1,0 +1,80 @@
+import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { loadedCopies } from '../loaded-copies';
+import { replaceMethod } from '../method-replacement';
+import { publishCounted } from './published-messages';
+
+const NAME = 'bullmq';
+
+type Add = (this: { readonly name: string }, ...args: unknown[]) => Promise<unknown>;
+type AddBulk = (
+  this: { readonly name: string },
+  jobs: readonly unknown[],
+  ...rest: unknown[]
+) => Promise<unknown>;
+type AddFlow = (this: unknown, flow: Flow, ...rest: unknown[]) => Promise<unknown>;
+type AddFlows = (this: unknown, flows: readonly Flow[], ...rest: unknown[]) => Promise<unknown>;
+
+interface Flow {
+  readonly queueName?: string;
+  readonly children?: readonly Flow[];
+}
+
+/**
+ * Counts the jobs that are added to queues of `bullmq`, in `record.messages`, by queue. The commands to
+ * Redis that this takes are part of it.
+ *
+ * @example
+ * AsyncContextModule.forRoot({ instrumentations: [bullmqInstrumentation()] });
+ */
+export function bullmqInstrumentation(): DriverInstrumentation {
+  return {
+    name: NAME,
+    install(reporter) {
+      const undo = [...coverQueues(reporter), ...coverFlows(reporter)];
+      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+    },
+  };
+}
+
+function coverQueues(reporter: QueryReporter): (() => void)[] {
+  return prototypes('dist/cjs/classes/queue.js', 'Queue').flatMap(prototype => [
+    ...replaceMethod<Add>(prototype, 'add', original => {
+      return function add(...args) {
+        return publishCounted(reporter, [this.name], add, () => original.apply(this, args));
+      };
+    }),
+    ...replaceMethod<AddBulk>(prototype, 'addBulk', original => {
+      return function addBulk(jobs, ...rest) {
+        const targets = Array.from(jobs ?? [], () => this.name);
+        return publishCounted(reporter, targets, addBulk, () => original.call(this, jobs, ...rest));
+      };
+    }),
+  ]);
+}
+
+function coverFlows(reporter: QueryReporter): (() => void)[] {
+  return prototypes('dist/cjs/classes/flow-producer.js', 'FlowProducer').flatMap(prototype => [
+    ...replaceMethod<AddFlow>(prototype, 'add', original => {
+      return function add(flow, ...rest) {
+        return publishCounted(reporter, queuesOf(flow), add, () => original.call(this, flow, ...rest));
+      };
+    }),
+    ...replaceMethod<AddFlows>(prototype, 'addBulk', original => {
+      return function addBulk(flows, ...rest) {
+        const targets = Array.from(flows ?? [], queuesOf).flat();
+        return publishCounted(reporter, targets, addBulk, () => original.call(this, flows, ...rest));
+      };
+    }),
+  ]);
+}
+
+function prototypes(file: string, name: string): object[] {
+  return loadedCopies(NAME, file).flatMap(copy => {
+    const { prototype } = (copy as Record<string, { prototype: object } | undefined>)[name] ?? {};
+    return prototype === undefined ? [] : [prototype];
+  });
+}
+
+function queuesOf(flow: Flow): string[] {
+  return [String(flow?.queueName), ...(flow?.children ?? []).flatMap(queuesOf)];
+}

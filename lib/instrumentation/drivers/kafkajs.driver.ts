@@ -1,0 +1,64 @@
+import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { loadedCopies } from '../loaded-copies';
+import { replaceMethod } from '../method-replacement';
+import { publishCounted } from './published-messages';
+
+const NAME = 'kafkajs';
+
+interface TopicMessages {
+  readonly topic?: string;
+  readonly messages?: readonly unknown[];
+}
+
+type Send = (record: TopicMessages) => Promise<unknown>;
+type SendBatch = (batch: { readonly topicMessages?: readonly TopicMessages[] }) => Promise<unknown>;
+
+interface Sender {
+  send: Send;
+  sendBatch: SendBatch;
+  transaction?: (...args: unknown[]) => Promise<Sender>;
+}
+
+type MakeProducer = (this: unknown, ...args: unknown[]) => Sender;
+
+/**
+ * Counts the messages that producers of `kafkajs` send, in `record.messages`, by topic. A producer that was
+ * made before the application is not covered.
+ *
+ * @example
+ * AsyncContextModule.forRoot({ instrumentations: [kafkajsInstrumentation()] });
+ */
+export function kafkajsInstrumentation(): DriverInstrumentation {
+  return {
+    name: NAME,
+    install(reporter) {
+      const undo = loadedCopies(NAME, 'src/index.js').flatMap(copy =>
+        replaceMethod<MakeProducer>((copy as { prototype: object }).prototype, 'producer', original => {
+          return function producer(...args) {
+            return count(original.apply(this, args), reporter);
+          };
+        }),
+      );
+      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+    },
+  };
+}
+
+/** A producer is an object of its own functions, and so is its transaction. */
+function count(sender: Sender, reporter: QueryReporter): Sender {
+  const { send, sendBatch, transaction } = sender;
+  sender.send = function sendCounted(record) {
+    return publishCounted(reporter, topicsOf([record]), sendCounted, () => send(record));
+  };
+  sender.sendBatch = function sendCounted(batch) {
+    return publishCounted(reporter, topicsOf(batch?.topicMessages), sendCounted, () => sendBatch(batch));
+  };
+  if (transaction !== undefined) {
+    sender.transaction = async (...args) => count(await transaction(...args), reporter);
+  }
+  return sender;
+}
+
+function topicsOf(records: readonly TopicMessages[] = []): string[] {
+  return records.flatMap(record => Array.from(record?.messages ?? [], () => String(record.topic)));
+}

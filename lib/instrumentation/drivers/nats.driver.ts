@@ -1,0 +1,51 @@
+import type { DriverInstrumentation } from '../driver-instrumentation';
+import { loadedCopies } from '../loaded-copies';
+import { replaceMethod } from '../method-replacement';
+import { beginMessages, withoutIds } from './published-messages';
+
+const NAME = 'nats';
+/** The package of version 2, and the one that version 3 is made of. */
+const FILES = [
+  [NAME, 'lib/nats-base-client/nats.js'],
+  ['@nats-io/nats-core', 'lib/nats.js'],
+] as const;
+/** What JetStream is told and asked: acknowledgements, and its administration. */
+const OF_JETSTREAM = '$JS.';
+
+type Publish = (this: unknown, subject: string, ...rest: unknown[]) => unknown;
+
+/**
+ * Counts what is published with `nats` and `@nats-io/transport-node`, in `record.messages`, by subject; a part of it that holds a digit
+ * is `*`. A request is one message; it has ended when it is handed to the connection.
+ *
+ * @example
+ * AsyncContextModule.forRoot({ instrumentations: [natsInstrumentation()] });
+ */
+export function natsInstrumentation(): DriverInstrumentation {
+  return {
+    name: NAME,
+    install(reporter) {
+      const copies = FILES.flatMap(([name, file]) => loadedCopies(name, file));
+      const undo = copies.flatMap(copy => {
+        const { NatsConnectionImpl } = copy as { NatsConnectionImpl?: { prototype: object } };
+        if (NatsConnectionImpl === undefined) return [];
+        // `request()` calls it, and JetStream's `publish()` calls that.
+        return replaceMethod<Publish>(NatsConnectionImpl.prototype, 'publish', original => {
+          return function publish(subject, ...rest) {
+            if (String(subject).startsWith(OF_JETSTREAM)) return original.call(this, subject, ...rest);
+            const message = beginMessages(reporter, [withoutIds(String(subject))], publish);
+            try {
+              const result = original.call(this, subject, ...rest);
+              message.end();
+              return result;
+            } catch (error) {
+              message.end(true);
+              throw error;
+            }
+          };
+        });
+      });
+      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+    },
+  };
+}

@@ -1,0 +1,42 @@
+import type { Below, CallHandle, QueryReporter } from '../driver-instrumentation';
+
+/** Counts as many messages as are published by one call; `end()` ends all of them. */
+export function beginMessages(
+  reporter: QueryReporter,
+  targets: readonly string[],
+  below: Below,
+): { end(failed?: boolean): void } {
+  const handles: (CallHandle | undefined)[] = [];
+  try {
+    for (const target of targets) handles.push(reporter.beginCall('messages', target, below));
+  } catch (error) {
+    // The call is kept back as a whole.
+    for (const handle of handles) handle?.end(true);
+    throw error;
+  }
+  return { end: failed => handles.forEach(handle => handle?.end(failed)) };
+}
+
+/** What a method that gives a promise publishes: kept back as a rejection, ended when it has settled. */
+export async function publishCounted<T>(
+  reporter: QueryReporter,
+  targets: readonly string[],
+  below: Below,
+  publish: () => Promise<T>,
+): Promise<T> {
+  const messages = beginMessages(reporter, targets, below);
+  try {
+    // What the client sends to its broker is part of the message.
+    const result = await reporter.uncharged(publish);
+    messages.end();
+    return result;
+  } catch (error) {
+    messages.end(true);
+    throw error;
+  }
+}
+
+/** `orders.42.created` as `orders.*.created`: a name with a digit may be an id. */
+export function withoutIds(name: string): string {
+  return name.replaceAll(/[^./:]*\d[^./:]*/g, '*');
+}
