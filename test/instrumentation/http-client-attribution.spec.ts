@@ -303,4 +303,24 @@ describe('what waits for a connection', () => {
     await Promise.all(['a', 'b', 'c'].map(dispatch));
     expect(seen).toEqual(['a', 'b', 'c'].map(id => [id, id, id, id]));
   });
+
+  it('calls what listens to a body in the context of who asked', async () => {
+    await start();
+    const context = test.app.get(ContextService);
+    const pool = opened(new undici.Pool(server.url, { connections: 1 }));
+    const ask = (requestId: string) =>
+      context.run({ requestId }, async () => {
+        const { body } = await pool.request({ path: '/slow-body', method: 'GET' });
+        const ids: (string | undefined)[] = [];
+        const see = (): void => void ids.push(context.requestId);
+        await new Promise<void>(resolve => {
+          body.on('data', see).on('end', () => {
+            see();
+            resolve();
+          });
+        });
+        return new Set(ids);
+      });
+    expect(await Promise.all(['a', 'b', 'c'].map(ask))).toEqual(['a', 'b', 'c'].map(id => new Set([id])));
+  });
 });

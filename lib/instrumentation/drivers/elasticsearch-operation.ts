@@ -36,6 +36,9 @@ const OF_DOCUMENT: Readonly<Record<string, string>> = {
 };
 
 const known = new RecentMap<Statement>(1_000);
+/** By name of the client's method, then by index: their text together would be hashed each time. */
+const ofMethods = new Map<string, RecentMap<Statement>>();
+const NO_INDEX = '';
 
 /** `search orders`, `indices.refresh orders`, `bulk`; a path that is not known as `GET /_cat/?`. */
 export function describeRequest(params: TransportParams): Statement {
@@ -43,7 +46,14 @@ export function describeRequest(params: TransportParams): Statement {
   if (typeof meta?.name !== 'string') return describePath(method, path);
   const { name } = meta;
   const index = meta.pathParts?.index;
-  return statementOf(name, index === undefined || index === null ? undefined : String(index), method);
+  const table = index === undefined || index === null ? NO_INDEX : String(index);
+  let byIndex = ofMethods.get(name);
+  if (byIndex === undefined) ofMethods.set(name, (byIndex = new RecentMap(200)));
+  const found = byIndex.get(table);
+  if (found !== undefined) return found;
+  const statement = statementOf(name, table === NO_INDEX ? undefined : table, method);
+  byIndex.set(table, statement);
+  return statement;
 }
 
 function describePath(method: string, path: string): Statement {

@@ -2,7 +2,7 @@ import { Agent, type ClientRequest, type IncomingMessage } from 'node:http';
 import { listen } from '../channels';
 import type { QueryReporter } from '../driver-instrumentation';
 import { replaceMethod } from '../method-replacement';
-import { bodyLength, CALL, type Carrier, hostInPath, isServerError } from './http-call';
+import { bodyLength, CALL, type Carrier, headerIn, hostInPath, isServerError } from './http-call';
 
 /** Node's own request, with what its types leave out. */
 type HttpRequest = ClientRequest &
@@ -50,7 +50,7 @@ export function countNodeHttp(reporter: QueryReporter): (() => void)[] {
 function onClose(this: HttpRequest): void {
   const { res } = this;
   const isComplete = Boolean(res) && (res?.complete === true || this.upgradeOrConnect === true);
-  const length = isComplete ? res?.headers['content-length'] : undefined;
+  const length = isComplete ? headerIn(res?.rawHeaders, 'content-length') : undefined;
   this[CALL]?.end(
     !isComplete || isServerError(res?.statusCode),
     bodyLength(length, this.method, res?.statusCode),

@@ -3,7 +3,7 @@ import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
 import { listen } from '../channels';
 import type { CallHandle, QueryReporter } from '../driver-instrumentation';
-import { bodyLength, CALL, hostInPath, hostOfOrigin, isServerError } from './http-call';
+import { bodyLength, CALL, headerIn, hostInPath, hostOfOrigin, isServerError } from './http-call';
 
 /** What is remembered of a request, by itself, until it ends. */
 export interface UndiciCall {
@@ -77,7 +77,10 @@ function onTrailers({ request }: Message): void {
   const call = request[CALL];
   if (call?.handle === undefined) return;
   // The fetch of Node 20 and 22 publishes no chunks.
-  const bytes = call.bytes > 0 ? call.bytes : bodyLength(lengthIn(call.headers), request.method, call.status);
+  const bytes =
+    call.bytes > 0
+      ? call.bytes
+      : bodyLength(headerIn(call.headers, 'content-length'), request.method, call.status);
   call.headers = undefined;
   call.handle.end(isServerError(call.status), bytes);
 }
@@ -89,12 +92,4 @@ function onError({ request }: Message): void {
 
 function hostOf({ origin, path }: UndiciRequest): string {
   return hostInPath(path) ?? hostOfOrigin(String(origin));
-}
-
-function lengthIn(headers: readonly unknown[] = []): unknown {
-  for (let at = 0; at < headers.length; at += 2) {
-    const name = headers[at] as { length: number };
-    if (name.length === 14 && String(name).toLowerCase() === 'content-length') return headers[at + 1];
-  }
-  return undefined;
 }

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import { type Aside, currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
@@ -16,18 +17,17 @@ interface Caller {
   readonly aside: Aside | undefined;
 }
 
-/** How a request calls its handler: up to undici 7, and from 8 on. */
-const EVENTS = [
-  ['onConnect', 'onHeaders', 'onData', 'onComplete', 'onError', 'onUpgrade'],
-  [
-    'onRequestStart',
-    'onResponseStart',
-    'onResponseData',
-    'onResponseEnd',
-    'onResponseError',
-    'onRequestUpgrade',
-  ],
-] as const;
+/** How a request calls its handler, up to undici 7 and from 8 on: before there is a body, … */
+const BEFORE_BODY = [
+  'onConnect',
+  'onHeaders',
+  'onUpgrade',
+  'onRequestStart',
+  'onResponseStart',
+  'onRequestUpgrade',
+];
+/** … and then: what listens to the body is called from here. */
+const WITH_BODY = ['onData', 'onComplete', 'onError', 'onResponseData', 'onResponseEnd', 'onResponseError'];
 
 /** By handler: a pool keeps it, and its options, until a connection is free. */
 const waiting = new WeakMap<object, Caller>();
@@ -50,9 +50,10 @@ export function repairUndici(reporter: QueryReporter): (() => void)[] {
   return [
     ...queues.flatMap(copy => replaceMethod<Push>(prototypeOf(copy), 'push', rememberCaller)),
     ...dispatchers.flatMap(copy => replaceMethod<Dispatch>(prototypeOf(copy), 'dispatch', asItsCaller)),
-    ...requests.flatMap(copy =>
-      EVENTS.flat().flatMap(name => replaceMethod<AnyMethod>(prototypeOf(copy), name, inItsContext)),
-    ),
+    ...requests.flatMap(copy => [
+      ...BEFORE_BODY.flatMap(name => replaceMethod<AnyMethod>(prototypeOf(copy), name, unlessByItself)),
+      ...WITH_BODY.flatMap(name => replaceMethod<AnyMethod>(prototypeOf(copy), name, inItsContext)),
+    ]),
   ];
 }
 
@@ -77,6 +78,23 @@ function asItsCaller(original: Dispatch): Dispatch {
   };
 }
 
+/** `request()`, `stream()` and their like call back in the right context already; each change costs 0.6 µs. */
+function unlessByItself(original: AnyMethod): AnyMethod {
+  const brought = inItsContext(original);
+  return function (...args) {
+    const isByItself = handlerOf(this as UndiciRequest) instanceof AsyncResource;
+    return (isByItself ? original : brought).apply(this, args);
+  };
+}
+
+let handlerKey: symbol | undefined;
+
+/** It is kept under a symbol; where that is another one, this is `undefined`. */
+function handlerOf(request: UndiciRequest): unknown {
+  handlerKey ??= Object.getOwnPropertySymbols(request).find(({ description }) => description === 'handler');
+  return handlerKey === undefined ? undefined : (request as unknown as Record<symbol, unknown>)[handlerKey];
+}
+
 function inItsContext(original: AnyMethod): AnyMethod {
   return function (...args) {
     const caller = (this as UndiciRequest)[CALL];
@@ -89,6 +107,7 @@ function inItsContext(original: AnyMethod): AnyMethod {
 }
 
 function runAs<T>({ context, aside }: Caller, fn: () => T): T {
+  if (aside === currentAside()) return contextStorage.run(context as RequestContext, fn);
   return contextStorage.run(context as RequestContext, () => runAgain(aside, fn));
 }
 
