@@ -158,6 +158,11 @@ export class CostLedger {
     if (this.#busy === 0) this.busyMs += now - this.#busySince;
   }
 
+  /** Notes when a shape has returned rows. */
+  note(shape: ShapeCost, rows: number): void {
+    (this.trace ??= new RepeatTrace()).result(shape, rows);
+  }
+
   /** Adds what a query turned out to cost. */
   settle(
     shape: ShapeCost,
@@ -220,7 +225,7 @@ export class CostLedger {
     this.rows += rows;
     shape.durationMs += durationMs;
     shape.rows += rows;
-    if (rows > 0) (this.trace ??= new RepeatTrace()).result(shape, rows);
+    if (rows > 0) this.note(shape, rows);
     if (table === undefined) return;
     table.durationMs += durationMs;
     table.rows += rows;

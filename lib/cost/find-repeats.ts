@@ -68,7 +68,11 @@ function describe(shape: ShapeCost, cost: CostLedger): RepeatFinding | undefined
 
 function kindOf(shape: ShapeCost): 'duplicate' | 'fan-out' | undefined {
   if (shape.duplicates > 0) return 'duplicate';
-  return shape.count >= MIN_RUNS && shape.maxConcurrent === shape.count ? 'fan-out' : undefined;
+  return shape.count >= MIN_RUNS && isSentAtOnce(shape) ? 'fan-out' : undefined;
+}
+
+function isSentAtOnce({ count, maxConcurrent }: ShapeCost): boolean {
+  return maxConcurrent === count;
 }
 
 /**
@@ -76,15 +80,22 @@ function kindOf(shape: ShapeCost): 'duplicate' | 'fan-out' | undefined {
  * better; what only they show, where something comes between rows and runs (a cache, a filter).
  */
 function parentsOf(shape: ShapeCost, cost: CostLedger): readonly ShapeCost[] | undefined {
-  if (shape.count < MIN_RUNS || cost.trace === undefined) return undefined;
+  if (shape.count < MIN_RUNS || cost.trace === undefined || isAlwaysTheSame(shape)) return undefined;
   const candidates = [...(cost.shapes?.values() ?? [])].filter(
     parent =>
-      canBeParent(parent) && runsBetween(shape, parent.answeredAt) > 0 && !isFixed(shape, parent, cost),
+      (parent === shape ? isTree(shape, cost) : canBeParent(parent)) &&
+      runsBetween(shape, parent.answeredAt) > 0 &&
+      !isFixed(shape, parent, cost),
   );
-  const match = isAlwaysTheSame(shape) ? undefined : matchOf(shape, candidates, cost);
+  const match = matchOf(shape, candidates, cost);
   if (match !== undefined) return match.parents;
   const steepest = steepestOf(shape, candidates, cost);
   return steepest === undefined ? undefined : [steepest];
+}
+
+/** Whether a shape may have run for its own rows; a chain gives one row each time. */
+function isTree(shape: ShapeCost, { trace }: CostLedger): boolean {
+  return trace?.results.some(result => result.shape === shape) === true;
 }
 
 /** A retry, or a poll: as often as there are rows perhaps, but always for the same one. */
@@ -111,17 +122,21 @@ function steepestOf(
   return best?.parent;
 }
 
-/** The first explanation, from strict to loose, that accounts for half of the runs and more. */
+/** The explanation that accounts for all runs, else for half of them and more: the strict ones first. */
 function matchOf(shape: ShapeCost, candidates: readonly ShapeCost[], cost: CostLedger): Match | undefined {
   const others = candidates.filter(parent => parent !== shape);
-  const enough = (match: Match | undefined): Match | undefined =>
-    match !== undefined && 2 * match.runs >= shape.count ? match : undefined;
+  // What is sent at once for each row is sent for exactly so many.
+  const tolerance = isSentAtOnce(shape) ? 0 : TOLERANCE;
+  const matches = [
+    matchResults(shape, others, cost, 0),
+    matchSums(shape, candidates, 0),
+    matchPairs(shape, others),
+    matchResults(shape, others, cost, tolerance),
+    matchSums(shape, others, tolerance),
+  ];
   return (
-    enough(matchResults(shape, others, cost, 0)) ??
-    enough(matchSums(shape, candidates, 0)) ??
-    enough(matchResults(shape, others, cost, TOLERANCE)) ??
-    enough(matchSums(shape, others, TOLERANCE)) ??
-    enough(matchPairs(shape, others))
+    matches.find(match => match?.runs === shape.count) ??
+    matches.find(match => match !== undefined && 2 * match.runs >= shape.count)
   );
 }
 

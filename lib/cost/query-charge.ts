@@ -33,6 +33,11 @@ export class QueryCharge {
     this.#sinceMs = now;
   }
 
+  /** Says that rows have come, while there are more: what runs now may run for them. */
+  received(rows: number): void {
+    if (this.#phase !== 'ended') this.#ledger.note(this.#shape, rows);
+  }
+
   /** Ends the query; only the first call counts. `rows` are those returned or affected. */
   end(rows: number, failed = false, bytes = 0): void {
     if (this.#phase === 'ended') return;

@@ -10,6 +10,8 @@ export interface QueryHandle {
   queued(): void;
   /** Says that it has got one: its time counts from here on, and until here as waiting. */
   sent(): void;
+  /** Says that so many rows have come while there are more, such as a batch of a cursor. */
+  received(rows: number): void;
   /**
    * Ends the query: rows returned or affected, whether it failed, and bytes received where the driver
    * knows them. Only the first call counts.

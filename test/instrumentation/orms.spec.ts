@@ -5,15 +5,13 @@ import { eq } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import { integer, pgTable, text } from 'drizzle-orm/pg-core';
 import createKnex from 'knex';
-import { execFileSync } from 'node:child_process';
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { Client, Pool } from 'pg';
 import { DataSource, EntitySchema } from 'typeorm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ContextService, type CostRecord } from 'nestjs-async-context';
 import { databaseUrl, isEmbedded } from '../support/database';
 import { startApp, type TestApp, until } from '../support/platforms';
+import { generatePrisma } from '../support/prisma';
 
 interface Order {
   id: number;
@@ -55,8 +53,6 @@ beforeAll(async () => {
 afterAll(async () => {
   if (DATABASE !== undefined) await runOn(databaseUrl(), `DROP DATABASE ${DATABASE} WITH (FORCE)`);
 });
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
 
 async function typeorm(): Promise<Orm> {
   const entity = new EntitySchema<Order>({
@@ -125,25 +121,10 @@ async function mikro(): Promise<Orm> {
 }
 
 async function prisma(): Promise<Orm> {
-  const cli = createRequire(import.meta.url).resolve('prisma/build/index.js');
-  // The schema engine is a download and is needed for migrations only.
-  execFileSync(
-    process.execPath,
-    [cli, 'generate', '--schema', `${root}test/instrumentation/prisma/schema.prisma`],
-    {
-      cwd: root,
-      env: {
-        ...process.env,
-        PRISMA_SCHEMA_ENGINE_BINARY: '/bin/true',
-        PRISMA_HIDE_UPDATE_MESSAGE: '1',
-        CHECKPOINT_DISABLE: '1',
-      },
-    },
+  const PrismaClient = await generatePrisma<PrismaLike>(
+    'test/instrumentation/prisma/schema.prisma',
+    'prisma',
   );
-  const path = `${root}.cache/prisma/client.ts`;
-  const { PrismaClient } = (await import(/* @vite-ignore */ path)) as {
-    PrismaClient: new (options: unknown) => PrismaLike;
-  };
   const client = new PrismaClient({ adapter: new PrismaPg({ connectionString: ormUrl(), max: MAX }) });
   return {
     all: () => client.order.findMany(),

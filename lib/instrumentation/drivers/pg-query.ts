@@ -76,7 +76,7 @@ export function watchSubmittable(
   watch('handleDataRow', () => {
     rowsOfStatement += 1;
   });
-  watch('handlePortalSuspended', () => undefined);
+  watch('handlePortalSuspended', () => handle?.received(rowsOfStatement));
   watch('handleCommandComplete', message => {
     // The tag of a cursor's last portal counts the rows of that portal alone.
     rows += Math.max(rowsOfStatement, rowsOfTag((message as { text?: string }).text));

@@ -1,0 +1,97 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ContextService, type RepeatFinding } from 'nestjs-async-context';
+import { isEmbedded } from '../support/database';
+import { startApp, type TestApp, until } from '../support/platforms';
+import { type Expected, type RepeatHandler, repeatHandlers } from './repeat-handlers/handlers';
+import { openShop, type Shop } from './repeat-handlers/shop';
+
+/** As many lists as a handler may meet in a minute; the first is judged alone. */
+const SIZES = [7, 4, 9, 12, 0, 6];
+
+let shop: Shop;
+let test: TestApp;
+
+const bare = (table = ''): string => table.slice(table.lastIndexOf('.') + 1);
+
+function describeFinding({ kind, table, parents }: RepeatFinding): string {
+  const from = parents.map(parent => bare(parent.table)).sort();
+  return [kind, bare(table), ...(from.length > 0 ? ['for', ...from] : [])].join(' ');
+}
+
+function describeExpected(expected: Expected): string {
+  const from = expected.kind === 'n-plus-one' ? ['for', ...expected.parents.toSorted()] : [];
+  return [expected.kind, expected.table, ...from].join(' ');
+}
+
+/** What is found in one request of a handler, under a name that its history goes by. */
+async function findingsOf(handler: RepeatHandler, name: string, size: number): Promise<string[]> {
+  const requestId = `${name} ${size} ${Math.random()}`.replaceAll(/[^\w-]/g, '_').slice(0, 190);
+  await test.app.get(ContextService).run({ requestId, handler: name }, () => handler.run(shop, size));
+  const record = await until(() => test.sink.records.find(one => one.requestId === requestId), 'record');
+  return (record.findings ?? []).map(describeFinding).sort();
+}
+
+/** Only N+1 are precision and recall of; the other kinds have to be right as well, and are listed. */
+const nPlusOnes = (found: readonly string[]): string[] => found.filter(text => text.startsWith('n-plus-one'));
+
+interface Score {
+  right: number;
+  missed: string[];
+  wrong: string[];
+}
+
+function add(score: Score, handler: string, found: readonly string[], expected: readonly string[]): void {
+  const rest = [...nPlusOnes(expected)];
+  for (const one of nPlusOnes(found)) {
+    const at = rest.indexOf(one);
+    if (at < 0) score.wrong.push(`${handler}: ${one}`);
+    else {
+      rest.splice(at, 1);
+      score.right += 1;
+    }
+  }
+  score.missed.push(...rest.map(one => `${handler}: ${one}`));
+}
+
+function summary(title: string, { right, missed, wrong }: Score): string {
+  const precision = right / (right + wrong.length);
+  const recall = right / (right + missed.length);
+  return [
+    `${title}: precision ${precision.toFixed(3)}, recall ${recall.toFixed(3)} (${right} found)`,
+    ...missed.map(text => `  missed ${text}`),
+    ...wrong.map(text => `  false  ${text}`),
+  ].join('\n');
+}
+
+// An embedded engine has one connection, and these handlers want several.
+describe.skipIf(isEmbedded)(`${repeatHandlers.length} handlers`, () => {
+  const alone: Score = { right: 0, missed: [], wrong: [] };
+  const overRequests: Score = { right: 0, missed: [], wrong: [] };
+
+  beforeAll(async () => {
+    test = await startApp({});
+    shop = await openShop();
+  });
+  afterAll(async () => {
+    await shop.close();
+    await test.close();
+    console.log(`${summary('one request', alone)}\n${summary('several requests', overRequests)}`);
+  });
+
+  it.each(repeatHandlers.map(handler => [handler.name, handler] as const))('%s', async (name, handler) => {
+    const expected = handler.expected.map(describeExpected).sort();
+    const first = await findingsOf(handler, `alone: ${name}`, SIZES[0]!);
+    add(alone, name, first, handler.overRequests === undefined ? expected : []);
+
+    for (const size of SIZES) await findingsOf(handler, name, size);
+    const after = await findingsOf(handler, name, SIZES[0]!);
+    add(overRequests, name, after, expected);
+    expect(after).toEqual(expected);
+    if (handler.overRequests === undefined) expect(first).toEqual(expected);
+  });
+
+  it('are told apart with a precision and a recall of 1', () => {
+    expect([overRequests.wrong, overRequests.missed]).toEqual([[], []]);
+    expect([alone.wrong, alone.missed]).toEqual([[], []]);
+  });
+});
