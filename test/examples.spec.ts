@@ -5,6 +5,12 @@ import { describe, expect, it } from 'vitest';
 
 const root = join(import.meta.dirname, '..');
 
+/** The names of all instrumentations. */
+function driversOf(): string {
+  const names = readFileSync(join(root, 'lib/index.ts'), 'utf8').match(/\w+Instrumentation\b(?= \})/g);
+  return (names ?? []).join(', ');
+}
+
 /** What the fragments in doc comments take for granted. */
 const PRELUDE = `
 import { Controller, Get, Injectable, Logger, Module, type DynamicModule } from '@nestjs/common';
@@ -12,7 +18,7 @@ import { NestFactory } from '@nestjs/core';
 import * as library from 'nestjs-async-context';
 import {
   AsyncContextError, AsyncContextModule, ContextLogger, ContextService, MemorySink, NdjsonFileSink, QueryBudget,
-  QueryBudgetExceededError, RunInContext, contextLogFields, createContextKey, pgInstrumentation,
+  QueryBudgetExceededError, RunInContext, contextLogFields, createContextKey,
   type BudgetLimits, type CostRecord, type CostRecordSink, type DriverInstrumentation,
 } from 'nestjs-async-context';
 declare const context: ContextService;
@@ -24,6 +30,7 @@ declare function Cron(expression: string): MethodDecorator;
 declare class ConfigModule {}
 declare class ConfigService { get<T>(name: string): T }
 declare class Connection { query(text: string): unknown[] }
+const { ${driversOf()} } = library;
 export { library, Controller, Get, Injectable, Logger, Module, NestFactory, type DynamicModule };
 `;
 
