@@ -1,27 +1,34 @@
-import type { CallHandle, DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { currentAside, runAgain } from '../../context/aside';
+import { contextStorage } from '../../context/context-storage';
+import type { RequestContext } from '../../context/request-context';
+import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
+import { beginCommand, isNew, watch } from './ioredis-command';
+import { coverPipeline } from './ioredis-pipeline';
 
 const NAME = 'ioredis';
-const COUNTED = Symbol('nestjs-async-context.counted');
 
-type Send = (this: { readonly status?: string }, command: unknown, ...rest: unknown[]) => unknown;
-
-interface Command {
-  readonly name: string;
-  readonly promise: unknown;
-  resolve: (value: unknown) => unknown;
-  reject: (error: unknown) => unknown;
-  [COUNTED]?: true;
+interface Client {
+  readonly status?: string;
+  connect(): Promise<unknown>;
 }
 
-/** What the client sends of its own when it connects, and what only groups commands. */
-const NOT_COUNTED: ReadonlySet<string> = new Set(
-  'auth hello client select readonly readwrite cluster asking quit multi exec discard'.split(' '),
-);
+type Send = (this: Client, command: unknown, ...rest: unknown[]) => unknown;
+type Delay = (this: Client, callback: (...args: unknown[]) => unknown) => unknown;
+type Cover = (prototype: object, reporter: QueryReporter) => (() => void)[];
+
+const COVERS: Readonly<Record<string, Cover>> = {
+  'built/Redis.js': coverClient,
+  'built/cluster/index.js': (prototype, reporter) => [
+    ...coverClient(prototype, reporter),
+    ...coverDelay(prototype),
+  ],
+  'built/Pipeline.js': coverPipeline,
+};
 
 /**
- * Counts the commands of `ioredis`, in `record.cache`, by their name: those of pipelines and
+ * Counts the commands of `ioredis` 5, in `record.cache`, by their name: those of pipelines and
  * transactions one by one, and those that wait for a connection where the application made them.
  *
  * @example
@@ -31,11 +38,12 @@ export function ioredisInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,
     install(reporter) {
-      const files = ['built/Redis.js', 'built/cluster/index.js', 'built/Pipeline.js'];
-      const undo = files.flatMap(file =>
+      const undo = Object.entries(COVERS).flatMap(([file, cover]) =>
         loadedCopies(NAME, file).flatMap(copy => {
-          const { prototype } = (copy as { default?: { prototype: object } }).default ?? {};
-          if (prototype !== undefined) return replaceMethod<Send>(prototype, 'sendCommand', count(reporter));
+          const { prototype } = (copy as { default?: { prototype?: object } }).default ?? {};
+          if (typeof (prototype as Partial<Record<'sendCommand', unknown>>)?.sendCommand === 'function') {
+            return cover(prototype as object, reporter);
+          }
           reporter.warn(`this version of ioredis has another ${file}: its commands are not counted`);
           return [];
         }),
@@ -46,41 +54,48 @@ export function ioredisInstrumentation(): DriverInstrumentation {
 }
 
 /** A command passes here as often as it is sent: first where it was made. */
-function count(reporter: QueryReporter): (original: Send) => Send {
-  return original =>
-    function sendCommand(command, ...rest) {
+function coverClient(prototype: object, reporter: QueryReporter): (() => void)[] {
+  return replaceMethod<Send>(prototype, 'sendCommand', original => {
+    return function sendCommand(command, ...rest) {
       if (isNew(command, this.status)) {
-        command[COUNTED] = true;
         try {
-          watch(command, reporter.beginCall('cache', command.name.toUpperCase(), sendCommand));
+          const handle = beginCommand(reporter, command, sendCommand);
+          if (handle !== undefined) {
+            watch(
+              command,
+              () => handle.end(),
+              () => handle.end(true),
+            );
+          }
         } catch (error) {
           command.reject(error);
-          // A pipeline gives its results by position, so there it goes on.
-          if (this.status !== undefined) return command.promise;
+          return command.promise;
         }
       }
+      if (this.status === 'wait') connectApart(this);
       return original.call(this, command, ...rest);
     };
+  });
 }
 
-function isNew(command: unknown, status: string | undefined): command is Command {
-  const { name, [COUNTED]: isCounted } = (command ?? {}) as Partial<Command>;
-  if (isCounted === true || typeof name !== 'string') return false;
-  const lower = name.toLowerCase();
-  // The check of a new connection.
-  return !NOT_COUNTED.has(lower) && !(lower === 'info' && status === 'connect');
+/**
+ * What a shared connection receives would belong, for good, to the request that happened to be the
+ * first to use it: the messages of its subscriptions as well.
+ */
+function connectApart(client: Client): void {
+  if (contextStorage.getStore() === undefined) return;
+  contextStorage.run(undefined as never, () => client.connect().catch(() => undefined));
 }
 
-/** Not by its promise: `then()` would hide an unhandled rejection. */
-function watch(command: Command, handle: CallHandle | undefined): void {
-  if (handle === undefined) return;
-  const { resolve, reject } = command;
-  command.resolve = value => {
-    handle.end();
-    return resolve.call(command, value);
-  };
-  command.reject = error => {
-    handle.end(true);
-    return reject.call(command, error);
-  };
+/** A cluster puts aside what it cannot send without knowing its nodes. */
+function coverDelay(prototype: object): (() => void)[] {
+  return replaceMethod<Delay>(prototype, 'delayUntilReady', original => {
+    return function delayUntilReady(callback) {
+      const context = contextStorage.getStore() as RequestContext;
+      const aside = currentAside();
+      return original.call(this, (...args) =>
+        contextStorage.run(context, runAgain, aside, () => callback(...args)),
+      );
+    };
+  });
 }

@@ -1,31 +1,33 @@
-import { currentAside, runAgain } from '../../context/aside';
-import { contextStorage } from '../../context/context-storage';
-import type { RequestContext } from '../../context/request-context';
-import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import type { CallHandle, DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
-import { traceCalls } from '../traced-calls';
+import { coverPool } from './redis-pool';
 
 const NAME = 'redis';
 
-interface CommandMessage {
-  readonly command?: string;
+interface Client {
+  readonly _self?: unknown;
+}
+
+interface Queued {
   readonly args?: readonly unknown[];
 }
 
-interface BatchMessage {
-  readonly batchMode?: string;
-  readonly batchSize?: number;
-}
+type Send = (this: Client, args: readonly unknown[], options?: unknown) => Promise<unknown>;
+type Execute = (this: Client, commands: readonly Queued[], ...rest: unknown[]) => Promise<unknown>;
+type Subscribe = (this: unknown, type: string, ...rest: unknown[]) => Promise<unknown> | undefined;
 
-type Task = (client: unknown) => unknown;
-type Execute = (this: unknown, task: Task) => Promise<unknown>;
+/** What the client sends of its own when it connects, or is redirected, and what only groups commands. */
+const NOT_COUNTED: ReadonlySet<string> = new Set(
+  'AUTH HELLO CLIENT SELECT READONLY READWRITE CLUSTER ASKING SENTINEL RESET QUIT MULTI EXEC DISCARD'.split(
+    ' ',
+  ),
+);
+const PREFIXES: Readonly<Record<string, string>> = { PATTERNS: 'P', SHARDED: 'S' };
 
 /**
- * Counts the commands of `redis` (node-redis 5.12 and newer), in `record.cache`, by their name.
- *
- * It listens to the diagnostics channels of the client, so `onExceeded: 'throw'` keeps no command
- * back; a pool gives its client to the request that asked for it.
+ * Counts the commands of `redis` (node-redis 5 and newer: clients, pools, clusters, sentinels), in
+ * `record.cache`, by their name; a pool gives its client to the request that asked for it.
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [redisInstrumentation()] });
@@ -35,55 +37,124 @@ export function redisInstrumentation(): DriverInstrumentation {
     name: NAME,
     install(reporter) {
       const undo = [
-        ...traceCalls<CommandMessage>(NAME, 'node-redis:command', countCommand(reporter)),
-        ...traceCalls<BatchMessage>(NAME, 'node-redis:batch', countTransaction(reporter)),
-        ...loadedCopies('@redis/client', 'dist/lib/client/pool.js').flatMap(copy =>
-          bindTasks(copy, reporter),
-        ),
+        ...copies('index').flatMap(copy => coverClient(copy, reporter)),
+        ...copies('commands-queue').flatMap(copy => coverSubscriptions(copy, reporter)),
+        ...copies('pool').flatMap(copy => coverPool(copy, reporter)),
       ];
       return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
     },
   };
 }
 
-function countCommand(reporter: QueryReporter) {
-  return function begin({ command, args }: CommandMessage) {
-    const handle = reporter.beginCall('cache', String(command ?? args?.[0]).toUpperCase(), begin);
-    return handle && ((failed: boolean) => handle.end(failed));
-  };
+/** Of a file of the package that all clients are made of. */
+function copies(file: string): unknown[] {
+  return loadedCopies('@redis/client', `dist/lib/client/${file}.js`);
 }
 
-/** The commands of a `MULTI` are not published one by one; those of a pipeline are. */
-function countTransaction(reporter: QueryReporter) {
-  return function begin({ batchMode, batchSize = 0 }: BatchMessage) {
-    if (batchMode !== 'MULTI') return undefined;
-    const handles = Array.from({ length: batchSize }, () => reporter.beginCall('cache', 'MULTI', begin));
-    return (failed: boolean) => handles.forEach(handle => handle?.end(failed));
-  };
+function coverClient(copy: unknown, reporter: QueryReporter): (() => void)[] {
+  const { prototype } = (copy as { default?: { prototype?: object } }).default ?? {};
+  if (prototype === undefined || !('_executeMulti' in prototype)) {
+    reporter.warn('this version of redis is older than 5, or not known: its commands are not counted');
+    return [];
+  }
+  return [
+    ...replaceMethod<Send>(prototype, 'sendCommand', original => {
+      return function sendCommand(args, options) {
+        const name = nameOf(args);
+        if (NOT_COUNTED.has(name) || isHealthCheck(this, name, args, options)) {
+          return original.call(this, args, options);
+        }
+        let handle: CallHandle | undefined;
+        try {
+          handle = reporter.beginCall('cache', name, sendCommand);
+        } catch (error) {
+          return Promise.reject(error as Error);
+        }
+        const reply = original.call(this, args, options);
+        return handle === undefined ? reply : endWith(reply, handle);
+      };
+    }),
+    ...['_executeMulti', '_executePipeline'].flatMap(method =>
+      replaceMethod<Execute>(prototype, method, original => {
+        return function execute(commands, ...rest) {
+          const handles: (CallHandle | undefined)[] = [];
+          try {
+            for (const { args } of commands) {
+              const name = nameOf(args);
+              handles.push(NOT_COUNTED.has(name) ? undefined : reporter.beginCall('cache', name, execute));
+            }
+          } catch (error) {
+            // All or nothing: half of a transaction must not be sent.
+            for (const handle of handles) handle?.end(true);
+            return Promise.reject(error as Error);
+          }
+          const replies = original.call(this, commands, ...rest);
+          return handles.every(handle => handle === undefined) ? replies : endAllWith(replies, handles);
+        };
+      }),
+    ),
+  ];
 }
 
-/** A task that waited for a client runs in the context of the request that gave one back. */
-function bindTasks(copy: unknown, reporter: QueryReporter): (() => void)[] {
-  const { RedisClientPool } = copy as { RedisClientPool?: { prototype: object } };
-  if (RedisClientPool === undefined) return [];
-  return replaceMethod<Execute>(RedisClientPool.prototype, 'execute', original => {
-    return function execute(task) {
-      const context = contextStorage.getStore() as RequestContext;
-      const aside = currentAside();
-      let isReturned = false;
-      let hasBegun = false;
-      const result = original.call(this, client => {
-        hasBegun = true;
-        if (!isReturned) return task(client);
-        return contextStorage.run(context, runAgain, aside, () => task(client));
-      });
-      isReturned = true;
-      if (hasBegun) return result;
-      return result.catch((error: unknown) => {
-        // The pool gave up: what was asked for is known by its error alone.
-        if (!hasBegun) reporter.beginCall('cache', '?', execute)?.end(true);
-        throw error;
-      });
-    };
-  });
+/** They go past `sendCommand()`. One that adds a listener to what is subscribed already sends nothing. */
+function coverSubscriptions(copy: unknown, reporter: QueryReporter): (() => void)[] {
+  const { prototype } = (copy as { default?: { prototype?: object } }).default ?? {};
+  if (prototype === undefined) return [];
+  return ['subscribe', 'unsubscribe'].flatMap(method =>
+    replaceMethod<Subscribe>(prototype, method, original => {
+      return function subscribe(type, ...rest) {
+        const reply = original.call(this, type, ...rest);
+        if (reply === undefined) return undefined;
+        const name = `${PREFIXES[type] ?? ''}${method.toUpperCase()}`;
+        try {
+          const handle = reporter.beginCall('cache', name, subscribe);
+          return handle === undefined ? reply : endWith(reply, handle);
+        } catch {
+          // Over a budget that throws: it is under way already.
+          return reply;
+        }
+      };
+    }),
+  );
+}
+
+function nameOf(args: readonly unknown[] | undefined): string {
+  const name = args?.[0];
+  if (typeof name === 'string') return name.toUpperCase();
+  return Buffer.isBuffer(name) ? name.toString().toUpperCase() : '?';
+}
+
+/** That of the option `pingInterval`: an application calls on a proxy of the client, or gives options. */
+function isHealthCheck(client: Client, name: string, args: readonly unknown[], options: unknown): boolean {
+  return name === 'PING' && options === undefined && args.length === 1 && client._self === client;
+}
+
+/** A promise of its own, in place of the bare one: `then()` beside it would hide an unhandled rejection. */
+function endWith(reply: Promise<unknown>, handle: CallHandle): Promise<unknown> {
+  return reply.then(
+    value => {
+      handle.end();
+      return value;
+    },
+    (error: unknown) => {
+      handle.end(true);
+      throw error;
+    },
+  );
+}
+
+function endAllWith(
+  replies: Promise<unknown>,
+  handles: readonly (CallHandle | undefined)[],
+): Promise<unknown> {
+  return replies.then(
+    values => {
+      handles.forEach((handle, i) => handle?.end((values as readonly unknown[])[i] instanceof Error));
+      return values;
+    },
+    (error: unknown) => {
+      for (const handle of handles) handle?.end(true);
+      throw error;
+    },
+  );
 }

@@ -1,0 +1,56 @@
+import type { CallHandle, QueryReporter } from '../driver-instrumentation';
+
+const COUNTED = Symbol('nestjs-async-context.counted');
+
+/** A command or a pipeline: the driver settles it through these two, which are its own properties. */
+export interface Settleable {
+  resolve: (value: unknown) => unknown;
+  reject: (error: unknown) => unknown;
+}
+
+export interface Command extends Settleable {
+  readonly name: string;
+  readonly promise: unknown;
+  [COUNTED]?: true;
+}
+
+/** What the client sends of its own when it connects, and what only groups commands. */
+const NOT_COUNTED: ReadonlySet<string> = new Set(
+  'auth hello client select readonly readwrite cluster asking sentinel quit multi exec discard'.split(' '),
+);
+
+/** Whether a command is to be counted, and was not yet: it is sent as often as its connection breaks. */
+export function isNew(command: unknown, status?: string): command is Command {
+  const { name, [COUNTED]: isCounted } = (command ?? {}) as Partial<Command>;
+  if (isCounted === true || typeof name !== 'string') return false;
+  const lower = name.toLowerCase();
+  // The check of a new connection.
+  return !NOT_COUNTED.has(lower) && !(lower === 'info' && status === 'connect');
+}
+
+/** @throws QueryBudgetExceededError with `onExceeded: 'throw'` */
+export function beginCommand(
+  reporter: QueryReporter,
+  command: Command,
+  below: (...args: never[]) => unknown,
+): CallHandle | undefined {
+  command[COUNTED] = true;
+  return reporter.beginCall('cache', command.name.toUpperCase(), below);
+}
+
+/** Sees how something is settled. Not by its promise: `then()` would hide an unhandled rejection. */
+export function watch(
+  target: Settleable,
+  onResolve: (value: unknown) => void,
+  onReject: (error: unknown) => void,
+): void {
+  const { resolve, reject } = target;
+  target.resolve = value => {
+    onResolve(value);
+    return resolve.call(target, value);
+  };
+  target.reject = error => {
+    onReject(error);
+    return reject.call(target, error);
+  };
+}
