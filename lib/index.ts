@@ -58,6 +58,7 @@ export { mysql2Instrumentation } from './instrumentation/drivers/mysql2.driver';
 export { natsInstrumentation } from './instrumentation/drivers/nats.driver';
 export { nodeSqliteInstrumentation } from './instrumentation/drivers/node-sqlite.driver';
 export { pgInstrumentation } from './instrumentation/drivers/pg.driver';
+export { pgliteInstrumentation } from './instrumentation/drivers/pglite.driver';
 export { postgresInstrumentation } from './instrumentation/drivers/postgres.driver';
 export { redisInstrumentation } from './instrumentation/drivers/redis.driver';
 

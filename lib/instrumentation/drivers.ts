@@ -13,6 +13,7 @@ import { mysql2Instrumentation } from './drivers/mysql2.driver';
 import { natsInstrumentation } from './drivers/nats.driver';
 import { nodeSqliteInstrumentation } from './drivers/node-sqlite.driver';
 import { pgInstrumentation } from './drivers/pg.driver';
+import { pgliteInstrumentation } from './drivers/pglite.driver';
 import { postgresInstrumentation } from './drivers/postgres.driver';
 import { redisInstrumentation } from './drivers/redis.driver';
 
@@ -21,6 +22,7 @@ export function everyDriver(): DriverInstrumentation[] {
   return [
     pgInstrumentation(),
     postgresInstrumentation(),
+    pgliteInstrumentation(),
     mysql2Instrumentation(),
     betterSqlite3Instrumentation(),
     nodeSqliteInstrumentation(),

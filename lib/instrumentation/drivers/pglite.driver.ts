@@ -1,0 +1,111 @@
+import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { installedBuilds, loadedCopies } from '../loaded-copies';
+import { replaceMethod } from '../method-replacement';
+
+const NAME = '@electric-sql/pglite';
+
+type Query = (this: unknown, text: string, ...rest: unknown[]) => Promise<unknown>;
+type Tagged = (strings: readonly string[], ...values: unknown[]) => Promise<unknown>;
+type Work = (tx: Transaction) => unknown;
+type Transact = (this: unknown, work: Work, ...rest: unknown[]) => Promise<unknown>;
+
+interface Transaction {
+  query: (text: string, ...rest: unknown[]) => Promise<unknown>;
+  exec: (text: string, ...rest: unknown[]) => Promise<unknown>;
+  sql: Tagged;
+}
+
+/**
+ * Counts the queries of PGlite, and so of Drizzle on it. Its engine does one after the other: the wait for
+ * it is part of a query.
+ *
+ * @example
+ * AsyncContextModule.forRoot({ instrumentations: [pgliteInstrumentation()] });
+ */
+export function pgliteInstrumentation(): DriverInstrumentation {
+  return {
+    name: NAME,
+    install(reporter) {
+      // The build for `import` and the one for `require` have a class each.
+      const builds = [...loadedCopies(NAME, 'dist/index.cjs'), ...installedBuilds(NAME, ['dist/index.js'])];
+      const undo = builds.flatMap(build => cover(build, reporter));
+      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+    },
+  };
+}
+
+function cover(build: unknown, reporter: QueryReporter): (() => void)[] {
+  const { PGlite } = build as { PGlite?: { prototype: object } };
+  const prototype = PGlite === undefined ? undefined : (Object.getPrototypeOf(PGlite.prototype) as object);
+  if (prototype === undefined || !Object.hasOwn(prototype, 'query')) {
+    reporter.warn('this version of PGlite has another base class, so its queries are not counted');
+    return [];
+  }
+  return [
+    // `sql` calls it.
+    ...replaceMethod<Query>(prototype, 'query', original => countText(original, reporter)),
+    ...replaceMethod<Query>(prototype, 'exec', original => countText(original, reporter)),
+    ...replaceMethod<Transact>(prototype, 'transaction', original => {
+      return async function transaction(work, ...rest) {
+        // PGlite sends both itself.
+        reporter.begin('BEGIN', 'postgresql', transaction);
+        const inside: Work = tx => work(countInside(tx, reporter));
+        try {
+          const result = await original.call(this, inside, ...rest);
+          reporter.begin('COMMIT', 'postgresql', transaction);
+          return result;
+        } catch (error) {
+          reporter.begin('ROLLBACK', 'postgresql', transaction);
+          throw error;
+        }
+      };
+    }),
+  ];
+}
+
+/** The statements of a transaction are functions of its own. */
+function countInside(tx: Transaction, reporter: QueryReporter): Transaction {
+  const { query, exec, sql } = tx;
+  const asMethod = (fn: (text: string, ...rest: unknown[]) => Promise<unknown>): Query =>
+    function (text, ...rest) {
+      return fn.call(tx, text, ...rest);
+    };
+  tx.query = countText(asMethod(query), reporter) as Transaction['query'];
+  tx.exec = countText(asMethod(exec), reporter) as Transaction['exec'];
+  tx.sql = async (strings, ...values) => {
+    const text = strings.reduce((sum, part, i) => `${sum}$${i}${part}`);
+    return counted(reporter, text, values, tx.sql, () => sql.call(tx, strings, ...values));
+  };
+  return tx;
+}
+
+function countText(original: Query, reporter: QueryReporter): Query {
+  return async function query(text, ...rest) {
+    return counted(reporter, text, rest[0], query, () => original.call(this, text, ...rest));
+  };
+}
+
+async function counted(
+  reporter: QueryReporter,
+  text: unknown,
+  parameters: unknown,
+  below: (...args: never[]) => unknown,
+  send: () => Promise<unknown>,
+): Promise<unknown> {
+  const handle = reporter.begin(typeof text === 'string' ? text : undefined, 'postgresql', below, parameters);
+  try {
+    const result = await send();
+    handle?.end(rowsOf(result));
+    return result;
+  } catch (error) {
+    handle?.end(0, true);
+    throw error;
+  }
+}
+
+/** Rows returned or affected; `exec()` gives a result for each of its statements. */
+function rowsOf(result: unknown): number {
+  if (Array.isArray(result)) return result.reduce<number>((sum, one) => sum + rowsOf(one), 0);
+  const { rows, affectedRows } = (result ?? {}) as { rows?: readonly unknown[]; affectedRows?: number };
+  return affectedRows === undefined || affectedRows === 0 ? (rows?.length ?? 0) : affectedRows;
+}
