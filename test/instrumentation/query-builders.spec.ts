@@ -45,7 +45,7 @@ function withObjection(): Builder {
   return {
     all: async () => Order.query(),
     one: async id => Order.query().where('id', id),
-    rename: id => Order.transaction(tx => Order.query(tx).patch({ name: 'n' }).where('id', id).then()),
+    rename: id => Order.transaction(async tx => Order.query(tx).patch({ name: 'n' }).where('id', id)),
     wrong: async () => db.raw('SELECT * FROM nowhere'),
     close: () => db.destroy(),
   };
