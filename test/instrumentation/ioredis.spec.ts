@@ -60,6 +60,24 @@ afterAll(async () => {
 
 describe.skipIf(!hasRedis)('a command of ioredis', () => {
   it.each<[string, () => unknown, Record<string, number>, number?]>([
+    ['GET', () => io.get(key('text')), { GET: 1 }],
+    ['SET', () => io.set(key('b'), 'SECRET'), { SET: 1 }],
+    ['bytes', () => io.getBuffer(key('text')), { GET: 1 }],
+    ['a callback', () => new Promise(resolve => io.get(key('text'), resolve)), { GET: 1 }],
+    ['call()', () => io.call('INCR', key('n')), { INCR: 1 }],
+    ['many keys', () => io.mget(key('text'), key('b')), { MGET: 1 }],
+    ['an error', () => io.incr(key('text')), { INCR: 1 }, 1],
+    ['one that does not exist', () => io.call('NOPE'), { NOPE: 1 }, 1],
+    ['a script', () => io.eval('return 1', 0), { EVAL: 1 }],
+    ['a scan', () => io.scanStream({ match: key('*'), count: 100_000 }).toArray(), { SCAN: 1 }],
+    [
+      'a pipeline',
+      () => io.pipeline().set(key('b'), 1).get(key('b')).incr(key('text')).exec(),
+      { SET: 1, GET: 1, INCR: 1 },
+      1,
+    ],
+    ['a transaction', () => io.multi().set(key('b'), 1).get(key('b')).exec(), { SET: 1, GET: 1 }],
+    ['a duplicate', () => duplicate().blpop(key('none'), 0.01), { BLPOP: 1 }],
     ['a subscription', () => open().subscribe(key('a'), key('b')), { SUBSCRIBE: 1 }],
     ['its own database', () => open({ db: 1 }).get(key('text')), { GET: 1 }],
     [
@@ -203,6 +221,12 @@ describe.skipIf(!hasRedis)('a command of ioredis', () => {
   });
 });
 
+function duplicate(): Redis {
+  const client = io.duplicate();
+  opened.push(client);
+  return client;
+}
+
 function closed(): Redis {
   const client = open({ lazyConnect: true });
   client.disconnect();
@@ -345,12 +369,16 @@ describe.skipIf(!hasRedis)('the instrumentation of ioredis', () => {
     test = await startApp({ instrumentations });
   });
 
-  it('says so where it does not know the version', async () => {
-    const path = '/nowhere/node_modules/ioredis/built/Redis.js';
+  it.each<[string, string]>([
+    ['another', 'built/Redis.js'],
+    ['one older than 5', 'built/redis/index.js'],
+  ])('says so where it does not know the version: %s', async (_what, file) => {
+    const path = `/nowhere/node_modules/ioredis/${file}`;
     load.cache[path] = { exports: { default: class {} } } as never;
     try {
       const app = await startApp({ instrumentations });
       expect(app.logs.of('warn', 'AsyncContext').join()).toContain('this version of ioredis');
+      expect(await commandsIn(app, () => io.get(key('text')))).toEqual({ errors: 0, commands: { GET: 1 } });
       await app.close();
     } finally {
       delete load.cache[path];
@@ -410,17 +438,16 @@ describe.skipIf(!hasRedis)("onExceeded: 'throw'", () => {
   });
 
   it('keeps a transaction back as a whole', async () => {
-    const outcome = await app.app.get(ContextService).run({}, async () => {
+    let outcome: unknown;
+    const { cache } = await recordOfUnit(app, async () => {
       await io.get(key('text'));
-      return io
-        .multi()
-        .incr(key('kept'))
-        .incr(key('kept'))
-        .exec()
-        .catch((error: unknown) => error);
+      const transaction = io.multi().incr(key('kept')).incr(key('kept'));
+      outcome = await transaction.exec().catch((error: unknown) => error);
     });
     expect(outcome).toBeInstanceOf(QueryBudgetExceededError);
     expect(await io.get(key('kept'))).toBeNull();
+    // The first was within the budget, and failed with the second.
+    expect(cache).toMatchObject({ count: 3, errors: 1, maxConcurrent: 1 });
   });
 
   it('does no harm to the others of an automatic pipeline', async () => {

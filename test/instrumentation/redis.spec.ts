@@ -61,6 +61,16 @@ afterAll(async () => {
 
 describe.skipIf(!hasRedis)('a command of redis', () => {
   it.each<[string, () => unknown, Record<string, number>, number?]>([
+    ['GET', () => node.get(key('text')), { GET: 1 }],
+    ['SET', () => node.set(key('b'), 'SECRET'), { SET: 1 }],
+    ['many keys', () => node.mGet([key('text'), key('b')]), { MGET: 1 }],
+    ['a hash', () => node.hSet(key('h'), { a: '1' }), { HSET: 1 }],
+    ['an error', () => node.incr(key('text')), { INCR: 1 }, 1],
+    ['a script', () => node.eval('return 1'), { EVAL: 1 }],
+    ['a scan', scanAll, { SCAN: 1 }],
+    ['a transaction', () => node.multi().set(key('b'), '1').get(key('b')).exec(), { SET: 1, GET: 1 }],
+    ['a pipeline', () => node.multi().set(key('b'), '1').execAsPipeline(), { SET: 1 }],
+    ['a duplicate', duplicateGet, { GET: 1 }],
     [
       'what it sends when it connects',
       async () => (await open({ database: 1, name: 'n', pingInterval: 5 })).get(key('text')),
@@ -217,6 +227,17 @@ describe.skipIf(!hasRedis)('a command of redis', () => {
     expect(misplaced).toBe(0);
   });
 
+  it('that a pool gave up on is an error of who asked', async () => {
+    const pool = await openPool(1, { acquireTimeout: 30 });
+    const [held, refused] = await Promise.all([
+      commandsOf(() => pool.blPop(key('none'), 0.2)),
+      commandsOf(() => pool.get(key('text'))),
+    ]);
+    expect(held).toEqual({ errors: 0, commands: { BLPOP: 1 } });
+    // The pool does not say what a task would have sent.
+    expect(refused).toEqual({ errors: 1, commands: { '?': 1 } });
+  });
+
   it('comes back to its callback in its own context', async () => {
     const legacy = node.legacy();
     const context = test.app.get(ContextService);
@@ -233,6 +254,17 @@ describe.skipIf(!hasRedis)('a command of redis', () => {
     expect(misplaced).toBe(0);
   });
 });
+
+async function scanAll(): Promise<void> {
+  for await (const found of node.scanIterator({ MATCH: key('*'), COUNT: 100_000 })) void found;
+}
+
+async function duplicateGet(): Promise<unknown> {
+  const client = node.duplicate();
+  opened.push(client);
+  await client.connect();
+  return client.get(key('text'));
+}
 
 async function closed(): Promise<Client> {
   const client = await open();
@@ -396,13 +428,16 @@ describe.skipIf(!hasRedis)("onExceeded: 'throw'", () => {
   });
 
   it('keeps a transaction back as a whole', async () => {
-    const outcome = await app.app.get(ContextService).run({}, async () => {
+    let outcome: unknown;
+    const { cache } = await recordOfUnit(app, async () => {
       await node.get(key('text'));
-      const multi = node.multi().incr(key('kept')).incr(key('kept'));
-      return multi.exec().catch((error: unknown) => error);
+      const transaction = node.multi().incr(key('kept')).incr(key('kept'));
+      outcome = await transaction.exec().catch((error: unknown) => error);
     });
     expect(outcome).toBeInstanceOf(QueryBudgetExceededError);
     expect(await node.get(key('kept'))).toBeNull();
+    // The first was within the budget, and failed with the second.
+    expect(cache).toMatchObject({ count: 3, errors: 1, maxConcurrent: 1 });
   });
 
   it('leaves a subscription and the error of a pool alone', async () => {

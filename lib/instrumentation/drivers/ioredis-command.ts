@@ -1,4 +1,5 @@
 import type { CallHandle, QueryReporter } from '../driver-instrumentation';
+import { targetOf } from './redis-command';
 
 const COUNTED = Symbol('nestjs-async-context.counted');
 
@@ -14,18 +15,12 @@ export interface Command extends Settleable {
   [COUNTED]?: true;
 }
 
-/** What the client sends of its own when it connects, and what only groups commands. */
-const NOT_COUNTED: ReadonlySet<string> = new Set(
-  'auth hello client select readonly readwrite cluster asking sentinel quit multi exec discard'.split(' '),
-);
-
 /** Whether a command is to be counted, and was not yet: it is sent as often as its connection breaks. */
 export function isNew(command: unknown, status?: string): command is Command {
   const { name, [COUNTED]: isCounted } = (command ?? {}) as Partial<Command>;
   if (isCounted === true || typeof name !== 'string') return false;
-  const lower = name.toLowerCase();
   // The check of a new connection.
-  return !NOT_COUNTED.has(lower) && !(lower === 'info' && status === 'connect');
+  return targetOf(name) !== '' && !(name === 'info' && status === 'connect');
 }
 
 /** @throws QueryBudgetExceededError with `onExceeded: 'throw'` */
@@ -35,7 +30,7 @@ export function beginCommand(
   below: (...args: never[]) => unknown,
 ): CallHandle | undefined {
   command[COUNTED] = true;
-  return reporter.beginCall('cache', command.name.toUpperCase(), below);
+  return reporter.beginCall('cache', targetOf(command.name), below);
 }
 
 /** Sees how something is settled. Not by its promise: `then()` would hide an unhandled rejection. */

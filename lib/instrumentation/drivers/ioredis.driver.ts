@@ -28,7 +28,7 @@ const COVERS: Readonly<Record<string, Cover>> = {
 };
 
 /**
- * Counts the commands of `ioredis` 5, in `record.cache`, by their name: those of pipelines and
+ * Counts the commands of `ioredis` 5 and newer, in `record.cache`, by their name: those of pipelines and
  * transactions one by one, and those that wait for a connection where the application made them.
  *
  * @example
@@ -38,6 +38,9 @@ export function ioredisInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,
     install(reporter) {
+      if (loadedCopies(NAME, 'built/redis/index.js').length > 0) {
+        reporter.warn('this version of ioredis is older than 5: its commands are not counted');
+      }
       const undo = Object.entries(COVERS).flatMap(([file, cover]) =>
         loadedCopies(NAME, file).flatMap(copy => {
           const { prototype } = (copy as { default?: { prototype?: object } }).default ?? {};

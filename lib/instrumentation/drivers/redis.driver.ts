@@ -1,6 +1,7 @@
 import type { CallHandle, DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
+import { targetOf } from './redis-command';
 import { coverPool } from './redis-pool';
 
 const NAME = 'redis';
@@ -17,12 +18,6 @@ type Send = (this: Client, args: readonly unknown[], options?: unknown) => Promi
 type Execute = (this: Client, commands: readonly Queued[], ...rest: unknown[]) => Promise<unknown>;
 type Subscribe = (this: unknown, type: string, ...rest: unknown[]) => Promise<unknown> | undefined;
 
-/** What the client sends of its own when it connects, or is redirected, and what only groups commands. */
-const NOT_COUNTED: ReadonlySet<string> = new Set(
-  'AUTH HELLO CLIENT SELECT READONLY READWRITE CLUSTER ASKING SENTINEL RESET QUIT MULTI EXEC DISCARD'.split(
-    ' ',
-  ),
-);
 const PREFIXES: Readonly<Record<string, string>> = { PATTERNS: 'P', SHARDED: 'S' };
 
 /**
@@ -61,7 +56,7 @@ function coverClient(copy: unknown, reporter: QueryReporter): (() => void)[] {
     ...replaceMethod<Send>(prototype, 'sendCommand', original => {
       return function sendCommand(args, options) {
         const name = nameOf(args);
-        if (NOT_COUNTED.has(name) || isHealthCheck(this, name, args, options)) {
+        if (name === '' || isHealthCheck(this, name, args, options)) {
           return original.call(this, args, options);
         }
         let handle: CallHandle | undefined;
@@ -81,7 +76,7 @@ function coverClient(copy: unknown, reporter: QueryReporter): (() => void)[] {
           try {
             for (const { args } of commands) {
               const name = nameOf(args);
-              handles.push(NOT_COUNTED.has(name) ? undefined : reporter.beginCall('cache', name, execute));
+              handles.push(name === '' ? undefined : reporter.beginCall('cache', name, execute));
             }
           } catch (error) {
             // All or nothing: half of a transaction must not be sent.
@@ -118,10 +113,11 @@ function coverSubscriptions(copy: unknown, reporter: QueryReporter): (() => void
   );
 }
 
+/** As it is counted; empty for what is not. */
 function nameOf(args: readonly unknown[] | undefined): string {
   const name = args?.[0];
-  if (typeof name === 'string') return name.toUpperCase();
-  return Buffer.isBuffer(name) ? name.toString().toUpperCase() : '?';
+  if (typeof name === 'string') return targetOf(name);
+  return Buffer.isBuffer(name) ? targetOf(name.toString()) : '?';
 }
 
 /** That of the option `pingInterval`: an application calls on a proxy of the client, or gives options. */
