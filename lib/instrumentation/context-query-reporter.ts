@@ -16,11 +16,13 @@ const NO_TEXT: Statement = Object.freeze({ shape: '?', table: undefined, operati
 
 /** Charges what one driver does to the unit of work that is running. */
 export class ContextQueryReporter implements QueryReporter {
+  readonly #driver: string;
   readonly #figures: AttributionFigures;
   readonly #lost: LostContexts;
   readonly #faults: FaultReporter;
 
-  constructor(figures: AttributionFigures, lost: LostContexts, faults: FaultReporter) {
+  constructor(driver: string, figures: AttributionFigures, lost: LostContexts, faults: FaultReporter) {
+    this.#driver = driver;
     this.#figures = figures;
     this.#lost = lost;
     this.#faults = faults;
@@ -90,7 +92,7 @@ export class ContextQueryReporter implements QueryReporter {
   }
 
   warn(message: string): void {
-    this.#faults.report('instrumentation', message);
+    this.#faults.report(`instrumentation of ${this.#driver}`, message);
   }
 
   #ledgerOf(context: RequestContext, aside: Aside | undefined): CostLedger | undefined {

@@ -76,6 +76,6 @@ export class Instrumentations {
     const { attribution, lost } = this.#shared;
     let figures = attribution.get(name);
     if (figures === undefined) attribution.set(name, (figures = { charged: 0, late: 0, lost: 0 }));
-    return new ContextQueryReporter(figures, lost, this.#faults);
+    return new ContextQueryReporter(name, figures, lost, this.#faults);
   }
 }

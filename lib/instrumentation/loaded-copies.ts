@@ -8,7 +8,7 @@ import { join, sep } from 'node:path';
  */
 export function loadedCopies(packageName: string, file: string): unknown[] {
   const load = createRequire(__filename);
-  const ending = ['', 'node_modules', packageName, ...file.split('/')].join(sep);
+  const ending = ['', 'node_modules', ...packageName.split('/'), ...file.split('/')].join(sep);
   const copies: unknown[] = [];
   for (const path of Object.keys(load.cache)) {
     if (path.endsWith(ending)) copies.push(load.cache[path]?.exports);
