@@ -63,11 +63,14 @@ function hashObject(value: object, seed: number, depth: number): number | undefi
     return hash;
   }
   if (Object.getPrototypeOf(value) !== Object.prototype || depth >= MAX_DEPTH) return undefined;
+  const names = Object.keys(value);
+  if (names.length > MAX_ITEMS) return undefined;
   let hash: number | undefined = seed;
-  let items = 0;
-  for (const [name, { value: item, get }] of Object.entries(Object.getOwnPropertyDescriptors(value))) {
-    if (get !== undefined || (items += 1) > MAX_ITEMS) return undefined;
-    hash = hashParameters(item, hashText(name, hash), depth + 1);
+  for (const name of names) {
+    // One by one: the descriptors of all at once take ten times as long.
+    const property = Object.getOwnPropertyDescriptor(value, name);
+    if (property === undefined || property.get !== undefined) return undefined;
+    hash = hashParameters(property.value, hashText(name, hash), depth + 1);
   }
   return hash;
 }

@@ -31,7 +31,9 @@ export function describeCommand(command: Command): Statement | undefined {
   const name = nameOf(command);
   if (OF_DRIVER.has(name)) return undefined;
   const table = tableOf(command, name);
-  const shape = [name, table, detailOf(command, name)].filter(Boolean).join(' ').slice(0, MAX_LENGTH);
+  const detail = detailOf(command, name);
+  const named = table === undefined ? name : `${name} ${table}`;
+  const shape = (detail === '' ? named : `${named} ${detail}`).slice(0, MAX_LENGTH);
   const interned = known.get(shape);
   if (interned !== undefined) return interned;
   const statement = Object.freeze<Statement>({ shape, table, operation: name, kind: kindOf(command, name) });
@@ -42,9 +44,7 @@ export function describeCommand(command: Command): Statement | undefined {
 /** What tells two commands of one shape apart. */
 export function parametersOf(command: Command): unknown {
   const filter = command['filter'] ?? command['query'] ?? command['pipeline'];
-  if (typeof filter !== 'object' || filter === null || Array.isArray(filter)) return filter;
-  const entries = Object.entries(filter).map(([name, value]) => [name, bytesOfId(value)]);
-  return Object.fromEntries(entries) as unknown;
+  return isPlain(filter) && Object.values(filter).some(isId) ? withBytesOfIds(filter) : filter;
 }
 
 /** An answer of the server: an object, or what the driver reads its bytes with. */
@@ -138,9 +138,14 @@ function describeFields(value: unknown, depth: number): string {
     return isLogic ? `[${[...new Set(value.map(item => describeFields(item, depth + 1)))].join(', ')}]` : '?';
   }
   if (!isPlain(value) || depth >= MAX_DEPTH) return depth === 0 ? '' : '?';
-  const names = Object.keys(value);
-  const fields = names.slice(0, MAX_NAMES).map(name => `${name}: ${describeFields(value[name], depth + 1)}`);
-  return names.length === 0 ? '{}' : `{${fields.join(', ')}${names.length > MAX_NAMES ? ', …' : ''}}`;
+  let fields = '';
+  let count = 0;
+  for (const name of Object.keys(value)) {
+    if (fields !== '') fields += ', ';
+    if ((count += 1) > MAX_NAMES) return `{${fields}…}`;
+    fields += `${name}: ${describeFields(value[name], depth + 1)}`;
+  }
+  return `{${fields}}`;
 }
 
 function isPlain(value: unknown): value is Record<string, unknown> {
@@ -150,7 +155,14 @@ function isPlain(value: unknown): value is Record<string, unknown> {
 }
 
 /** An id is a class of its own, around the bytes that make it. */
-function bytesOfId(value: unknown): unknown {
-  const { _bsontype, id } = (value ?? {}) as { _bsontype?: string; id?: unknown };
-  return _bsontype === 'ObjectId' ? id : value;
+function withBytesOfIds(filter: Record<string, unknown>): unknown {
+  return Object.fromEntries(
+    Object.entries(filter).map(([name, value]) => [name, isId(value) ? value.id : value]),
+  );
+}
+
+function isId(value: unknown): value is { readonly id: unknown } {
+  return (
+    typeof value === 'object' && value !== null && (value as { _bsontype?: unknown })._bsontype === 'ObjectId'
+  );
 }

@@ -8,7 +8,13 @@ const NAME = 'mongodb';
 const NO_COMMAND: Statement = Object.freeze({ shape: '?', table: undefined, operation: '?', kind: 'read' });
 
 type SendCommand = (this: unknown, ns: unknown, command: Command, ...rest: unknown[]) => Promise<unknown>;
-type CheckOut = (this: unknown, ...args: unknown[]) => Promise<unknown>;
+type CheckOut = (this: Pool, ...args: unknown[]) => Promise<unknown>;
+
+interface Pool {
+  readonly availableConnectionCount?: number;
+  readonly waitQueueSize?: number;
+  readonly poolState?: string;
+}
 
 /**
  * Counts the commands of `mongodb`, and so of Mongoose: each batch of a cursor is one, with the
@@ -90,6 +96,7 @@ function describe(command: Command): Statement | undefined {
 function countWaits(reporter: QueryReporter): (original: CheckOut) => CheckOut {
   return original =>
     function checkOut(...args) {
+      if (hasFree(this)) return original.apply(this, args);
       const wait = reporter.beginWait();
       const connection = original.apply(this, args);
       if (wait === undefined) return connection;
@@ -106,4 +113,9 @@ function countWaits(reporter: QueryReporter): (original: CheckOut) => CheckOut {
         },
       );
     };
+}
+
+/** Most find a free connection, and need no measuring: a promise more costs as much as the counting. */
+function hasFree({ availableConnectionCount = 0, waitQueueSize = 0, poolState }: Pool): boolean {
+  return poolState === 'ready' && availableConnectionCount > waitQueueSize;
 }
