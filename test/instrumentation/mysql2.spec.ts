@@ -1,8 +1,9 @@
+import { once } from 'node:events';
 import mysql, { type Pool as CallbackPool } from 'mysql2';
 import { createConnection, createPool, type Connection, type Pool } from 'mysql2/promise';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Controller, Get, Query } from '@nestjs/common';
-import { ContextService } from 'nestjs-async-context';
+import { ContextService, QueryBudgetExceededError } from 'nestjs-async-context';
 import { mysql2Instrumentation } from '../../lib/instrumentation/drivers/mysql2.driver';
 import { platforms, startApp, type TestApp, until } from '../support/platforms';
 import { chargedAtOnce, costOf, costs, recordOfUnit, type StatementCost } from '../support/units';
@@ -14,6 +15,7 @@ const items = `items_${process.pid}`;
 let test: TestApp;
 let connection: Connection;
 let pool: Pool;
+let raw: mysql.Connection;
 
 const instrumentations = [mysql2Instrumentation()];
 
@@ -26,8 +28,10 @@ beforeAll(async () => {
     `INSERT INTO ${orders} VALUES ${Array.from({ length: 10 }, (_, i) => `(${i + 1}, 'o')`)}`,
   );
   pool = createPool({ uri, connectionLimit: 2 });
+  raw = mysql.createConnection(uri);
 });
 afterAll(async () => {
+  await raw.promise().end();
   await connection.query(`DROP TABLE ${orders}, ${items}`);
   await connection.end();
   await pool.end();
@@ -94,6 +98,50 @@ describe('a statement of mysql2', () => {
         await connection.commit();
       },
       { transactions: 2, table: orders, shape: `SELECT * FROM ${orders} WHERE id = ? FOR UPDATE` },
+    ],
+    [
+      'prepared by hand',
+      async () => {
+        const statement = await connection.prepare(`SELECT * FROM ${orders} WHERE id < ?`);
+        await statement.execute([4]);
+      },
+      { rows: 3, table: orders, shape: `SELECT * FROM ${orders} WHERE id < ?` },
+    ],
+    [
+      'a name that is written in',
+      () => connection.query('SELECT * FROM ?? WHERE id = ?', [orders, 1]),
+      { rows: 1, table: orders, shape: `SELECT * FROM \`${orders}\` WHERE id = ?` },
+    ],
+    [
+      'a list of rows that is written in',
+      () =>
+        connection.query(`INSERT INTO ${items} VALUES ?`, [
+          [
+            [5, 1],
+            [6, 1],
+          ],
+        ]),
+      { rows: 2, writes: 1, table: items, shape: `INSERT INTO ${items} VALUES ?` },
+    ],
+    [
+      'a stream',
+      () => raw.query(`SELECT * FROM ${orders} WHERE id > 6`).stream().toArray(),
+      { rows: 4, table: orders, shape: `SELECT * FROM ${orders} WHERE id > ?` },
+    ],
+    [
+      'a stream that fails',
+      () =>
+        raw
+          .query('SELECT * FROM nowhere')
+          .stream()
+          .toArray()
+          .catch(() => undefined),
+      { rows: 0, errors: 1, table: 'nowhere', shape: 'SELECT * FROM nowhere' },
+    ],
+    [
+      'events of a write',
+      () => once(raw.query(`UPDATE ${items} SET n = 3 WHERE order_id > 4`), 'end'),
+      { rows: 2, writes: 1, table: items, shape: `UPDATE ${items} SET n = ? WHERE order_id > ?` },
     ],
     [
       'through a pool',
@@ -245,15 +293,28 @@ describe('the call shapes', () => {
     ['callback', () => callback(done => raw.query('SELECT 1 AS n', done as never))],
     ['callback with an error', () => callback(done => raw.query('SELECT * FROM nowhere', done as never))],
     ['pool', () => pool.query('SELECT 1 AS n')],
+    ['prepared by hand', () => connection.prepare('SELECT ? AS n').then(one => one.execute([1]))],
+    [
+      'prepared by hand, with a wrong value',
+      () =>
+        connection.prepare('SELECT * FROM information_schema.tables LIMIT ?').then(one => one.execute(['x'])),
+    ],
+    [
+      'prepared by hand, with a callback',
+      () => callback(done => raw.prepare('SELECT ? AS n', (_error, one) => one.execute([1], done as never))),
+    ],
+    [
+      'prepared by hand, with events',
+      () =>
+        new Promise((resolve, reject) => {
+          raw.prepare('SELECT ? AS n', (_error, one) => {
+            const command = (one.execute as (values: unknown[]) => mysql.Query)([1]);
+            command.on('result', resolve).on('error', reject);
+          });
+        }),
+    ],
     ['stream', () => raw.query('SELECT 1 AS n UNION SELECT 2').stream().toArray()],
   ];
-  let raw: mysql.Connection;
-
-  beforeAll(() => {
-    raw = mysql.createConnection(uri);
-  });
-  afterAll(() => raw.promise().end());
-
   it.each(shapes)('are those of the bare driver: %s', async (_what, work) => {
     let counted: unknown;
     const record = await recordOfUnit(test, async () => {
@@ -264,6 +325,49 @@ describe('the call shapes', () => {
     expect(counted).toEqual(await seen(work));
     await app.close();
   });
+});
+
+describe("onExceeded: 'throw'", () => {
+  const keptBack: [string, (connection: Connection, raw: mysql.Connection, pool: Pool) => unknown][] = [
+    ['query', one => one.query('INSERT INTO nowhere VALUES (1)')],
+    ['execute', one => one.execute('INSERT INTO nowhere VALUES (1)')],
+    ['prepared by hand', one => one.prepare('SELECT 1').then(statement => statement.execute([]))],
+    ['of a pool', (_one, _raw, several) => several.query('INSERT INTO nowhere VALUES (1)')],
+    ['execute of a pool', (_one, _raw, several) => several.execute('INSERT INTO nowhere VALUES (1)')],
+    [
+      'with a callback',
+      (_one, other) =>
+        new Promise((resolve, reject) => {
+          other.query('INSERT INTO nowhere VALUES (1)', error =>
+            error ? reject(error) : resolve(undefined),
+          );
+        }),
+    ],
+    ['with events', (_one, other) => once(other.query('INSERT INTO nowhere VALUES (1)'), 'end')],
+    ['a stream', (_one, other) => other.query('INSERT INTO nowhere VALUES (1)').stream().toArray()],
+  ];
+
+  it.each(keptBack)(
+    'keeps back what is beyond the budget, and the connection serves on: %s',
+    async (_what, work) => {
+      const app = await startApp({
+        instrumentations,
+        budget: { queries: 1 },
+        onExceeded: 'throw',
+      });
+      const single = createPool({ uri, connectionLimit: 1 });
+      const record = await recordOfUnit(app, async () => {
+        await connection.query('SELECT 1');
+        await expect(work(connection, raw, single)).rejects.toThrow(QueryBudgetExceededError);
+      });
+      expect(record.queries).toMatchObject({ count: 2, errors: 0 });
+      for (const one of [connection, raw.promise(), single]) {
+        expect(await one.query('SELECT 1 AS n')).toMatchObject([[{ n: 1 }], {}]);
+      }
+      await single.end();
+      await app.close();
+    },
+  );
 });
 
 describe('the instrumentation', () => {

@@ -1,6 +1,7 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { traceCalls } from '../traced-calls';
+import { commandInMaking, replaceCommands, rowsOf } from './mysql2-commands';
 
 const NAME = 'mysql2';
 
@@ -14,8 +15,9 @@ interface QueryMessage {
 /**
  * Counts the queries of `mysql2`, and so of TypeORM, Sequelize, Knex, Kysely, Drizzle and Prisma on it.
  *
- * It listens to the diagnostics channels of the driver and replaces nothing, so `onExceeded: 'throw'`
- * keeps no query back.
+ * It listens to the diagnostics channels of the driver. They lack the text as it was before the values
+ * were written in, the rows of a stream, what `prepare()` gave, and a way to keep a query back: for these
+ * `query`, `execute` and `addCommand` of its connections are replaced.
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [mysql2Instrumentation()] });
@@ -29,6 +31,9 @@ export function mysql2Instrumentation(): DriverInstrumentation {
         ...traceCalls(NAME, 'mysql2:query', begin(reporter)),
         ...traceCalls(NAME, 'mysql2:execute', begin(reporter)),
         ...traceCalls(NAME, 'mysql2:pool:connect', beginConnect(reporter)),
+        ...loadedCopies(NAME, 'lib/base/connection.js').flatMap(copy =>
+          replaceCommands((copy as { prototype: object }).prototype, reporter),
+        ),
       ];
       return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
     },
@@ -37,8 +42,19 @@ export function mysql2Instrumentation(): DriverInstrumentation {
 
 function begin(reporter: QueryReporter) {
   return function beginQuery({ query, values }: QueryMessage) {
-    const handle = reporter.begin(query, 'mysql', beginQuery, values);
-    return handle && ((failed: boolean, result: unknown) => handle.end(failed ? 0 : rowsOf(result), failed));
+    const call = commandInMaking();
+    try {
+      const handle = reporter.begin(call?.text ?? query, 'mysql', beginQuery, values);
+      return (
+        handle &&
+        ((failed: boolean, result: unknown) =>
+          handle.end(failed ? 0 : result === undefined ? (call?.rows ?? 0) : rowsOf(result), failed))
+      );
+    } catch (error) {
+      // What listens to a channel cannot keep a query back.
+      if (call !== undefined) call.refusal = error;
+      return undefined;
+    }
   };
 }
 
@@ -53,19 +69,6 @@ function beginConnect(reporter: QueryReporter) {
       if (failed) reporter.begin(undefined, 'mysql', beginWait)?.end(0, true);
     };
   };
-}
-
-/** Rows returned, or affected; of several statements in one text, all of them. */
-function rowsOf(result: unknown): number {
-  if (!Array.isArray(result)) return (result as { affectedRows?: number } | undefined)?.affectedRows ?? 0;
-  if (!result.every(isResult)) return result.length;
-  return result.reduce<number>((sum, one) => sum + rowsOf(one), 0);
-}
-
-/** Whether it is the result of one of several statements, and not a row. */
-function isResult(value: unknown): boolean {
-  if (Array.isArray(value)) return value.every(row => typeof row === 'object' && row !== null);
-  return value?.constructor?.name === 'ResultSetHeader';
 }
 
 function warnOfOldCopies(reporter: QueryReporter): void {

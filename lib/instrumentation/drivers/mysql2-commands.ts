@@ -1,0 +1,128 @@
+import { errorMonitor } from 'node:events';
+import { contextStorage } from '../../context/context-storage';
+import type { QueryReporter } from '../driver-instrumentation';
+import { replaceMethod } from '../method-replacement';
+
+type Callback = (this: unknown, error: unknown, result?: unknown, ...rest: unknown[]) => unknown;
+type Make = (this: object, sql: unknown, ...rest: unknown[]) => Command | undefined;
+type AddCommand = (this: object, command: Command) => unknown;
+
+/** What a connection has in its queue: without a callback, the application listens to its events. */
+interface Command extends NodeJS.EventEmitter {
+  onResult?: Callback;
+  /** Of an execution: what was prepared, or nothing yet when the driver prepares it itself. */
+  readonly statement?: { readonly query: string };
+  readonly parameters?: unknown;
+}
+
+/** The call of `query()` or `execute()` that is being made. */
+export interface CommandInMaking {
+  /** As the application wrote it, with `?` for its values. */
+  readonly text: string | undefined;
+  /** Rows that came as events: the driver publishes those that it gives to a callback only. */
+  rows: number;
+  /** Why it may not be sent. */
+  refusal: unknown;
+}
+
+let inMaking: CommandInMaking | undefined;
+
+/** The call that is being made, for the message that the driver publishes in the course of it. */
+export function commandInMaking(): CommandInMaking | undefined {
+  return inMaking;
+}
+
+/** Adds to what the driver publishes, where that is not enough. */
+export function replaceCommands(prototype: object, reporter: QueryReporter): (() => void)[] {
+  return [
+    ...replaceMethod<Make>(prototype, 'query', noteMaking),
+    ...replaceMethod<Make>(prototype, 'execute', noteMaking),
+    ...replaceMethod<AddCommand>(prototype, 'addCommand', original => gate(original, reporter)),
+  ];
+}
+
+function noteMaking(original: Make): Make {
+  return function make(sql, ...rest) {
+    const call: CommandInMaking = { text: textOf(sql), rows: 0, refusal: undefined };
+    inMaking = call;
+    try {
+      const command = original.call(this, sql, ...rest);
+      if (command !== undefined && command.onResult === undefined) countEvents(command, call);
+      return command;
+    } finally {
+      inMaking = undefined;
+    }
+  };
+}
+
+/** A name that is written in, `??`, is told from the finished text. */
+function textOf(sql: unknown): string | undefined {
+  const text = typeof sql === 'string' ? sql : (sql as { sql?: unknown } | undefined)?.sql;
+  return typeof text === 'string' && !text.includes('??') ? text : undefined;
+}
+
+function countEvents(command: Command, call: { rows: number }): void {
+  command.on('result', (row: unknown) => {
+    call.rows += isHeader(row) ? row.affectedRows : 1;
+  });
+}
+
+/** Whether it is the outcome of a statement without rows. */
+export function isHeader(value: unknown): value is { readonly affectedRows: number } {
+  return (value as object | undefined)?.constructor?.name === 'ResultSetHeader';
+}
+
+/** What every command passes on its way to the connection's queue. */
+function gate(original: AddCommand, reporter: QueryReporter): AddCommand {
+  return function addCommand(command) {
+    try {
+      if (inMaking === undefined) begin(command, reporter, addCommand);
+    } catch (error) {
+      process.nextTick(fail, command, error);
+      return command;
+    }
+    if (inMaking?.refusal === undefined) return original.call(this, command);
+    // Of `execute()`: what prepares it is not sent either, and its own callback is not the application's.
+    if (command.constructor.name !== 'Prepare') process.nextTick(fail, command, inMaking.refusal);
+    return command;
+  };
+}
+
+/** Nothing is published of an execution of what `prepare()` gave; and without that, a callback loses its context. */
+function begin(command: Command, reporter: QueryReporter, below: AddCommand): void {
+  const { statement, parameters, onResult } = command;
+  const handle = statement && reporter.begin(statement.query, 'mysql', below, parameters);
+  const context = contextStorage.getStore();
+  if (onResult !== undefined && context !== undefined) {
+    command.onResult = function (...args) {
+      const [error, result] = args;
+      handle?.end(error ? 0 : rowsOf(result), Boolean(error));
+      return contextStorage.run(context, () => onResult.apply(this, args));
+    };
+  } else if (handle !== undefined) {
+    const call = { rows: 0 };
+    countEvents(command, call);
+    command.on(errorMonitor, () => handle.end(call.rows, true));
+    command.on('end', () => handle.end(call.rows));
+  }
+}
+
+/** Rows returned, or affected; of several statements in one text, all of them. */
+export function rowsOf(result: unknown): number {
+  if (!Array.isArray(result)) return (result as { affectedRows?: number } | undefined)?.affectedRows ?? 0;
+  if (!result.every(isResult)) return result.length;
+  return result.reduce<number>((sum, one) => sum + rowsOf(one), 0);
+}
+
+/** Whether it is the result of one of several statements, and not a row. */
+function isResult(value: unknown): boolean {
+  if (Array.isArray(value)) return value.every(row => typeof row === 'object' && row !== null);
+  return isHeader(value);
+}
+
+/** As the driver does when the server refuses. */
+function fail(command: Command, error: unknown): void {
+  if (command.onResult === undefined) command.emit('error', error);
+  else command.onResult(error);
+  command.emit('end');
+}
