@@ -8,6 +8,8 @@ const FIRST_BYTE_STARTUP = 0;
 const QUERY = 'Q'.charCodeAt(0);
 const SYNC = 'S'.charCodeAt(0);
 const TERMINATE = 'X'.charCodeAt(0);
+const PARSE = 'P'.charCodeAt(0);
+const BIND = 'B'.charCodeAt(0);
 
 /** One backend message of the PostgreSQL protocol: its type, its length, its body. */
 function message(type, ...parts) {
@@ -30,16 +32,20 @@ const row = values =>
 
 const READY = message('Z', Buffer.from('I'));
 const GREETING = Buffer.concat([message('R', int32(0)), READY]);
-const RESULT = Buffer.concat([
-  message('1'),
-  message('2'),
-  message('T', int16(3), ...column('id'), ...column('name'), ...column('total')),
+const PARSED = message('1');
+const BOUND = message('2');
+const PARAMETERS = message('t', int16(1), int32(TEXT_TYPE));
+const COLUMNS = message('T', int16(3), ...column('id'), ...column('name'), ...column('total'));
+const ROWS = Buffer.concat([
   row(['1', 'first', '10.00']),
   row(['2', 'second', '20.00']),
   row(['3', 'third', '30.00']),
   message('C', text('SELECT 3')),
   READY,
 ]);
+const PREPARED = Buffer.concat([PARSED, PARAMETERS, COLUMNS]);
+const EXECUTED = Buffer.concat([BOUND, ROWS]);
+const RESULT = Buffer.concat([PARSED, BOUND, COLUMNS, ROWS]);
 
 /**
  * The stream of a `pg` connection without a socket: it answers every query with the same three rows.
@@ -59,10 +65,15 @@ class StubStream extends EventEmitter {
 
   write(bytes) {
     const type = bytes[0];
-    if (type === SYNC || type === QUERY) process.nextTick(this.#answer, RESULT);
-    else if (type === FIRST_BYTE_STARTUP) process.nextTick(this.#answer, GREETING);
+    const answer = type === FIRST_BYTE_STARTUP ? GREETING : this.answerTo(type);
+    if (answer !== undefined) process.nextTick(this.#answer, answer);
     else if (type === TERMINATE) this.end();
     return true;
+  }
+
+  /** `pg` writes its messages one by one. */
+  answerTo(type) {
+    return type === SYNC || type === QUERY ? RESULT : undefined;
   }
 
   end() {
@@ -78,6 +89,21 @@ class StubStream extends EventEmitter {
   setKeepAlive() {}
   ref() {}
   unref() {}
+}
+
+/** `postgres` asks for the types first, and writes all that it asks at once. */
+class PreparingStubStream extends StubStream {
+  readyState = 'open';
+
+  answerTo(type) {
+    if (type === PARSE) return PREPARED;
+    return type === BIND ? EXECUTED : undefined;
+  }
+}
+
+/** The stream of a `postgres` connection. */
+export function preparingStub() {
+  return new PreparingStubStream().connect();
 }
 
 /** A real `pg.Client` whose protocol, queue and `Query` run as ever, on a stream that stays in the process. */
