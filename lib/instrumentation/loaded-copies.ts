@@ -7,13 +7,23 @@ import { join, sep } from 'node:path';
  * an application and its ORM may each have their own.
  */
 export function loadedCopies(packageName: string, file: string): unknown[] {
-  const load = createRequire(__filename);
-  const ending = ['', 'node_modules', ...packageName.split('/'), ...file.split('/')].join(sep);
-  const copies: unknown[] = [];
-  for (const path of Object.keys(load.cache)) {
-    if (path.endsWith(ending)) copies.push(load.cache[path]?.exports);
-  }
-  return copies;
+  const ending = folderOf(packageName) + file.split('/').join(sep);
+  return loadedModules(path => path.endsWith(ending));
+}
+
+/** The native code of a package that the process has loaded. */
+export function loadedAddons(packageName: string): unknown[] {
+  const folder = folderOf(packageName);
+  return loadedModules(path => path.endsWith('.node') && path.includes(folder));
+}
+
+function folderOf(packageName: string): string {
+  return ['', 'node_modules', ...packageName.split('/'), ''].join(sep);
+}
+
+function loadedModules(isWanted: (path: string) => boolean): unknown[] {
+  const { cache } = createRequire(__filename);
+  return Object.keys(cache).flatMap(path => (isWanted(path) ? [cache[path]?.exports as unknown] : []));
 }
 
 /**

@@ -176,6 +176,13 @@ describe.skipIf(!isThere).each<[string, () => Database]>([
     await app.close();
   });
 
+  it('counts a statement that was prepared before the application started', async () => {
+    await test.close();
+    const find = db.prepare('SELECT * FROM orders WHERE id = ?');
+    test = await startApp({ instrumentations });
+    expect(await costOf(test, () => find.get(1))).toMatchObject({ count: 1, rows: 1 });
+  });
+
   it('gives the results and errors of the bare driver, and is taken back', async () => {
     const calls: (() => unknown)[] = [
       () => db.prepare('SELECT * FROM orders').all(),

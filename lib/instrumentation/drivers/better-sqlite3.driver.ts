@@ -1,5 +1,5 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
-import { loadedCopies } from '../loaded-copies';
+import { loadedAddons, loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod } from '../method-replacement';
 import { countStatements, countTexts } from './sqlite-statement';
 
@@ -21,22 +21,31 @@ export function betterSqlite3Instrumentation(): DriverInstrumentation {
   return {
     name: NAME,
     install(reporter) {
-      const undo = loadedCopies(NAME, 'lib/index.js').flatMap(copy => cover(copy, reporter));
+      const undo = [
+        ...loadedAddons(NAME).flatMap(addon => coverAddon(addon, reporter)),
+        ...loadedCopies(NAME, 'lib/index.js').flatMap(copy => cover(copy, reporter)),
+      ];
       return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
     },
   };
 }
 
+/** Once a database has been opened, native code is loaded, and may have made statements that are kept for long. */
+function coverAddon(addon: unknown, reporter: QueryReporter): (() => void)[] {
+  const { Statement: { prototype } = {} } = addon as { Statement?: { prototype?: object } };
+  return prototype === undefined ? [] : countStatements<Statement>(prototype, reporter, textOf);
+}
+
 function cover(copy: unknown, reporter: QueryReporter): (() => void)[] {
   const { prototype } = copy as { prototype: object };
   const undo = [...countTexts(prototype, 'exec', reporter)];
-  // The class of a statement is native code's: its first one shows it.
+  // Before the first database is opened, there is no class of statements: its first one shows it.
   const learn = replaceMethod<Prepare>(prototype, 'prepare', original => {
     return function prepare(...args) {
       const statement = original.apply(this, args);
       const statements = Object.getPrototypeOf(statement) as object;
       if (!isReplaced(statements, 'run', 'own')) {
-        undo.push(...countStatements<Statement>(statements, reporter, ({ source }) => source));
+        undo.push(...countStatements<Statement>(statements, reporter, textOf));
       }
       return statement;
     };
@@ -44,3 +53,5 @@ function cover(copy: unknown, reporter: QueryReporter): (() => void)[] {
   undo.push(...learn);
   return undo.length === 0 ? [] : [() => undo.forEach(takeBack => takeBack())];
 }
+
+const textOf = ({ source }: Statement): string => source;
