@@ -42,8 +42,12 @@ export class ContextQueryReporter implements QueryReporter {
       if (context === undefined) return this.#lose(aside, statement, below);
       const ledger = this.#ledgerOf(context, aside);
       if (ledger === undefined || statement.kind !== 'read') return ledger?.begin(statement, below);
-      const literals = statements.foundLiteral && text !== undefined ? hashText(text) : 0;
-      return ledger.begin(statement, below, hashParameters(parameters, literals));
+      const hasLiterals = text !== undefined && statements.foundLiteral;
+      return ledger.begin(
+        statement,
+        below,
+        hasLiterals ? hashBoth(text, parameters) : hashParameters(parameters),
+      );
     } catch (error) {
       return this.#failed(error);
     }
@@ -116,4 +120,10 @@ export class ContextQueryReporter implements QueryReporter {
     if (error instanceof QueryBudgetExceededError) throw error;
     this.#faults.report('counting a query', error);
   }
+}
+
+/** What the text holds of its own tells two queries apart as well. */
+function hashBoth(text: string, parameters: unknown): number | undefined {
+  const literals = hashText(text);
+  return literals === undefined ? undefined : hashParameters(parameters, literals);
 }

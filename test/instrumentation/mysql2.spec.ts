@@ -168,6 +168,16 @@ describe('a statement of mysql2', () => {
     });
     expect(record.findings).toMatchObject([{ kind: 'duplicate', count: 3, duplicates: 1 }]);
   });
+
+  it('is no duplicate when its values cannot be compared', async () => {
+    const record = await recordOfUnit(test, async () => {
+      for (const id of [1, 2, 3]) {
+        await connection.query(`SELECT '${'x'.repeat(1_025)}${id}' AS a`);
+        await connection.query('SELECT ? AS a, ? AS b', ['x'.repeat(1_025) + id, 1]);
+      }
+    });
+    expect(record.findings).toBeUndefined();
+  });
 });
 
 describe.each(platforms)('20 requests at once over a pool of two, on %s', platform => {

@@ -3,7 +3,6 @@ import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../drive
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { type CommandInput, describeCommand, rowsOfOutput } from './dynamodb-operation';
-import { flatParameters } from './flat-parameters';
 
 type Callback = (this: unknown, error: unknown, output?: unknown) => unknown;
 type Send = (this: SmithyClient, command: Command, options?: unknown, callback?: unknown) => unknown;
@@ -116,9 +115,9 @@ function begin(
   // PartiQL has literals, as SQL does.
   const text = input.Statement;
   if (operation === 'ExecuteStatement' && typeof text === 'string') {
-    return reporter.begin(text, 'generic', below, flatParameters(input));
+    return reporter.begin(text, 'generic', below, input);
   }
   const statement = describeCommand(operation, input);
   if (statement.kind !== 'read') return reporter.beginOperation(statement, below);
-  return reporter.beginOperation(statement, below, flatParameters(input));
+  return reporter.beginOperation(statement, below, input);
 }

@@ -3,7 +3,6 @@ import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { describeRequest, type TransportParams } from './elasticsearch-operation';
 import { rowsOfBody } from './elasticsearch-rows';
-import { flatParameters } from './flat-parameters';
 import { bodyLength } from './http-call';
 
 type Request = (this: unknown, params: TransportParams, options?: { meta?: boolean }) => Promise<unknown>;
@@ -110,7 +109,7 @@ function begin(
   const statement = describeRequest(params);
   if (statement.kind !== 'read') return reporter.beginOperation(statement, below);
   const { path, querystring, body, bulkBody } = params;
-  return reporter.beginOperation(statement, below, flatParameters([path, querystring, body, bulkBody]));
+  return reporter.beginOperation(statement, below, [path, querystring, body, bulkBody]);
 }
 
 /** Each response of a request passes here, that of a retry as well. */
