@@ -53,6 +53,7 @@ export { elasticsearchInstrumentation } from './instrumentation/drivers/elastics
 export { httpInstrumentation } from './instrumentation/drivers/http-client.driver';
 export { ioredisInstrumentation } from './instrumentation/drivers/ioredis.driver';
 export { kafkajsInstrumentation } from './instrumentation/drivers/kafkajs.driver';
+export { mariadbInstrumentation } from './instrumentation/drivers/mariadb.driver';
 export { mongodbInstrumentation } from './instrumentation/drivers/mongodb.driver';
 export { mysql2Instrumentation } from './instrumentation/drivers/mysql2.driver';
 export { natsInstrumentation } from './instrumentation/drivers/nats.driver';

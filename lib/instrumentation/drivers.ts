@@ -8,6 +8,7 @@ import { elasticsearchInstrumentation } from './drivers/elasticsearch.driver';
 import { httpInstrumentation } from './drivers/http-client.driver';
 import { ioredisInstrumentation } from './drivers/ioredis.driver';
 import { kafkajsInstrumentation } from './drivers/kafkajs.driver';
+import { mariadbInstrumentation } from './drivers/mariadb.driver';
 import { mongodbInstrumentation } from './drivers/mongodb.driver';
 import { mysql2Instrumentation } from './drivers/mysql2.driver';
 import { natsInstrumentation } from './drivers/nats.driver';
@@ -24,6 +25,7 @@ export function everyDriver(): DriverInstrumentation[] {
     postgresInstrumentation(),
     pgliteInstrumentation(),
     mysql2Instrumentation(),
+    mariadbInstrumentation(),
     betterSqlite3Instrumentation(),
     nodeSqliteInstrumentation(),
     mongodbInstrumentation(),

@@ -2,6 +2,7 @@ import { errorMonitor } from 'node:events';
 import { contextStorage } from '../../context/context-storage';
 import type { QueryReporter } from '../driver-instrumentation';
 import { replaceMethod } from '../method-replacement';
+import { isOutcome, rowsOf } from './affected-rows';
 
 type Callback = (this: unknown, error: unknown, result?: unknown, ...rest: unknown[]) => unknown;
 type Make = (this: object, sql: unknown, ...rest: unknown[]) => Command | undefined;
@@ -63,13 +64,8 @@ function textOf(sql: unknown): string | undefined {
 
 function countEvents(command: Command, call: { rows: number }): void {
   command.on('result', (row: unknown) => {
-    call.rows += isHeader(row) ? row.affectedRows : 1;
+    call.rows += isOutcome(row) ? row.affectedRows : 1;
   });
-}
-
-/** Whether it is the outcome of a statement without rows. */
-export function isHeader(value: unknown): value is { readonly affectedRows: number } {
-  return (value as object | undefined)?.constructor?.name === 'ResultSetHeader';
 }
 
 /** What every command passes on its way to the connection's queue. */
@@ -105,19 +101,6 @@ function begin(command: Command, reporter: QueryReporter, below: AddCommand): vo
     command.on(errorMonitor, () => handle.end(call.rows, true));
     command.on('end', () => handle.end(call.rows));
   }
-}
-
-/** Rows returned, or affected; of several statements in one text, all of them. */
-export function rowsOf(result: unknown): number {
-  if (!Array.isArray(result)) return (result as { affectedRows?: number } | undefined)?.affectedRows ?? 0;
-  if (!result.every(isResult)) return result.length;
-  return result.reduce<number>((sum, one) => sum + rowsOf(one), 0);
-}
-
-/** Whether it is the result of one of several statements, and not a row. */
-function isResult(value: unknown): boolean {
-  if (Array.isArray(value)) return value.every(row => typeof row === 'object' && row !== null);
-  return isHeader(value);
 }
 
 /** As the driver does when the server refuses. */

@@ -1,7 +1,8 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { traceCalls } from '../traced-calls';
-import { commandInMaking, replaceCommands, rowsOf } from './mysql2-commands';
+import { rowsOf } from './affected-rows';
+import { commandInMaking, replaceCommands } from './mysql2-commands';
 
 const NAME = 'mysql2';
 

@@ -1,0 +1,120 @@
+import type { EventEmitter } from 'node:events';
+import type { QueryHandle, QueryReporter } from '../driver-instrumentation';
+import { replaceMethod } from '../method-replacement';
+import { isOutcome, rowsOf } from './affected-rows';
+import { inContext } from './mariadb-context';
+
+type Callback = (...args: unknown[]) => unknown;
+type AddCommand = (this: object, command: Command, ...rest: unknown[]) => unknown;
+
+/** What a connection has in its queue. */
+interface Command extends EventEmitter {
+  readonly sql?: string;
+  readonly initialValues?: unknown;
+  /** Whether it is one of the protocol for prepared statements. */
+  readonly binary?: boolean;
+  readonly cmdParam?: { readonly callback?: unknown } | null;
+  /** What a stream of rows is read from. */
+  inStream?: EventEmitter;
+  resolve: Callback | null;
+  reject: Callback | null;
+  handleNewRows(row: unknown): unknown;
+}
+
+/** The queue that a connection has before it is open, and the two that it may have afterwards. */
+const QUEUES = ['addCommandQueue', 'addCommandEnable', 'addCommandEnablePipeline'];
+
+let isCounted = false;
+
+/** Says that the commands which `fn` queues are counted already. */
+export function whileCounted<T>(fn: () => T): T {
+  isCounted = true;
+  try {
+    return fn();
+  } finally {
+    isCounted = false;
+  }
+}
+
+/** Counts what the APIs put into a connection's queue themselves: streams, `query()` with a callback, COMMIT. */
+export function countCommands(connection: object, reporter: QueryReporter): (() => void)[] {
+  return QUEUES.flatMap(queue =>
+    replaceMethod<AddCommand>(connection, queue, original => {
+      return function addCommand(command, ...rest) {
+        if (isCounted) return original.call(this, command, ...rest);
+        try {
+          bindToCaller(command, isQuery(command) ? begin(command, reporter, addCommand) : undefined);
+        } catch (error) {
+          process.nextTick(inContext(refuse), command, error);
+          return undefined;
+        }
+        return original.call(this, command, ...rest);
+      };
+    }),
+  );
+}
+
+/** Not what prepares a statement, and no ping. */
+function isQuery({ sql, binary, inStream }: Command): boolean {
+  return typeof sql === 'string' && (binary === false || inStream !== undefined);
+}
+
+function begin(
+  { sql, initialValues }: Command,
+  reporter: QueryReporter,
+  below: AddCommand,
+): QueryHandle | undefined {
+  return reporter.begin(sql, 'mysql', below, initialValues);
+}
+
+function bindToCaller(command: Command, handle: QueryHandle | undefined): void {
+  const { resolve, reject } = command;
+  const hasCallback = typeof command.cmdParam?.callback === 'function';
+  if (resolve !== null) {
+    command.resolve = inContext((result: unknown, ...rest: unknown[]) => {
+      // Of `query()` with a callback: rows, and what is known of their columns.
+      if (hasCallback) handle?.end(rowsOf((result as unknown[] | undefined)?.[0]));
+      return resolve(result, ...rest);
+    });
+  }
+  if (reject !== null) {
+    command.reject = inContext((error: unknown) => {
+      handle?.end(0, true);
+      return reject(error);
+    });
+  }
+  if (isQuery(command) && !hasCallback) bindEvents(command, handle);
+}
+
+/** Rows that come one by one: by the command's own events, or by those of a stream, which it may get later. */
+function bindEvents(command: Command, handle: QueryHandle | undefined): void {
+  let rows = 0;
+  let { handleNewRows, inStream } = command;
+  command.emit = inContext(command.emit.bind(command)) as Command['emit'];
+  command.once('end', error => handle?.end(rows, error !== undefined));
+  if (handle !== undefined) {
+    const countRow: Command['handleNewRows'] = function (this: Command, row) {
+      rows += isOutcome(row) ? row.affectedRows : 1;
+      return handleNewRows.call(this, row);
+    };
+    Object.defineProperty(command, 'handleNewRows', {
+      configurable: true,
+      get: () => countRow,
+      set: (next: typeof handleNewRows) => {
+        handleNewRows = next;
+      },
+    });
+  }
+  const bind = (stream: EventEmitter | undefined): void => {
+    inStream = stream;
+    if (stream !== undefined) stream.emit = inContext(stream.emit.bind(stream)) as EventEmitter['emit'];
+  };
+  bind(inStream);
+  Object.defineProperty(command, 'inStream', { configurable: true, get: () => inStream, set: bind });
+}
+
+/** As the driver does with what it cannot send. */
+function refuse(command: Command, error: unknown): void {
+  command.reject?.(error);
+  command.emit('end', error);
+}

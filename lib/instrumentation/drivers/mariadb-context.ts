@@ -1,0 +1,14 @@
+import { currentAside, runAgain } from '../../context/aside';
+import { contextStorage } from '../../context/context-storage';
+import type { RequestContext } from '../../context/request-context';
+
+type Callback = (...args: never[]) => unknown;
+
+/** A connection calls back in the context that it was opened in, and a pool in that of who gave one back. */
+export function inContext<F extends Callback>(callback: F): F {
+  const context = contextStorage.getStore();
+  const aside = currentAside();
+  const bound = (...args: Parameters<F>): unknown =>
+    contextStorage.run(context as RequestContext, () => runAgain(aside, () => callback(...args)));
+  return bound as F;
+}
