@@ -311,7 +311,11 @@ describe('Sequelize on mariadb', () => {
   it('is counted exactly, and 20 requests at once are charged to their own', async () => {
     const { host, port, user, password, database } = options;
     const db = new Sequelize(database, user, password, {
-      ...{ dialect: 'mariadb', host, port, logging: false, pool: { max: 2 } },
+      dialect: 'mariadb',
+      host,
+      port,
+      logging: false,
+      pool: { max: 2 },
     });
     const Order = db.define('order', { name: DataTypes.STRING }, { tableName: orders, timestamps: false });
     await db.authenticate();
