@@ -55,6 +55,7 @@ export { ioredisInstrumentation } from './instrumentation/drivers/ioredis.driver
 export { kafkajsInstrumentation } from './instrumentation/drivers/kafkajs.driver';
 export { mariadbInstrumentation } from './instrumentation/drivers/mariadb.driver';
 export { mongodbInstrumentation } from './instrumentation/drivers/mongodb.driver';
+export { mssqlInstrumentation } from './instrumentation/drivers/mssql.driver';
 export { mysql2Instrumentation } from './instrumentation/drivers/mysql2.driver';
 export { natsInstrumentation } from './instrumentation/drivers/nats.driver';
 export { nodeSqliteInstrumentation } from './instrumentation/drivers/node-sqlite.driver';

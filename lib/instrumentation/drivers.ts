@@ -10,6 +10,7 @@ import { ioredisInstrumentation } from './drivers/ioredis.driver';
 import { kafkajsInstrumentation } from './drivers/kafkajs.driver';
 import { mariadbInstrumentation } from './drivers/mariadb.driver';
 import { mongodbInstrumentation } from './drivers/mongodb.driver';
+import { mssqlInstrumentation } from './drivers/mssql.driver';
 import { mysql2Instrumentation } from './drivers/mysql2.driver';
 import { natsInstrumentation } from './drivers/nats.driver';
 import { nodeSqliteInstrumentation } from './drivers/node-sqlite.driver';
@@ -26,6 +27,7 @@ export function everyDriver(): DriverInstrumentation[] {
     pgliteInstrumentation(),
     mysql2Instrumentation(),
     mariadbInstrumentation(),
+    mssqlInstrumentation(),
     betterSqlite3Instrumentation(),
     nodeSqliteInstrumentation(),
     mongodbInstrumentation(),

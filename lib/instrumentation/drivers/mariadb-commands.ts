@@ -2,7 +2,7 @@ import type { EventEmitter } from 'node:events';
 import type { QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { replaceMethod } from '../method-replacement';
 import { isOutcome, rowsOf } from './affected-rows';
-import { inContext } from './mariadb-context';
+import { inContext } from '../caller-context';
 
 type Callback = (...args: unknown[]) => unknown;
 type AddCommand = (this: object, command: Command, ...rest: unknown[]) => unknown;

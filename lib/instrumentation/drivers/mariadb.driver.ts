@@ -4,7 +4,7 @@ import { replaceMethod } from '../method-replacement';
 import { rowsOf } from './affected-rows';
 import { type MariadbClasses, mariadbClasses } from './mariadb-classes';
 import { countCommands, whileCounted } from './mariadb-commands';
-import { inContext } from './mariadb-context';
+import { inContext } from '../caller-context';
 
 const NAME = 'mariadb';
 

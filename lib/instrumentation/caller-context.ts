@@ -1,10 +1,10 @@
-import { currentAside, runAgain } from '../../context/aside';
-import { contextStorage } from '../../context/context-storage';
-import type { RequestContext } from '../../context/request-context';
+import { currentAside, runAgain } from '../context/aside';
+import { contextStorage } from '../context/context-storage';
+import type { RequestContext } from '../context/request-context';
 
 type Callback = (...args: never[]) => unknown;
 
-/** A connection calls back in the context that it was opened in, and a pool in that of who gave one back. */
+/** For a callback that runs elsewhere: a connection has the context that it was opened in, a pool that of who gave one back. */
 export function inContext<F extends Callback>(callback: F): F {
   const context = contextStorage.getStore();
   const aside = currentAside();
