@@ -1,6 +1,8 @@
 /** Rows returned or affected, as the drivers for MySQL give them; of several statements in one text, all of them. */
 export function rowsOf(result: unknown): number {
   if (!Array.isArray(result)) return isOutcome(result) ? result.affectedRows : 0;
+  // So mariadb marks the rows of one statement; as arrays of dates they look like several results.
+  if (Array.isArray((result as { meta?: unknown }).meta)) return result.length;
   if (!result.every(isResult)) return result.length;
   return result.reduce<number>((sum, one) => sum + rowsOf(one), 0);
 }

@@ -4,9 +4,12 @@ import { EventEmitter } from 'node:events';
 export interface MariadbClasses {
   readonly pool: object | undefined;
   readonly connection: object | undefined;
+  /** The class around a connection in the API with callbacks. */
+  readonly callbackApi: object | undefined;
 }
 
-interface Build {
+export interface Build {
+  readonly version?: string;
   createPool(options: object): { end(done?: () => void): unknown };
   createConnection(options: object): unknown;
 }
@@ -19,7 +22,9 @@ interface Build {
  * `node:domain` replaces for good), while one of each is made: a pool without connections, and a connection
  * that waits for the socket it is never given. Neither has a socket or a timer.
  */
-export function mariadbClasses({ createPool, createConnection }: Build): MariadbClasses {
+export function mariadbClasses({ version, createPool, createConnection }: Build): MariadbClasses {
+  if (!isKnown(version)) return { pool: undefined, connection: undefined, callbackApi: undefined };
+  let opened: unknown;
   return {
     pool: prototypeWith('_processNextPendingRequest', () => {
       const pool = createPool({ connectionLimit: 1, minimumIdle: 0, idleTimeout: 0 });
@@ -27,9 +32,16 @@ export function mariadbClasses({ createPool, createConnection }: Build): Mariadb
       if (ended instanceof Promise) ended.catch(() => undefined);
     }),
     connection: prototypeWith('prepareExecute', () => {
-      createConnection({ stream: () => undefined, connectTimeout: 0 });
+      opened = createConnection({ stream: () => undefined, connectTimeout: 0 });
     }),
+    callbackApi: opened instanceof Promise ? undefined : opened?.constructor,
   };
+}
+
+/** A pool of version 2 connects at once, to the port of this machine, although it may have no connections. */
+function isKnown(version = ''): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  return major > 3 || (major === 3 && minor >= 4);
 }
 
 function prototypeWith(method: string, make: () => void): object | undefined {

@@ -2,6 +2,7 @@ import type { EventEmitter } from 'node:events';
 import type { QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { replaceMethod } from '../method-replacement';
 import { isOutcome, rowsOf } from './affected-rows';
+import { beginOnce, type Connection, type Params } from './mariadb-params';
 import { inContext } from '../caller-context';
 
 type Callback = (...args: unknown[]) => unknown;
@@ -13,7 +14,7 @@ interface Command extends EventEmitter {
   readonly initialValues?: unknown;
   /** Whether it is one of the protocol for prepared statements. */
   readonly binary?: boolean;
-  readonly cmdParam?: { readonly callback?: unknown } | null;
+  readonly cmdParam?: Params | null;
   /** What a stream of rows is read from. */
   inStream?: EventEmitter;
   resolve: Callback | null;
@@ -21,8 +22,17 @@ interface Command extends EventEmitter {
   handleNewRows(row: unknown): unknown;
 }
 
-/** The queue that a connection has before it is open, and the two that it may have afterwards. */
-const QUEUES = ['addCommandQueue', 'addCommandEnable', 'addCommandEnablePipeline'];
+/** The queue of a connection before it is open, the two that it may have then, and that of a closed one. */
+const QUEUES = ['addCommandQueue', 'addCommandEnable', 'addCommandEnablePipeline', 'addCommandDisabled'];
+
+/** What is replaced, by its name: a connection that was opened before has kept it. */
+const replaced = new WeakMap<object, string>();
+
+/** Has a connection use what counts, if it was opened before. */
+export function takeUp(connection: Connection): void {
+  const queue = replaced.get(connection.addCommand as object);
+  if (queue !== undefined) connection.addCommand = (connection as unknown as Record<string, unknown>)[queue];
+}
 
 let isCounted = false;
 
@@ -40,14 +50,17 @@ export function whileCounted<T>(fn: () => T): T {
 export function countCommands(connection: object, reporter: QueryReporter): (() => void)[] {
   return QUEUES.flatMap(queue =>
     replaceMethod<AddCommand>(connection, queue, original => {
+      replaced.set(original, queue);
       return function addCommand(command, ...rest) {
         if (isCounted) return original.call(this, command, ...rest);
+        let handle: QueryHandle | undefined;
         try {
-          bindToCaller(command, isQuery(command) ? begin(command, reporter, addCommand) : undefined);
+          handle = isQuery(command) ? begin(command, reporter, addCommand) : undefined;
         } catch (error) {
           process.nextTick(inContext(refuse), command, error);
           return undefined;
         }
+        bindToCaller(command, handle);
         return original.call(this, command, ...rest);
       };
     }),
@@ -60,11 +73,11 @@ function isQuery({ sql, binary, inStream }: Command): boolean {
 }
 
 function begin(
-  { sql, initialValues }: Command,
+  { cmdParam, sql, initialValues }: Command,
   reporter: QueryReporter,
   below: AddCommand,
 ): QueryHandle | undefined {
-  return reporter.begin(sql, 'mysql', below, initialValues);
+  return beginOnce(cmdParam, sql, reporter, below, initialValues);
 }
 
 function bindToCaller(command: Command, handle: QueryHandle | undefined): void {

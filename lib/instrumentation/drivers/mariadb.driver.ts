@@ -2,8 +2,9 @@ import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../drive
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { rowsOf } from './affected-rows';
-import { type MariadbClasses, mariadbClasses } from './mariadb-classes';
-import { countCommands, whileCounted } from './mariadb-commands';
+import { type Build, type MariadbClasses, mariadbClasses } from './mariadb-classes';
+import { countCommands, takeUp, whileCounted } from './mariadb-commands';
+import { BEGUN, beginOnce, type Connection, type Params } from './mariadb-params';
 import { inContext } from '../caller-context';
 
 const NAME = 'mariadb';
@@ -11,16 +12,8 @@ const NAME = 'mariadb';
 type Callback = (...args: unknown[]) => unknown;
 type GetConnection = (this: object, params: Params, callback: Callback) => unknown;
 type Connect = (this: object, ...args: unknown[]) => unknown;
-type Send = (this: object, params: Params, ...rest: unknown[]) => unknown;
-
-/** What the application asks for, as both APIs hand it to the connection. */
-interface Params {
-  readonly sql?: string;
-  readonly values?: unknown;
-  /** The application's own, of the API with callbacks; of the other, there is a promise. */
-  readonly callback?: unknown;
-  readonly opts?: { readonly metaAsArray?: boolean };
-}
+type Send = (this: Connection, params: Params, ...rest: unknown[]) => unknown;
+type QueryCommand = (this: unknown, connection: Connection, ...rest: unknown[]) => unknown;
 
 /**
  * Counts the queries of `mariadb`, with promises and with callbacks, and so of Sequelize on it. What a
@@ -36,6 +29,9 @@ export function mariadbInstrumentation(): DriverInstrumentation {
       const builds = [
         ...loadedCopies(NAME, 'dist/promise.cjs'),
         ...loadedCopies(NAME, 'dist/callback.cjs'),
+        // Of 3.4, which has one build: the copy of Prisma's adapter, say.
+        ...loadedCopies(NAME, 'promise.js'),
+        ...loadedCopies(NAME, 'callback.js'),
         ...installedBuilds(NAME, ['promise.js', 'callback.js']),
       ];
       const undo = builds.flatMap(build => cover(build, reporter));
@@ -48,16 +44,18 @@ export function mariadbInstrumentation(): DriverInstrumentation {
 const known = new WeakMap<object, MariadbClasses>();
 
 function cover(build: unknown, reporter: QueryReporter): (() => void)[] {
-  const key = build as Parameters<typeof mariadbClasses>[0];
+  const key = build as Build;
   let classes = known.get(key);
   if (classes === undefined) known.set(key, (classes = learn(key)));
-  const { pool, connection } = classes;
+  const { pool, connection, callbackApi } = classes;
   if (pool === undefined || connection === undefined) {
-    reporter.warn('the classes of this version of mariadb are not known, so its queries are not counted');
+    reporter.warn(
+      `mariadb ${key.version ?? ''} is older than 3.4.1, or not known: its queries are not counted`,
+    );
     return [];
   }
   return [
-    ...replaceMethod<GetConnection>(pool, 'getConnection', original => bindToCaller(original, reporter)),
+    ...replaceMethod<GetConnection>(pool, 'getConnection', original => beginInPool(original, reporter)),
     ...replaceMethod<Connect>(connection, 'connect', original => {
       return function connect(...args) {
         return reporter.uncharged(() => original.apply(this, args));
@@ -77,35 +75,70 @@ function cover(build: unknown, reporter: QueryReporter): (() => void)[] {
       count(original, reporter, fn => reporter.uncharged(fn)),
     ),
     ...countCommands(connection, reporter),
+    ...(callbackApi === undefined
+      ? []
+      : replaceMethod<QueryCommand>(callbackApi, '_QUERY_CMD', original => {
+          return function queryCommand(one, ...rest) {
+            takeUp(one);
+            return original.call(this, one, ...rest);
+          };
+        })),
   ];
 }
 
-function learn(build: Parameters<typeof mariadbClasses>[0]): MariadbClasses {
+function learn(build: Build): MariadbClasses {
   try {
     return mariadbClasses(build);
   } catch {
-    return { pool: undefined, connection: undefined };
+    return { pool: undefined, connection: undefined, callbackApi: undefined };
   }
 }
 
-/** A pool calls back in the context of whoever gives a connection back. */
-function bindToCaller(original: GetConnection, reporter: QueryReporter): GetConnection {
+/**
+ * Begins a query where it is made, also when it then waits; the connection that sends it takes it over.
+ *
+ * A pool calls back in the context of whoever gives a connection back.
+ */
+function beginInPool(original: GetConnection, reporter: QueryReporter): GetConnection {
   return function getConnection(params, callback) {
     if (typeof callback !== 'function') return original.call(this, params, callback);
-    const wait = reporter.beginWait();
-    const bound = inContext((error: unknown, ...rest: unknown[]) => {
-      wait?.end();
-      if (error) failed(reporter, params, getConnection);
-      return callback(error, ...rest);
+    if (params.sql === undefined) return original.call(this, params, whenConnected(callback, reporter));
+    let handle: QueryHandle | undefined;
+    try {
+      handle = reporter.begin(params.sql, 'mysql', getConnection, params.values);
+    } catch (error) {
+      process.nextTick(callback, error);
+      return undefined;
+    }
+    params[BEGUN] = { handle };
+    let hasCalledBack = false;
+    const bound = inContext((error: unknown, connection?: Connection) => {
+      hasCalledBack = true;
+      if (error) handle?.end(0, true);
+      else handle?.sent();
+      if (connection !== undefined) takeUp(connection);
+      return callback(error, connection);
     });
-    return original.call(this, params, bound);
+    const result = original.call(this, params, bound as Callback);
+    if (!hasCalledBack) handle?.queued();
+    return result;
   };
 }
 
-/** The query that waited is not made: it is known by its error. */
-function failed(reporter: QueryReporter, params: Params, below: GetConnection): void {
+/** For a connection that is asked for by itself; one that is not to be had is an error without a text. */
+function whenConnected(callback: Callback, reporter: QueryReporter): Callback {
+  const wait = reporter.beginWait();
+  return inContext((error: unknown, connection?: Connection) => {
+    wait?.end();
+    if (error) failed(reporter);
+    if (connection !== undefined) takeUp(connection);
+    return callback(error, connection);
+  }) as Callback;
+}
+
+function failed(reporter: QueryReporter): void {
   try {
-    reporter.begin(params.sql, 'mysql', below)?.end(0, true);
+    reporter.begin(undefined, 'mysql', failed)?.end(0, true);
   } catch {
     // Beyond its budget; the application gets the error of the pool.
   }
@@ -116,16 +149,18 @@ function count(original: Send, reporter: QueryReporter, send: <T>(fn: () => T) =
     // A prepared statement has what prepared it in between.
     const [params] = args;
     const [resolve, reject] = args.slice(-2) as [Callback, Callback];
+    takeUp(this);
     let handle: QueryHandle | undefined;
     try {
-      handle = params.sql ? reporter.begin(params.sql, 'mysql', query, params.values) : undefined;
+      handle = beginOnce(params, params.sql, reporter, query, params.values);
     } catch (error) {
-      process.nextTick(params.callback === undefined ? reject : inContext(reject), error);
+      process.nextTick(reject, error);
       return undefined;
     }
     if (handle === undefined) return send(() => original.apply(this, args));
+    const hasMeta = params.opts?.metaAsArray ?? this.opts.metaAsArray;
     const done = (result?: unknown): unknown => {
-      handle.end(rowsOf(hasMeta(params) ? (result as unknown[] | undefined)?.[0] : result));
+      handle.end(rowsOf(hasMeta ? (result as unknown[] | undefined)?.[0] : result));
       return resolve(result);
     };
     const fail = (error: unknown): unknown => {
@@ -136,5 +171,3 @@ function count(original: Send, reporter: QueryReporter, send: <T>(fn: () => T) =
     return send(() => original.call(this, params, ...args.slice(1, -2), ...own));
   };
 }
-
-const hasMeta = ({ opts }: Params): boolean => opts?.metaAsArray === true;
