@@ -6,7 +6,7 @@ import {
   connect as connectWithCallbacks,
 } from 'amqplib/callback_api';
 import { FlowProducer, Queue, QueueEvents, Worker } from 'bullmq';
-import { Kafka, logLevel } from 'kafkajs';
+import { Kafka, logLevel, Partitioners, type Producer } from 'kafkajs';
 import { connect as connectNats, type NatsConnection, StringCodec } from 'nats';
 import { firstValueFrom } from 'rxjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -16,6 +16,7 @@ import { bullmqInstrumentation } from '../../lib/instrumentation/drivers/bullmq.
 import { ioredisInstrumentation } from '../../lib/instrumentation/drivers/ioredis.driver';
 import { kafkajsInstrumentation } from '../../lib/instrumentation/drivers/kafkajs.driver';
 import { natsInstrumentation } from '../../lib/instrumentation/drivers/nats.driver';
+import { type KafkaServer, startKafkaServer } from '../support/kafka-server';
 import { startApp, type TestApp, until } from '../support/platforms';
 import { recordOfUnit } from '../support/units';
 
@@ -249,6 +250,79 @@ describe('nats', () => {
     expect(cost).toEqual({ errors: 0, targets: { [`${name}.nest`]: 1 } });
     await client.close();
     await application.close();
+  });
+});
+
+describe('kafkajs, at a stand-in', () => {
+  let server: KafkaServer;
+  let producer: Producer;
+  let transactional: Producer;
+
+  beforeAll(async () => {
+    server = await startKafkaServer();
+    const kafka = new Kafka({ brokers: [server.broker], logLevel: logLevel.NOTHING });
+    const createPartitioner = Partitioners.DefaultPartitioner;
+    producer = kafka.producer({ createPartitioner });
+    transactional = kafka.producer({ createPartitioner, transactionalId: 'nac', maxInFlightRequests: 1 });
+    await transactional.connect();
+    await producer.connect();
+  });
+  afterAll(async () => {
+    await Promise.all([producer.disconnect(), transactional.disconnect()]);
+    await server.close();
+  });
+
+  it.each<[string, () => Promise<unknown>, Record<string, number>]>([
+    [
+      'send()',
+      () => producer.send({ topic: 'orders', messages: [{ value: 'SECRET' }, { value: 'b' }] }),
+      { orders: 2 },
+    ],
+    [
+      'sendBatch()',
+      () =>
+        producer.sendBatch({
+          topicMessages: [
+            { topic: 'orders', messages: [{ value: 'a' }] },
+            { topic: 'mails', messages: [{ value: 'a' }, { value: 'b' }] },
+          ],
+        }),
+      { orders: 1, mails: 2 },
+    ],
+    [
+      'a transaction',
+      async () => {
+        const transaction = await transactional.transaction();
+        await transaction.send({ topic: 'orders', messages: [{ value: 'a' }, { value: 'b' }] });
+        await transaction.commit();
+      },
+      { orders: 2 },
+    ],
+  ])('each message is counted as the broker receives it: %s', async (_what, work, targets) => {
+    const before = { ...server.received };
+    expect(await messagesOf(work)).toEqual({ errors: 0, targets });
+    const came = Object.entries(server.received).map(([topic, count]) => [
+      topic,
+      count - (before[topic] ?? 0),
+    ]);
+    expect(Object.fromEntries(came.filter(([, count]) => count !== 0))).toEqual(targets);
+  });
+
+  it('gives what the bare producer gives', async () => {
+    const send = (): Promise<unknown> => producer.send({ topic: 'orders', messages: [{ value: 'a' }] });
+    let counted: unknown;
+    await messagesOf(async () => {
+      counted = await send();
+    });
+    expect(counted).toEqual(await send());
+    expect(counted).toMatchObject([{ topicName: 'orders', errorCode: 0 }]);
+  });
+
+  it('is charged to its own, 20 at once', async () => {
+    const [made, charged] = await chargedAtOnce(() =>
+      producer.send({ topic: 'orders', messages: [{ value: 'a' }] }),
+    );
+    expect(charged).toEqual(made);
   });
 });
 
