@@ -24,6 +24,8 @@ interface Orm {
   all(): Promise<unknown[]>;
   /** One order by its id. */
   one(id: number): Promise<Order | null | undefined>;
+  /** One order by its key, where that is another call. */
+  byKey?(id: number): Promise<Order | null>;
   /** Renames an order inside a transaction. */
   rename(id: number, name: string): Promise<unknown>;
   close(): Promise<unknown>;
@@ -129,6 +131,7 @@ async function prisma(): Promise<Orm> {
   return {
     all: () => client.order.findMany(),
     one: id => client.order.findFirst({ where: { id } }),
+    byKey: id => client.order.findUnique({ where: { id } }),
     rename: (id, name) =>
       client.$transaction(async inside => inside.order.updateMany({ where: { id }, data: { name } })),
     close: () => client.$disconnect(),
@@ -139,6 +142,7 @@ interface PrismaLike {
   order: {
     findMany(): Promise<Order[]>;
     findFirst(query: unknown): Promise<Order | null>;
+    findUnique(query: unknown): Promise<Order | null>;
     updateMany(query: unknown): Promise<unknown>;
   };
   $transaction<T>(work: (inside: PrismaLike) => Promise<T>): Promise<T>;
@@ -215,6 +219,18 @@ describe.each(orms)('%s', (name, open) => {
     // Drizzle starts its query when it is awaited, in a turn of its own: no stack leads to the line.
     if (name !== 'Drizzle') expect(lines[0]).toMatch(/exceeded  at orms\.spec\.ts:\d+ loop/);
   });
+
+  it.runIf(name.startsWith('Prisma'))(
+    'makes one query, of the first, of keys asked for at once',
+    async () => {
+      const records = await Promise.all([1, 2, 3].map(id => recordOf(() => orm.byKey!(id))));
+      expect(records.map(({ queries }) => [queries.count, queries.rows])).toEqual([
+        [1, 3],
+        [0, 0],
+        [0, 0],
+      ]);
+    },
+  );
 
   it('is charged rightly by 20 units of work at once over a small pool', async () => {
     const records = await Promise.all(
