@@ -160,6 +160,22 @@ describe('a query of postgres', () => {
     expect(JSON.stringify(record)).not.toContain('SECRET');
   });
 
+  it('is compared by the values in its fragments, its lists and its types', async () => {
+    const duplicates = async (ask: (id: number) => PromiseLike<unknown>): Promise<unknown> => {
+      const record = await recordOfUnit(test, async () => {
+        for (const id of [1, 2, 3, 1]) await ask(id);
+      });
+      return record.findings?.map(({ kind, count, duplicates: same }) => [kind, count, same]);
+    };
+    const once = [['duplicate', 4, 1]];
+    const fragment = (id: number) => sql`id = ${id}`;
+    expect(await duplicates(id => sql`SELECT * FROM ${sql(orders)} WHERE ${fragment(id)}`)).toEqual(once);
+    expect(await duplicates(id => sql`SELECT * FROM ${sql(orders)} WHERE id IN ${sql([id, 9])}`)).toEqual(
+      once,
+    );
+    expect(await duplicates(id => sql`SELECT ${sql.typed(id, 23)} AS n`)).toEqual(once);
+  });
+
   it('that is kept back by a budget is rejected', async () => {
     const app = await startApp({ instrumentations, onExceeded: 'throw', budget: { queries: 1 } });
     await app.app.get(ContextService).run({}, async () => {

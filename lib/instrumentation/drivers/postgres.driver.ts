@@ -3,7 +3,7 @@ import type { RequestContext } from '../../context/request-context';
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
-import { rowsOf, textOf, type PostgresQuery } from './postgres-query';
+import { parametersOf, rowsOf, textOf, type PostgresQuery } from './postgres-query';
 
 const NAME = 'postgres';
 const HANDLE = Symbol('nestjs-async-context.handle');
@@ -50,7 +50,7 @@ function countOnce(original: Handle, reporter: QueryReporter): Handle {
     // What a new connection asks for itself, the types of the database, has another handler.
     if (this.executed || this.handler.name === 'execute') return original.call(this);
     try {
-      const counted = reporter.begin(textOf(this), 'postgresql', handle, this.args);
+      const counted = reporter.begin(textOf(this), 'postgresql', handle, parametersOf(this.args));
       counted?.queued();
       this[HANDLE] = counted;
       if (counted !== undefined) watch(this, counted);
