@@ -91,7 +91,9 @@ const shapes: Record<string, Shape> = {
   'a stream to the pool': (sender, text, log) => {
     const stream = new QueryStream(text);
     stream.on('data', row => log(['data', row])).on('error', error => log(['error', facts(error)]));
-    return watch(sender.query(stream), log);
+    // What is asked afterwards goes through another connection: it must not overtake the end of the stream.
+    const closed = new Promise(resolve => stream.once('close', resolve));
+    return Promise.all([watch(sender.query(stream), log), closed]);
   },
   'a stream': (sender, text, log) =>
     new Promise<void>(resolve => {
