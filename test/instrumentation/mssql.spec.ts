@@ -1,15 +1,13 @@
-import knex from 'knex';
-import sql from 'mssql';
-import { once } from 'node:events';
 import { Connection, Request, TYPES } from 'tedious';
-import { Controller, Get, Query } from '@nestjs/common';
-import { DataSource, EntitySchema } from 'typeorm';
+import { once } from 'node:events';
+import sql from 'mssql';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ContextService, QueryBudgetExceededError } from 'nestjs-async-context';
+import { ContextService } from 'nestjs-async-context';
 import { mssqlInstrumentation } from '../../lib/instrumentation/drivers/mssql.driver';
-import { platforms, startApp, type TestApp } from '../support/platforms';
+import { byId, connect, executePrepared, newTable, openPool } from '../support/mssql';
+import { startApp, type TestApp } from '../support/platforms';
 import { startTdsServer, type TdsServer } from '../support/tds-server';
-import { chargedAtOnce, costOf, costs, recordOfUnit, type StatementCost } from '../support/units';
+import { costOf, costs, recordOfUnit, type StatementCost } from '../support/units';
 
 const instrumentations = [mssqlInstrumentation()];
 
@@ -17,33 +15,10 @@ let test: TestApp;
 let server: TdsServer;
 let pool: sql.ConnectionPool;
 
-const open = (max = 2, more: Partial<sql.config> = {}): Promise<sql.ConnectionPool> =>
-  new sql.ConnectionPool({
-    server: '127.0.0.1',
-    port: server.port,
-    user: 'test',
-    password: 'test',
-    options: { encrypt: false },
-    pool: { max, acquireTimeoutMillis: 2_000 },
-    ...more,
-  }).connect();
-
-/** A connection of `tedious` itself, as Knex and Sequelize have it. */
-async function connect(): Promise<Connection> {
-  const connection = new Connection({
-    server: '127.0.0.1',
-    options: { port: server.port, encrypt: false, trustServerCertificate: true },
-    authentication: { type: 'default', options: { userName: 'test', password: 'test' } },
-  });
-  connection.connect();
-  await once(connection, 'connect');
-  return connection;
-}
-
 beforeAll(async () => {
   server = await startTdsServer();
   test = await startApp({ instrumentations });
-  pool = await open();
+  pool = await openPool(server);
 });
 afterAll(async () => {
   await pool.close();
@@ -51,33 +26,22 @@ afterAll(async () => {
   await test.close();
 });
 
-const byId = (request = pool.request()): sql.Request => request.input('id', sql.Int, 5);
-
-function newTable(): sql.Table {
-  const table = new sql.Table('orders');
-  table.columns.add('id', sql.Int, { nullable: true });
-  for (const id of [1, 2, 3]) table.rows.add(id);
-  return table;
-}
-
-async function prepare(text: string): Promise<sql.PreparedStatement> {
-  const statement = new sql.PreparedStatement(pool);
-  statement.input('id', sql.Int);
-  await statement.prepare(text);
-  return statement;
-}
-
 describe('a statement of mssql', () => {
   it.each<[string, () => unknown, Partial<StatementCost>]>([
     [
       'SELECT',
-      () => byId().query('SELECT TOP 3 * FROM orders WHERE id > @id'),
+      () => byId(pool).query('SELECT TOP 3 * FROM orders WHERE id > @id'),
       { rows: 3, shape: 'SELECT TOP ? * FROM orders WHERE id > ?' },
     ],
     [
       'SELECT with literals, and names in brackets',
       () => pool.request().query("SELECT TOP 2 * FROM [orders] WHERE name = 'SECRET'"),
       { rows: 2, shape: 'SELECT TOP ? * FROM [orders] WHERE name = ?' },
+    ],
+    [
+      'SELECT of which the server does not tell the number of rows',
+      () => pool.request().query('SELECT TOP 6 * FROM orders -- SET NOCOUNT ON'),
+      { rows: 6, shape: 'SELECT TOP ? * FROM orders' },
     ],
     [
       'a tagged template',
@@ -91,16 +55,12 @@ describe('a statement of mssql', () => {
     ],
     [
       'a procedure',
-      () => byId().execute('find_orders'),
+      () => byId(pool).execute('find_orders'),
       { rows: 2, writes: 1, table: undefined, shape: 'EXEC find_orders' },
     ],
     [
       'a prepared statement',
-      async () => {
-        const statement = await prepare('SELECT TOP 4 * FROM orders WHERE id = @id');
-        await statement.execute({ id: 1 });
-        await statement.unprepare();
-      },
+      () => executePrepared(pool, 'SELECT TOP 4 * FROM orders WHERE id = @id'),
       { rows: 4, shape: 'SELECT TOP ? * FROM orders WHERE id = ?' },
     ],
     [
@@ -115,7 +75,7 @@ describe('a statement of mssql', () => {
     ],
     [
       'DELETE',
-      () => byId().query('DELETE FROM orders WHERE id = @id'),
+      () => byId(pool).query('DELETE FROM orders WHERE id = @id'),
       { writes: 1, shape: 'DELETE FROM orders WHERE id = ?' },
     ],
     [
@@ -165,6 +125,27 @@ describe('a statement of mssql', () => {
     expect(await costOf(test, work)).toEqual(costs({ table: 'orders', ...expected }));
   });
 
+  it('is counted for each, also when one request makes two at once', async () => {
+    const record = await recordOfUnit(test, () => {
+      const request = pool.request();
+      return Promise.all([request.query('SELECT 1'), request.query('SELECT TOP 2 * FROM orders')]);
+    });
+    expect(record.queries.count).toBe(2);
+  });
+
+  it('that is cancelled before it is sent is an error, and no other one takes its place', async () => {
+    const cost = await costOf(test, async () => {
+      const transaction = new sql.Transaction(pool);
+      await transaction.begin();
+      const request = new sql.Request(transaction);
+      const query = expect(request.query('SELECT * FROM orders')).rejects.toThrow('Canceled');
+      setImmediate(() => request.cancel());
+      await query;
+      await transaction.commit();
+    });
+    expect(cost).toMatchObject({ count: 1, errors: 1, transactions: 2 });
+  });
+
   it('leaves no value behind', async () => {
     const record = await recordOfUnit(test, async () => {
       await pool.request().input('name', 'SECRET-1').query('SELECT * FROM orders WHERE name = @name');
@@ -173,288 +154,116 @@ describe('a statement of mssql', () => {
     expect(record.queries.count).toBe(2);
     expect(JSON.stringify(record)).not.toContain('SECRET');
   });
+});
 
-  it('is a duplicate when its values are the same, and not when they differ', async () => {
-    const text = 'SELECT * FROM orders WHERE id = @id';
-    const record = await recordOfUnit(test, async () => {
-      for (const id of [1, 2, 1]) await pool.request().input('id', id).query(text);
-    });
+describe('a repeat of mssql', () => {
+  const text = 'SELECT * FROM items WHERE id = @id';
+  const find = (id: number): Promise<unknown> => pool.request().input('id', id).query(text);
+
+  it.each<[string, () => Promise<unknown>]>([
+    ['values', async () => [await find(1), await find(2), await find(1)]],
+    ['a statement that is prepared', () => executePrepared(pool, text, [1, 2, 1])],
+    [
+      'statements that are prepared again',
+      async () => [await executePrepared(pool, text, [1, 2]), await executePrepared(pool, text, [1])],
+    ],
+    [
+      'a request of tedious that is prepared again',
+      async () => {
+        const connection = await connect(server);
+        for (const ids of [[1, 2], [1]]) await executeOnTedious(connection, text, ids);
+        connection.close();
+      },
+    ],
+  ])('is a duplicate when its values are the same, and not when they differ: %s', async (_what, work) => {
+    const record = await recordOfUnit(test, work);
     expect(record.findings).toMatchObject([{ kind: 'duplicate', count: 3, duplicates: 1 }]);
-    const prepared = await recordOfUnit(test, async () => {
-      const statement = await prepare(text);
-      for (const id of [1, 2, 1]) await statement.execute({ id });
-      await statement.unprepare();
+  });
+
+  it('is an N+1 with its place, which is known before there is a connection', async () => {
+    const record = await recordOfUnit(test, async () => {
+      const { recordset } = await pool.query<{ id: number }>('SELECT TOP 6 * FROM orders');
+      for (const { id } of recordset) await find(id);
     });
-    expect(prepared.findings).toMatchObject([{ kind: 'duplicate', count: 3, duplicates: 1 }]);
+    expect(record.findings).toMatchObject([{ kind: 'n-plus-one', count: 6 }]);
+    expect(record.findings?.[0]?.callSite).toContain('mssql.spec');
+  });
+
+  it('is a fan-out when all are made at once, also over a smaller pool', async () => {
+    const record = await recordOfUnit(test, () => Promise.all([1, 2, 3, 4, 5, 6].map(find)));
+    expect(record.findings).toMatchObject([{ kind: 'fan-out', count: 6 }]);
   });
 });
 
-describe.each(platforms)('20 requests at once over a pool of two, on %s', platform => {
-  const kinds: Record<string, (i: number) => Promise<unknown>> = {
-    promises: i => pool.request().input('i', i).query("SELECT @i WAITFOR DELAY '00:00:00.002'"),
-    callbacks: () =>
-      new Promise((resolve, reject) => {
-        pool.request().query('SELECT 1', (error, rows) => (error ? reject(error) : resolve(rows)));
-      }),
-    transactions: async () => {
-      const transaction = new sql.Transaction(pool);
-      await transaction.begin();
-      await new sql.Request(transaction).query('SELECT 1');
-      await transaction.rollback();
-    },
-  };
-
-  @Controller()
-  class WorkController {
-    @Get()
-    async work(@Query('kind') kind: string, @Query('times') times: string): Promise<void> {
-      for (let i = 0; i < Number(times); i++) await kinds[kind]!(i);
-    }
-  }
-
-  it.each(Object.keys(kinds))('are charged to their own: %s', async kind => {
-    const app = await startApp({ platform, controllers: [WorkController], instrumentations });
-    const made = Array.from({ length: 20 }, (_, i) => 1 + i);
-    await Promise.all(made.map(times => fetch(`${app.url}/?kind=${kind}&times=${times}`)));
-    const records = await app.records(20);
-    expect(records.map(({ queries }) => queries.count).sort((a, b) => a - b)).toEqual(made);
-    await app.close();
-  });
-});
-
-describe('callbacks and rows', () => {
-  it('of a stream run in the context of their own', async () => {
-    const rows = async (queries: number): Promise<unknown> => {
-      const request = pool.request();
-      const asked: Promise<unknown>[] = [];
-      request.stream = true;
-      request.on('row', () => {
-        if ((queries -= 1) > 0) asked.push(pool.query('SELECT 1'));
-      });
-      void request.query('SELECT TOP 7 * FROM orders');
-      await once(request, 'done');
-      return Promise.all(asked);
-    };
-    const { made, charged } = await chargedAtOnce(test, 20, rows);
-    expect(charged).toEqual(made);
-  });
-
-  it('of tedious itself do so as well, and a statement that it prepares is counted', async () => {
-    const connections = await Promise.all([connect(), connect()]);
-    const ask = (connection: Connection, left: number): Promise<unknown> =>
-      new Promise((resolve, reject) => {
-        const next = (): void => {
-          if ((left -= 1) < 0) return resolve(undefined);
-          connection.execSql(new Request('SELECT 1', error => (error ? reject(error) : next())));
-        };
-        next();
-      });
-    const [two, five] = await Promise.all([
-      recordOfUnit(test, () => ask(connections[0]!, 2)),
-      recordOfUnit(test, () => ask(connections[1]!, 5)),
-    ]);
-    expect([two!.queries.count, five!.queries.count]).toEqual([2, 5]);
-    const cost = await costOf(test, async () => {
-      const connection = connections[0]!;
-      await new Promise((resolve, reject) => {
-        const request = new Request('SELECT TOP 2 * FROM orders WHERE id = @id', error =>
-          error ? reject(error) : resolve(undefined),
-        );
-        request.addParameter('id', TYPES.Int, null);
-        request.on('prepared', () => connection.execute(request, { id: 1 })).on('error', reject);
-        connection.prepare(request);
-      });
-    });
+describe('on tedious itself', () => {
+  it('a statement that is prepared is counted by its text', async () => {
+    const connection = await connect(server);
+    const cost = await costOf(test, () =>
+      executeOnTedious(connection, 'SELECT TOP 2 * FROM orders WHERE id = @id', [1]),
+    );
     expect(cost).toMatchObject({ count: 1, rows: 2, shape: 'SELECT TOP ? * FROM orders WHERE id = ?' });
-    connections.forEach(connection => connection.close());
+    connection.close();
+  });
+
+  it('a bulk load is one, from its announcement on, also after one that was refused', async () => {
+    const connection = await connect(server);
+    const load = (table: string): Promise<unknown> =>
+      new Promise((resolve, reject) => {
+        const bulk = connection.newBulkLoad(table, error => (error ? reject(error) : resolve(undefined)));
+        bulk.addColumn('id', TYPES.Int, { nullable: true });
+        connection.execBulkLoad(bulk, [{ id: 1 }, { id: 2 }]);
+      });
+    const refused = {
+      table: 'nowhere',
+      rows: 0,
+      writes: 1,
+      errors: 1,
+      shape: 'INSERT INTO nowhere VALUES (?)',
+    };
+    const loaded = { table: 'orders', rows: 2, writes: 1, shape: 'INSERT INTO orders VALUES (?)' };
+    expect(await costOf(test, () => load('nowhere'))).toEqual(costs(refused));
+    expect(await costOf(test, () => load('orders'))).toEqual(costs(loaded));
+    connection.close();
   });
 });
 
-describe('through', () => {
-  it('TypeORM is counted exactly', async () => {
-    const Order = new EntitySchema<{ id: number; name: string }>({
-      name: 'orders',
-      columns: { id: { type: Number, primary: true }, name: { type: String } },
+async function executeOnTedious(connection: Connection, text: string, ids: number[]): Promise<void> {
+  let next = (_error?: Error | null): void => undefined;
+  const request = new Request(text, error => next(error));
+  const done = (): Promise<void> =>
+    new Promise((resolve, reject) => {
+      next = error => (error ? reject(error) : resolve());
     });
-    const db = new DataSource({
-      type: 'mssql',
-      host: '127.0.0.1',
-      port: server.port,
-      username: 'test',
-      password: 'test',
-      options: { encrypt: false },
-      entities: [Order],
-    });
-    await db.initialize();
-    const record = await recordOfUnit(test, async () => {
-      await db.getRepository(Order).findBy({ id: 1 });
-      await db.transaction(manager => manager.getRepository(Order).findBy({ name: 'a' }));
-    });
-    expect(record.queries).toMatchObject({ count: 2, transactions: 2, errors: 0 });
-    await db.destroy();
-  });
-
-  it('Knex, on tedious, is counted exactly, and 20 at once are charged to their own', async () => {
-    const db = knex({
-      client: 'mssql',
-      connection: {
-        server: '127.0.0.1',
-        port: server.port,
-        user: 'test',
-        password: 'test',
-        options: { encrypt: false },
-      } as object,
-      pool: { min: 0, max: 2 },
-    });
-    const cost = await costOf(test, () => db('orders').where({ id: 1 }).limit(3));
-    expect(cost).toMatchObject({ count: 1, table: 'orders' });
-    const { made, charged } = await chargedAtOnce(test, 20, async queries => {
-      for (let id = 0; id < queries; id++) await db('orders').where({ id });
-    });
-    expect(charged).toEqual(made);
-    await db.destroy();
-  });
-});
-
-describe('the pool of mssql', () => {
-  it('is waited for apart from the query', async () => {
-    const small = await open(1);
-    const [first, second] = await Promise.all([
-      recordOfUnit(test, () => small.query("SELECT 1 WAITFOR DELAY '00:00:00.100'")),
-      recordOfUnit(test, () => small.query('SELECT 1')),
-    ]);
-    expect(first!.queries.waitMs).toBeLessThan(60);
-    expect(first!.queries.durationMs).toBeGreaterThan(90);
-    expect(second!.queries.waitMs).toBeGreaterThan(60);
-    expect(second!.queries.durationMs).toBeLessThan(60);
-    await small.close();
-  });
-
-  it('that is exhausted is an error, and waiting, of who asked', async () => {
-    const small = await open(1, { pool: { max: 1, acquireTimeoutMillis: 100 } });
-    small.on('error', () => undefined);
-    const busy = recordOfUnit(test, () => small.query("SELECT 1 WAITFOR DELAY '00:00:00.300'"));
-    const refused = await recordOfUnit(test, () =>
-      expect(small.query('SELECT * FROM orders')).rejects.toThrow('acquire'),
-    );
-    expect(refused.queries).toMatchObject({ count: 1, errors: 1, rows: 0 });
-    expect(refused.queries.waitMs).toBeGreaterThan(90);
-    expect((await busy).queries).toMatchObject({ count: 1, errors: 0 });
-    await small.close();
-  });
-});
-
-describe('what goes wrong', () => {
-  it('with a server that is gone is an error of the request whose query was under way', async () => {
-    const other = await startTdsServer();
-    const victim = await open(1, { port: other.port });
-    victim.on('error', () => undefined);
-    const record = await recordOfUnit(test, async () => {
-      const query = expect(victim.query("SELECT 1 WAITFOR DELAY '00:00:05.000'")).rejects.toThrow();
-      await new Promise(resolve => setTimeout(resolve, 50));
-      other.cut();
-      await query;
-    });
-    expect(record.queries).toMatchObject({ count: 1, errors: 1 });
-    await victim.close();
-    await other.close();
-  });
-
-  it('within the time that a request has is an error of its own', async () => {
-    const hasty = await open(1, { requestTimeout: 100 });
-    const record = await recordOfUnit(test, () =>
-      expect(hasty.query("SELECT 1 WAITFOR DELAY '00:00:05.000'")).rejects.toThrow('Timeout'),
-    );
-    expect(record.queries).toMatchObject({ count: 1, errors: 1 });
-    expect((await hasty.query('SELECT 1')).recordset).toHaveLength(1);
-    await hasty.close();
-  });
-});
-
-describe('the call shapes', () => {
-  async function seen(work: () => unknown): Promise<unknown> {
-    try {
-      return JSON.parse(JSON.stringify((await work()) ?? null)) as unknown;
-    } catch (error) {
-      const { name, code, message } = error as Error & { code?: string };
-      return { name, code, message };
-    }
+  request.addParameter('id', TYPES.Int, null);
+  connection.prepare(request);
+  await once(request, 'prepared');
+  for (const id of ids) {
+    const executed = done();
+    connection.execute(request, { id });
+    await executed;
   }
-
-  it.each<[string, () => unknown]>([
-    ['promise', () => pool.query('SELECT TOP 2 * FROM orders')],
-    ['values', () => byId().query('SELECT TOP 2 * FROM orders WHERE id = @id')],
-    ['template', () => pool.query`SELECT * FROM orders WHERE id = ${1}`],
-    ['batch', () => pool.batch('SELECT 1; UPDATE orders SET name = 1')],
-    ['procedure', () => byId().execute('find_orders')],
-    ['bulk load', () => pool.request().bulk(newTable())],
-    ['error', () => pool.query('SELECT * FROM nowhere')],
-    [
-      'prepared',
-      async () => {
-        const statement = await prepare('SELECT * FROM orders WHERE id = @id');
-        const result = await statement.execute({ id: 1 });
-        await statement.unprepare();
-        return result;
-      },
-    ],
-    ['wrong value', () => pool.request().input('id', sql.Int, 'x').query('SELECT @id')],
-    [
-      'closed pool',
-      async () => {
-        const closed = await open();
-        await closed.close();
-        return closed.query('SELECT 1');
-      },
-    ],
-    [
-      'callback',
-      () =>
-        new Promise(resolve =>
-          pool.request().query('SELECT 1', (...args) => resolve(args.map(arg => arg ?? null))),
-        ),
-    ],
-  ])('are those of the bare driver: %s', async (_what, work) => {
-    let counted: unknown;
-    await recordOfUnit(test, async () => {
-      counted = await seen(work);
-    });
-    const app = await startApp({ instrumentations: [] });
-    expect(counted).toEqual(await seen(work));
-    await app.close();
-  });
-});
-
-describe("onExceeded: 'throw'", () => {
-  it.each<[string, (single: sql.ConnectionPool) => unknown]>([
-    ['query', single => single.query('UPDATE orders SET name = 1')],
-    ['batch', single => single.batch('UPDATE orders SET name = 1')],
-    ['procedure', single => single.request().execute('find_orders')],
-    ['bulk load', single => single.request().bulk(newTable())],
-  ])('keeps back what is beyond the budget, and the connection serves on: %s', async (_what, work) => {
-    const app = await startApp({ instrumentations, budget: { queries: 1 }, onExceeded: 'throw' });
-    const single = await open(1);
-    const record = await recordOfUnit(app, async () => {
-      await pool.query('SELECT 1');
-      const error = await Promise.resolve(work(single)).catch((thrown: unknown) => thrown);
-      const { originalError = error } = error as { originalError?: unknown };
-      expect(originalError).toBeInstanceOf(QueryBudgetExceededError);
-    });
-    expect(record.queries).toMatchObject({ count: 2, errors: 0 });
-    expect((await single.query('SELECT 1')).recordset).toHaveLength(1);
-    await single.close();
-    await app.close();
-  });
-});
+  const unprepared = done();
+  connection.unprepare(request);
+  await unprepared;
+}
 
 describe('the instrumentation', () => {
+  const replaced: [object, string][] = [
+    [Connection.prototype, 'makeRequest'],
+    [sql.Request.prototype as object, '_query'],
+    [sql.Transaction.prototype as object, 'acquire'],
+    [sql.ConnectionPool.prototype as object, 'acquire'],
+  ];
+  const methods = (): unknown[] => replaced.map(([of, name]) => (of as Record<string, unknown>)[name]);
+
   it('is taken back with the last application, and counts once for two', async () => {
-    const { makeRequest } = Connection.prototype as unknown as { makeRequest: unknown };
+    const ours = methods();
     const other = await startApp({ instrumentations });
     expect((await recordOfUnit(other, () => pool.query('SELECT 1'))).queries.count).toBe(1);
     await other.close();
+    expect(methods()).toEqual(ours);
     await test.close();
-    expect((Connection.prototype as unknown as { makeRequest: unknown }).makeRequest).not.toBe(makeRequest);
+    methods().forEach((method, i) => expect(method, replaced[i]![1]).not.toBe(ours[i]));
     expect((await pool.query('SELECT 1')).recordset).toHaveLength(1);
     test = await startApp({ instrumentations });
     expect((await recordOfUnit(test, () => pool.query('SELECT 1'))).queries.count).toBe(1);

@@ -6,10 +6,13 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
  * the real client (MS-TDS, https://learn.microsoft.com/openspecs/windows_protocols/ms-tds).
  *
  * It keeps no data. A `SELECT` has one row, or `TOP n`; a write has affected one, or `TOP n`; a procedure
- * returns two; `WAITFOR DELAY` waits; the table `nowhere` is not there.
+ * returns two; `WAITFOR DELAY` waits; the table `nowhere` is not there; `SET NOCOUNT ON` keeps the numbers
+ * of rows to itself.
  */
 export interface TdsServer {
   readonly port: number;
+  /** Texts, and names of procedures, as they have come. */
+  readonly received: string[];
   /** Cuts every connection. */
   cut(): void;
   close(): Promise<void>;
@@ -48,10 +51,11 @@ const PROCEDURES: Readonly<Record<number, string>> = {
 
 export async function startTdsServer(): Promise<TdsServer> {
   const sockets = new Set<Socket>();
+  const received: string[] = [];
   const server = createServer(socket => {
     sockets.add(socket);
     socket.on('error', () => undefined).on('close', () => sockets.delete(socket));
-    const session = new Session(socket);
+    const session = new Session(socket, received);
     socket.on('data', bytes => session.read(bytes));
   });
   server.listen(0, '127.0.0.1');
@@ -59,6 +63,7 @@ export async function startTdsServer(): Promise<TdsServer> {
   const cut = (): void => sockets.forEach(socket => socket.destroy());
   return {
     port: (server.address() as AddressInfo).port,
+    received,
     cut,
     close: async () => {
       cut();
@@ -70,13 +75,15 @@ export async function startTdsServer(): Promise<TdsServer> {
 
 class Session {
   readonly #socket: Socket;
+  readonly #received: string[];
   readonly #prepared = new Map<number, string>();
   #pending = Buffer.alloc(0);
   #message: Buffer[] = [];
   #delay: NodeJS.Timeout | undefined;
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, received: string[]) {
     this.#socket = socket;
+    this.#received = received;
   }
 
   read(bytes: Buffer): void {
@@ -119,17 +126,20 @@ class Session {
       sp_executesql: String(values[0]),
       sp_execute: this.#prepared.get(Number(values[0])),
     };
+    if (!(procedure in known)) this.#received.push(procedure);
     const text = procedure in known ? known[procedure] : `SELECT TOP 2 * FROM ${procedure}`;
     this.#answer(text ?? 'SELECT * FROM nowhere', [RETURN_STATUS, PROCEDURE_DONE]);
   }
 
   /** The tokens of each statement of a text, one after the other. */
   #answer(text: string, end: Buffer[] = []): void {
+    this.#received.push(text);
     const statements = text.split(';').filter(statement => statement.trim() !== '');
+    const count = /\bNOCOUNT ON\b/.test(text) ? 0 : COUNT;
     const type = end.length > 0 ? DONE_IN_PROCEDURE : DONE;
     const results = statements.map((statement, at) => {
       const isLast = end.length === 0 && at === statements.length - 1;
-      return resultOf(statement, type, isLast ? 0 : MORE);
+      return resultOf(statement, type, isLast ? 0 : MORE, count);
     });
     const [, seconds = '0'] = /WAITFOR DELAY '00:00:(\d+\.\d+)'/i.exec(text) ?? [];
     const send = (): void => this.#send([...results, ...end]);
@@ -150,15 +160,15 @@ class Session {
   }
 }
 
-function resultOf(statement: string, type: number, more: number): Buffer {
+function resultOf(statement: string, type: number, more: number, count: number): Buffer {
   const [, top = '1'] = /\bTOP \(?(\d+)/i.exec(statement) ?? [];
   if (/\bnowhere\b/.test(statement)) {
     return Buffer.concat([error(208, "Invalid object name 'nowhere'."), done(FAILED | more, 0, type)]);
   }
-  if (/^\s*(?:INSERT|UPDATE|DELETE)\b/i.test(statement)) return done(COUNT | more, Number(top), type);
+  if (/^\s*(?:INSERT|UPDATE|DELETE)\b/i.test(statement)) return done(count | more, Number(top), type);
   if (!/^\s*SELECT\b/i.test(statement)) return done(more, 0, type);
   const rows = Array.from({ length: Number(top) }, (_, at) => row(at + 1, 'order'));
-  return Buffer.concat([COLUMNS, ...rows, done(COUNT | more, rows.length, type)]);
+  return Buffer.concat([COLUMNS, ...rows, done(count | more, rows.length, type)]);
 }
 
 /** Rows of a bulk load have the form of those in an answer, and are followed by a DONE token. */

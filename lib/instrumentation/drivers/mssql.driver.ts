@@ -1,7 +1,7 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
-import { traceCalls } from '../traced-calls';
+import { countCalls, followCalls } from './mssql-calls';
 import { countRequests } from './tedious-request';
 
 const NAME = 'mssql';
@@ -9,11 +9,11 @@ const NAME = 'mssql';
 type Validate = (this: object, connection: unknown) => unknown;
 
 /**
- * Counts the queries of `mssql`, and of `tedious` below it, and so of TypeORM and Knex on them.
+ * Counts the queries of `mssql`, and of `tedious` below it, and so of TypeORM, Knex and Kysely on them.
  *
- * `mssql` publishes its calls, but not the values that tell duplicates from other repeats, and `tedious`
- * publishes none: so they are counted where `tedious` sends them. The channel of the pool of `mssql` tells
- * how long a connection was waited for.
+ * The channels that `mssql` publishes lack the values that tell duplicates from other repeats, streams, and a
+ * way to keep a query back; `tedious` publishes none. So a query begins where `mssql` is called, or `tedious`
+ * by itself, and ends where `tedious` calls back.
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [mssqlInstrumentation()] });
@@ -22,14 +22,25 @@ export function mssqlInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,
     install(reporter) {
+      const connections = loadedCopies('tedious', 'lib/connection.js');
+      if (connections.length === 0) return undefined;
       const undo = [
-        ...loadedCopies('tedious', 'lib/connection.js').flatMap(copy => coverConnection(copy, reporter)),
-        ...loadedCopies(NAME, 'lib/tedious/connection-pool.js').flatMap(copy => coverPool(copy, reporter)),
-        ...traceCalls(NAME, 'mssql:pool:acquire', beginAcquire(reporter)),
+        ...connections.flatMap(copy => coverConnection(copy, reporter)),
+        ...prototypesOf('lib/tedious/request.js').flatMap(request => countCalls(request, reporter)),
+        ...prototypesOf('lib/base/connection-pool.js').flatMap(pool => followCalls(pool, reporter, true)),
+        ...prototypesOf('lib/base/transaction.js').flatMap(parent => followCalls(parent, reporter, false)),
+        ...prototypesOf('lib/base/prepared-statement.js').flatMap(parent =>
+          followCalls(parent, reporter, false),
+        ),
+        ...loadedCopies('tarn', 'dist/Pool.js').flatMap(copy => coverPool(copy, reporter)),
       ];
       return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
     },
   };
+}
+
+function prototypesOf(file: string): object[] {
+  return loadedCopies(NAME, file).map(copy => (copy as { prototype: object }).prototype);
 }
 
 function coverConnection(copy: unknown, reporter: QueryReporter): (() => void)[] {
@@ -42,21 +53,10 @@ function coverConnection(copy: unknown, reporter: QueryReporter): (() => void)[]
 
 /** Asks each connection whether it is well before it is given away: that is no query of the application's. */
 function coverPool(copy: unknown, reporter: QueryReporter): (() => void)[] {
-  const { prototype } = copy as { prototype: object };
-  return replaceMethod<Validate>(prototype, '_poolValidate', original => {
-    return function poolValidate(connection) {
+  const { prototype } = (copy as { Pool: { prototype: object } }).Pool;
+  return replaceMethod<Validate>(prototype, '_validateResource', original => {
+    return function validateResource(connection) {
       return reporter.uncharged(() => original.call(this, connection));
     };
   });
-}
-
-function beginAcquire(reporter: QueryReporter) {
-  return function beginWait() {
-    const wait = reporter.beginWait();
-    return (failed: boolean): void => {
-      wait?.end();
-      // The query that waited is not sent: it is known by its error alone.
-      if (failed) reporter.begin(undefined, 'mssql', beginWait)?.end(0, true);
-    };
-  };
 }

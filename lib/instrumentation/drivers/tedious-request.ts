@@ -1,14 +1,30 @@
 import type { EventEmitter } from 'node:events';
 import { inContext } from '../caller-context';
-import type { QueryHandle, QueryReporter } from '../driver-instrumentation';
+import type { Below, QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { replaceMethod } from '../method-replacement';
 
 type Callback = (this: unknown, error?: unknown, rows?: number, ...rest: unknown[]) => unknown;
-type MakeRequest = (this: object, request: Request, packet: number, payload: Payload) => unknown;
+type MakeRequest = (this: Connection, request: Request, packet: number, payload: Payload) => unknown;
+
+/** What is counted before it is sent: a call of `mssql`, a bulk load that was announced. */
+export interface Counted {
+  readonly handle: QueryHandle | undefined;
+  readonly isBulk: boolean;
+  /** It was given up before it was sent. */
+  isOver?: boolean;
+}
+
+/** On a connection: what it is about to send. */
+export const COUNTED = Symbol('nestjs-async-context.counted');
+
+interface Connection {
+  [COUNTED]?: Counted | undefined;
+}
 
 interface Parameter {
-  readonly name: string;
-  readonly value: unknown;
+  readonly value?: unknown;
+  /** Of what is sent, from `tedious` 20 on. */
+  readonly data?: { readonly value: unknown };
 }
 
 /** What is sent: a request, or a bulk load. */
@@ -17,8 +33,6 @@ interface Request extends EventEmitter {
   readonly parameters?: readonly Parameter[];
   /** Of a request that was prepared. */
   readonly handle?: unknown;
-  /** Of a bulk load. */
-  readonly table?: string;
   callback: Callback;
 }
 
@@ -29,83 +43,100 @@ interface Payload {
 }
 
 /** Types of packets, MS-TDS 2.2.3.1.1. */
+const SQL_BATCH = 1;
 const RPC = 3;
 const BULK_LOAD = 7;
 const TRANSACTION_MANAGER = 14;
 
-/** Numbers of procedures, MS-TDS 2.2.6.6; `mssql` calls them by their names. */
-const PREPARE: readonly unknown[] = [11, 'sp_prepare'];
-const UNPREPARE: readonly unknown[] = [15, 'sp_unprepare'];
-const MAX_PREPARED = 1_000;
+/** `sp_prepare` and `sp_unprepare`, MS-TDS 2.2.6.6; `mssql` calls them by their names. */
+const PREPARES: readonly unknown[] = [11, 15, 'sp_prepare', 'sp_unprepare'];
 
-/** The texts of what `mssql` has prepared on a connection, by handle: it executes the handle. */
-const prepared = new WeakMap<object, Map<unknown, string>>();
+/** Tells the server of a table and its columns; the rows are sent when it has agreed. */
+const ANNOUNCEMENT = /^insert bulk (.+?)\([[)].*$/s;
 
 /** Counts what a connection of `tedious` sends, but for what prepares it. */
 export function countRequests(connection: object, reporter: QueryReporter): (() => void)[] {
   return replaceMethod<MakeRequest>(connection, 'makeRequest', original => {
     return function makeRequest(request, packet, payload) {
-      let handle: QueryHandle | undefined;
+      let counted: Counted;
       try {
-        const text = textOf(this, request, packet, payload);
-        const { parameters } = request.handle === undefined ? request : payload;
-        if (text !== undefined) {
-          handle = reporter.begin(text, 'mssql', makeRequest, parameters?.map(valueOf));
-        }
+        counted =
+          takeCounted(this, request, packet) ?? begin(request, packet, payload, reporter, makeRequest);
       } catch (error) {
         process.nextTick(() => request.callback(error));
         return undefined;
       }
-      bindToCaller(request, handle);
+      counted.handle?.sent();
+      const isAnnounced = counted.isBulk && packet === SQL_BATCH;
+      if (isAnnounced) this[COUNTED] = counted;
+      bindToCaller(request, (error, rows) => {
+        if (error) this[COUNTED] = undefined;
+        if (error || !isAnnounced) counted.handle?.end(error ? 0 : rows, Boolean(error));
+      });
       return original.call(this, request, packet, payload);
     };
   });
 }
 
-const valueOf = ({ value }: Parameter): unknown => value;
+function takeCounted(connection: Connection, request: Request, packet: number): Counted | undefined {
+  const counted = connection[COUNTED]?.isOver === true ? undefined : connection[COUNTED];
+  if (packet === BULK_LOAD) {
+    connection[COUNTED] = undefined;
+    return counted ?? { handle: undefined, isBulk: true };
+  }
+  // Before a bulk load there may be one more: what makes its table.
+  if (counted === undefined || counted.isBulk !== isAnnouncement(request, packet)) return undefined;
+  connection[COUNTED] = undefined;
+  return counted;
+}
 
-function textOf(connection: object, request: Request, packet: number, payload: Payload): string | undefined {
-  const { sqlTextOrProcedure: text, table } = request;
-  const { procedure } = payload;
-  if (packet === BULK_LOAD) return `INSERT INTO ${table} VALUES (?)`;
+function isAnnouncement({ sqlTextOrProcedure = '' }: Request, packet: number): boolean {
+  return packet === SQL_BATCH && ANNOUNCEMENT.test(sqlTextOrProcedure);
+}
+
+function begin(
+  request: Request,
+  packet: number,
+  payload: Payload,
+  reporter: QueryReporter,
+  below: Below,
+): Counted {
+  const text = textOf(request, packet, payload);
+  // The first one of what is executed says which of the prepared it is.
+  const parameters = request.handle === undefined ? request.parameters : payload.parameters?.slice(1);
+  const values = parameters?.map(({ value, data }) => data?.value ?? value);
+  const handle = text === undefined ? undefined : reporter.begin(text, 'mssql', below, values);
+  return { handle, isBulk: isAnnouncement(request, packet) };
+}
+
+function textOf(request: Request, packet: number, { procedure }: Payload): string | undefined {
+  const { sqlTextOrProcedure: text } = request;
   if (packet === TRANSACTION_MANAGER) return 'COMMIT';
-  // The server is told of the columns first, and then sent the rows.
-  if (packet !== RPC) return text?.startsWith('insert bulk ') ? undefined : text;
-  if (PREPARE.includes(procedure)) remember(connection, request);
-  if (PREPARE.includes(procedure) || UNPREPARE.includes(procedure)) return undefined;
-  if (typeof procedure === 'number') return text;
-  const known = procedure === 'sp_execute' ? recall(connection, request) : undefined;
-  return known ?? `EXEC ${procedure}`;
+  if (isAnnouncement(request, packet)) return text?.replace(ANNOUNCEMENT, 'INSERT INTO $1 VALUES (?)');
+  if (packet !== RPC) return text;
+  if (PREPARES.includes(procedure)) return undefined;
+  return procedure === text ? `EXEC ${procedure}` : text;
 }
 
-function remember(connection: object, request: Request): void {
-  const text = request.parameters?.find(({ name }) => name === 'stmt')?.value;
-  if (typeof text !== 'string') return;
-  request.on('returnValue', (name: string, handle: unknown) => {
-    let texts = prepared.get(connection);
-    if (texts === undefined) prepared.set(connection, (texts = new Map()));
-    if (name === 'handle' && texts.size < MAX_PREPARED) texts.set(handle, text);
-  });
-}
-
-function recall(connection: object, { parameters }: Request): string | undefined {
-  return prepared.get(connection)?.get(parameters?.find(({ name }) => name === 'handle')?.value);
-}
-
-/** What a request calls back, and its rows, come in the context that the connection was opened in. */
-function bindToCaller(request: Request, handle: QueryHandle | undefined): void {
+/** What a request calls back may come in the context that the connection was opened in: when it is lost. */
+function bindToCaller(request: Request, end: (error: unknown, rows: number) => void): void {
   const { callback, emit } = request;
   const isOwn = Object.hasOwn(request, 'emit');
   const back = inContext((error: unknown, rows: unknown, ...rest: unknown[]) =>
     callback.call(request, error, rows as number, ...rest),
   );
-  request.emit = inContext(emit.bind(request)) as EventEmitter['emit'];
-  request.callback = (error, rows = 0, ...rest) => {
+  let returned = 0;
+  request.emit = (event: string, ...args: unknown[]) => {
+    if (event === 'row') returned += 1;
+    return emit.call(request, event, ...args);
+  };
+  request.callback = (error, rows, ...rest) => {
     // One that is prepared is sent again, maybe by somebody else.
     request.callback = callback;
     if (isOwn) request.emit = emit;
     else delete (request as Partial<Request>).emit;
-    handle?.end(error ? 0 : rows, Boolean(error));
+    // With NOCOUNT the server does not tell how many there are.
+    end(error, Math.max(rows ?? 0, returned));
     return back(error, rows, ...rest);
   };
 }
