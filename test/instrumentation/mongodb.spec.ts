@@ -140,6 +140,21 @@ describe('a command of mongodb', () => {
     expect(findings).toMatchObject([{ kind: 'duplicate', table: 'orders', duplicates: 1 }]);
   });
 
+  it('is none when it is a batch of a cursor, or another page', async () => {
+    const { queries, findings = [] } = await recordOfUnit(test, async () => {
+      await orders.find({}).batchSize(2).toArray();
+      for (const page of [0, 1, 2]) {
+        const found = orders.find({ _id: { $gt: 0 } });
+        await found
+          .skip(2 * page)
+          .limit(2)
+          .toArray();
+      }
+    });
+    expect(queries.count).toBeGreaterThanOrEqual(6);
+    expect(findings.filter(({ kind }) => kind === 'duplicate')).toEqual([]);
+  });
+
   it('that is kept back by a budget is rejected', async () => {
     const app = await startApp({ instrumentations, onExceeded: 'throw', budget: { queries: 1 } });
     await app.app.get(ContextService).run({}, async () => {

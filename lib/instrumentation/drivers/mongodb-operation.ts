@@ -41,10 +41,16 @@ export function describeCommand(command: Command): Statement | undefined {
   return statement;
 }
 
-/** What tells two commands of one shape apart. */
+/** Another batch of a cursor is never the same as the one before. */
+const INCOMPARABLE = Symbol('incomparable');
+
+/** What tells two commands of one shape apart: pages of one filter are not the same. */
 export function parametersOf(command: Command): unknown {
+  if ('getMore' in command) return INCOMPARABLE;
   const filter = command['filter'] ?? command['query'] ?? command['pipeline'];
-  return isPlain(filter) && Object.values(filter).some(isId) ? withBytesOfIds(filter) : filter;
+  const values = isPlain(filter) && Object.values(filter).some(isId) ? withBytesOfIds(filter) : filter;
+  const { skip, limit } = command;
+  return skip === undefined && limit === undefined ? values : [values, skip, limit];
 }
 
 /** An answer of the server: an object, or what the driver reads its bytes with. */
