@@ -42,12 +42,8 @@ export class ContextQueryReporter implements QueryReporter {
       if (context === undefined) return this.#lose(aside, statement, below);
       const ledger = this.#ledgerOf(context, aside);
       if (ledger === undefined || statement.kind !== 'read') return ledger?.begin(statement, below);
-      const hasLiterals = text !== undefined && statements.foundLiteral;
-      return ledger.begin(
-        statement,
-        below,
-        hasLiterals ? hashBoth(text, parameters) : hashParameters(parameters),
-      );
+      const literals = text !== undefined && statements.foundLiteral ? text : undefined;
+      return ledger.begin(statement, below, hashOf(statement, literals, parameters));
     } catch (error) {
       return this.#failed(error);
     }
@@ -58,7 +54,8 @@ export class ContextQueryReporter implements QueryReporter {
       const context = contextStorage.getStore();
       const aside = currentAside();
       if (context === undefined) return this.#lose(aside, operation, below);
-      const hash = operation.kind === 'read' ? hashParameters(parameters) : undefined;
+      const isComparable = operation.kind === 'read' && parameters !== undefined;
+      const hash = isComparable ? hashParameters(parameters) : undefined;
       return this.#ledgerOf(context, aside)?.begin(operation, below, hash);
     } catch (error) {
       return this.#failed(error);
@@ -122,8 +119,13 @@ export class ContextQueryReporter implements QueryReporter {
   }
 }
 
-/** What the text holds of its own tells two queries apart as well. */
-function hashBoth(text: string, parameters: unknown): number | undefined {
-  const literals = hashText(text);
-  return literals === undefined ? undefined : hashParameters(parameters, literals);
+/** What tells a query from others of its shape; `undefined` where that is not known. */
+function hashOf({ shape }: Statement, literals: string | undefined, parameters: unknown): number | undefined {
+  if (literals !== undefined) {
+    const seed = hashText(literals);
+    return seed === undefined ? undefined : hashParameters(parameters, seed);
+  }
+  // It has values, and whoever reports it has not said which.
+  if (parameters === undefined && shape.includes('?')) return undefined;
+  return hashParameters(parameters);
 }

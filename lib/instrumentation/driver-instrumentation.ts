@@ -35,7 +35,8 @@ export interface QueryReporter {
   /**
    * Counts a statement towards the current unit of work.
    *
-   * `parameters` are compared, by a hash, with those of other runs, to find duplicates.
+   * `parameters` are compared, by a hash, with those of other runs, to find duplicates; without them, a
+   * text that has placeholders is compared with none.
    *
    * @throws QueryBudgetExceededError with `onExceeded: 'throw'`: do not send the query, and give
    * the error to the caller in the way the driver gives its own.
@@ -47,7 +48,8 @@ export interface QueryReporter {
     parameters?: unknown,
   ): QueryHandle | undefined;
   /**
-   * The same for what has no text: an operation on a collection, an index or a table.
+   * The same for what has no text: an operation on a collection, an index or a table. Without
+   * `parameters` it is compared with none.
    *
    * @throws QueryBudgetExceededError as `begin()` does
    */
