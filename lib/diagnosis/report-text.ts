@@ -1,0 +1,93 @@
+import { inspect } from 'node:util';
+import type { CallDimension } from '../cost/call-ledger';
+import type { CallsCostRecord, CostRecord, ShapeCostRecord } from '../cost/cost-record';
+
+/** Shapes, findings and targets that a report names. */
+export const TOP = 3;
+const SHAPE_WIDTH = 160;
+
+/** A label and what stands beside it. */
+export type ReportLine = readonly [label: string, text: string];
+
+/**
+ * What is logged: a block to read in a text log, flat fields in a JSON log.
+ *
+ * Nest's `ConsoleLogger` prints objects with `util.inspect`, or as JSON; pino takes the own
+ * fields. So the block is what `inspect()` gives, and the facts are the own fields.
+ */
+export class Report {
+  [field: string]: unknown;
+
+  /** @param fields what is `undefined` is left out */
+  constructor(text: string, fields: Readonly<Record<string, unknown>>) {
+    Object.defineProperty(this, inspect.custom, { value: () => text });
+    Object.defineProperty(this, 'toString', { value: () => text });
+    for (const [name, value] of Object.entries(fields)) if (value !== undefined) this[name] = value;
+  }
+}
+
+/** A headline and the lines under it. No text in it can begin a line of its own. */
+export function reportBlock(headline: string, lines: readonly ReportLine[]): string {
+  const block = lines.map(([label, line]) => `  ${label.padEnd(9)} ${oneLine(line)}`);
+  return [oneLine(headline), ...block].join('\n');
+}
+
+/** Which request a report is of. */
+export function requestOf(record: CostRecord): string {
+  const parts = [
+    record.route ?? record.kind,
+    `status ${record.status ?? 'none'}`,
+    `request id ${record.requestId}`,
+  ];
+  if (record.status === undefined && record.method === undefined) parts.splice(1, 1);
+  if (record.traceId !== undefined) parts.push(`trace id ${record.traceId}`);
+  if (record.userId !== undefined) parts.push(`user ${record.userId}`);
+  if (record.aborted) parts.push('the client left');
+  return parts.join(', ');
+}
+
+/** What it asked of its databases. */
+export function queriesOf({ queries }: CostRecord): string {
+  const order = queries.maxConcurrent > 1 ? `up to ${queries.maxConcurrent} at once` : 'one after the other';
+  const more = queries.shapesDropped > 0 ? ' and more' : '';
+  return (
+    `${number(queries.count)} of ${queries.shapes.length}${more} shapes, ${order}; ${number(queries.rows)} rows, ` +
+    `${number(queries.writes)} writes, ${number(queries.transactions)} transaction statements, ${number(queries.errors)} errors`
+  );
+}
+
+/** A shape and what it cost. */
+export function shapeOf({ shape, table, count, rows, durationMs, callSite }: ShapeCostRecord): string {
+  const facts = [`${number(rows)} rows`, `${number(durationMs)} ms`];
+  if (table !== undefined) facts.unshift(table);
+  if (callSite !== undefined) facts.push(callSite);
+  return `${number(count)} × ${cut(shape)} (${facts.join(', ')})`;
+}
+
+/** What it asked of caches, services or brokers; nothing where there was none. */
+export function callsOf(dimension: CallDimension, calls: CallsCostRecord | undefined): [string, string][] {
+  if (calls === undefined) return [];
+  const top = Object.entries(calls.byTarget)
+    .sort(([, a], [, b]) => b.count - a.count)
+    .slice(0, TOP)
+    .map(([target, { count }]) => `${target} ${number(count)}`);
+  const errors = calls.errors > 0 ? `, ${number(calls.errors)} errors` : '';
+  return [[dimension, `${number(calls.count)} (${top.join(', ')}), ${number(calls.busyMs)} ms${errors}`]];
+}
+
+/** A shape, as far as a line has room for it. */
+export function cut(shape: string, width = SHAPE_WIDTH): string {
+  return shape.length > width ? `${shape.slice(0, width)}…` : shape;
+}
+
+/** `12,345.6` */
+export function number(value: number): string {
+  return value.toLocaleString('en-US', { maximumFractionDigits: 1 });
+}
+
+const CONTROL = /\p{Cc}|[\u2028\u2029]/gu;
+
+/** A user id, a table or a route must not be able to forge a second log line. */
+function oneLine(text: string): string {
+  return text.replace(CONTROL, c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
