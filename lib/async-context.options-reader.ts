@@ -13,6 +13,10 @@ const OPTIONS = [
   'budget',
   'onExceeded',
   'breachWindowMs',
+  'slowAfterMs',
+  'serverTiming',
+  'stallMs',
+  'lateAfterMs',
   'instrumentations',
   'sinks',
   'sinkQueue',
@@ -41,6 +45,10 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     budget: readBudget(options.budget),
     onExceeded: readOnExceeded(options.onExceeded),
     breachWindowMs: readWhole('breachWindowMs', options.breachWindowMs ?? 60_000, 0, MAX_TIMER_MS),
+    slowAfterMs: readWhole('slowAfterMs', options.slowAfterMs ?? 1_000, 0, MAX_TIMER_MS),
+    serverTiming: readServerTiming(options.serverTiming),
+    stallMs: readStallMs(options.stallMs),
+    lateAfterMs: readWhole('lateAfterMs', options.lateAfterMs ?? 1_000, 0, MAX_TIMER_MS),
     instrumentations: readInstrumentations(options.instrumentations),
     sinks: readSinks(options.sinks),
     sinkQueue: readSinkQueue(options.sinkQueue),
@@ -86,6 +94,19 @@ function failAt(prefix: string): (path: string, value: unknown, remedy: string) 
 function readOnExceeded(value: AsyncContextOptions['onExceeded'] = 'log'): ResolvedOptions['onExceeded'] {
   if (value === 'log' || value === 'throw' || typeof value === 'function') return value;
   throw invalidOption('onExceeded', value, "Use 'log', 'throw' or a function of the breach.");
+}
+
+function readServerTiming(
+  value: AsyncContextOptions['serverTiming'] = false,
+): ResolvedOptions['serverTiming'] {
+  if (typeof value === 'boolean' || typeof value === 'function') return value;
+  throw invalidOption('serverTiming', value, 'Use true, false or a function of the request.');
+}
+
+function readStallMs(value: AsyncContextOptions['stallMs'] = 250): number {
+  if (value === 0) return 0;
+  // The watchdog looks 40 times a second, and must not hold a thread that is merely busy.
+  return readWhole('stallMs', value, 200, MAX_TIMER_MS);
 }
 
 function readInstrumentations(

@@ -92,6 +92,29 @@ export interface AsyncContextOptions {
    */
   readonly breachWindowMs?: number;
   /**
+   * Milliseconds from which on a request is slow: a warning in the log, and `slow` in its record, say
+   * where its time went. Jobs are never slow. 0 for none.
+   * @default 1000
+   */
+  readonly slowAfterMs?: number;
+  /**
+   * Whether the response says in `Server-Timing` where the time of the request went: never, always, or
+   * when the function says so. Everybody who gets the response can read it.
+   * @default false
+   */
+  readonly serverTiming?: boolean | ((request: unknown) => boolean);
+  /**
+   * Milliseconds from which on a blocked event loop is a stall, at least 200: a worker thread finds out
+   * who it was, and an error in the log says so. 0 for no such thread.
+   * @default 250
+   */
+  readonly stallMs?: number;
+  /**
+   * Milliseconds after the close from which on work of a unit of work is reported as late. 0 for never.
+   * @default 1000
+   */
+  readonly lateAfterMs?: number;
+  /**
    * Database drivers whose queries are counted; `'auto'` takes every supported driver that is installed.
    * @default 'auto'
    */
@@ -132,6 +155,10 @@ export interface ResolvedOptions {
   readonly budget: BudgetDefaults;
   readonly onExceeded: 'log' | 'throw' | ((breach: BudgetBreach) => void);
   readonly breachWindowMs: number;
+  readonly slowAfterMs: number;
+  readonly serverTiming: boolean | ((request: unknown) => boolean);
+  readonly stallMs: number;
+  readonly lateAfterMs: number;
   readonly instrumentations: readonly DriverInstrumentation[] | 'auto';
   readonly sinks: readonly CostRecordSink[];
   readonly sinkQueue: SinkQueueOptions;

@@ -11,6 +11,8 @@ import { expiredExemptions } from './budget/expired-exemptions';
 import { ContextService } from './context/context.service';
 import { processShare } from './context/context-storage';
 import { FaultReporter } from './diagnosis/fault-reporter';
+import { loopMonitor, type LoopUser } from './diagnosis/loop-monitor';
+import { StallLog } from './diagnosis/stall-log';
 import { ContextInterceptor } from './entry/context.interceptor';
 import { noteErrorsOfRequests } from './entry/error-note';
 import { interceptGateways } from './entry/gateway.interceptor';
@@ -33,6 +35,7 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
   readonly #rpc = new RpcEntry();
   readonly #instrumentations: Instrumentations;
   readonly #options: AsyncContextOptions;
+  readonly #loopUser: LoopUser;
   #phase: 'created' | 'initialized' | 'serving' | 'stopped' = 'created';
 
   /** The one of an application: the module may have been imported twice. */
@@ -68,10 +71,11 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations);
     this.contextService = new ContextService(this.#units);
     this.#interceptor = new ContextInterceptor(this.#units);
+    this.#loopUser = loopUser(resolved.stallMs, faults);
     markRoutes(modules);
     noteErrorsOfRequests();
     interceptGateways(modules);
-    new HttpEntry(this.#units, faults, resolved.requestId.responseHeader).install(host);
+    new HttpEntry(this.#units, faults, resolved).install(host);
     this.#rpc.install(modules, { units: this.#units, interceptor: this.#interceptor });
     this.#instrumentations.install();
   }
@@ -92,6 +96,7 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     // Drivers that were loaded since: by factories, by `await import()` in a provider.
     this.#instrumentations.install();
     this.#instrumentations.lost.serving += 1;
+    loopMonitor().start(this.#loopUser);
     for (const warning of expiredExemptions(this.#modules, Date.now())) this.#logger.warn(warning);
   }
 
@@ -101,6 +106,7 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     this.#phase = 'stopped';
     this.#instrumentations.uninstall();
     this.#rpc.uninstall(this.#modules);
+    await loopMonitor().stop(this.#loopUser);
     await this.#units.queue.close();
   }
 
@@ -111,4 +117,18 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
         'own; those of the first are in force. Import it with options once, in the root module.',
     );
   }
+}
+
+/** What an application does about a blocked event loop. */
+function loopUser(stallMs: number, faults: FaultReporter): LoopUser {
+  const log = new StallLog();
+  return {
+    stallMs,
+    report: reason => faults.report('watchdog of the event loop', reason),
+    onBlock(block) {
+      if (block.capture === undefined || block.ms < stallMs) return;
+      // The loop has been blocked for long enough: the line is written when it has caught up.
+      setImmediate(() => faults.guard('log of a stall', () => log.write(block))).unref();
+    },
+  };
 }

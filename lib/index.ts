@@ -28,12 +28,15 @@ export type {
   BreachRecord,
   CallsCostRecord,
   CostRecord,
+  LateRecord,
   QueriesCostRecord,
   ShapeCostRecord,
   TableCostRecord,
   TargetCostRecord,
   UncountedCostRecord,
 } from './cost/cost-record';
+export type { SlowRecord, StallRecord, TimePart, TimeRecord } from './cost/time-record';
+export type { EventLoopDelay } from './diagnosis/loop-monitor';
 export type { SqlDialect, Statement, StatementKind } from './cost/statement';
 
 export type { Attribution, DriverAttribution } from './instrumentation/attribution';

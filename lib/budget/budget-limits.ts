@@ -11,6 +11,7 @@ export const DIMENSIONS = [
   'cache',
   'http',
   'messages',
+  'loopBlockMs',
 ] as const satisfies readonly (keyof BudgetLimits)[];
 const DAY = /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])$/;
 const MS_PER_DAY = 86_400_000;

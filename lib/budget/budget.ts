@@ -26,6 +26,8 @@ export interface BudgetLimits {
   readonly http?: number;
   /** Messages published to a broker or a queue. */
   readonly messages?: number;
+  /** Milliseconds in which it blocks the event loop, in stretches of 50 ms and longer. */
+  readonly loopBlockMs?: number;
   /** Queries by main table. `orders` also means `public.orders`. */
   readonly perTable?: Readonly<Record<string, number>>;
 }

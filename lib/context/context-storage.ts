@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { EventLoop } from '../cost/event-loop';
 import type { RequestContext } from './request-context';
 
 /** What all copies of the package in one process share. */
@@ -28,3 +29,9 @@ export function oncePerProcess<T>(name: string, make: () => T): T {
   if (!processShare.single.has(name)) processShare.single.set(name, make());
   return processShare.single.get(name) as T;
 }
+
+/** What the event loop of this process does, as all copies of the package see it. */
+export const eventLoop: EventLoop = oncePerProcess(
+  'loop',
+  () => new EventLoop(() => contextStorage.getStore()?.time),
+);

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { contextMissing, userMissing } from '../async-context.errors';
 import type { RequestCost } from '../cost/request-cost';
+import type { EventLoopDelay } from '../diagnosis/loop-monitor';
 import type { Attribution } from '../instrumentation/attribution';
 import { runAside } from './aside';
 import type { ContextKey } from './context-key';
@@ -51,6 +52,7 @@ export interface ContextHost extends ContextApplication {
   recordQuery(context: RequestContext, query: MeasuredQuery): void;
   /** How the calls of all drivers were charged since the process started. */
   readonly attribution: Attribution;
+  readonly eventLoopDelay: EventLoopDelay | undefined;
 }
 
 /**
@@ -122,6 +124,11 @@ export class ContextService {
   /** Live counters: what the unit of work has cost so far. */
   get cost(): RequestCost | undefined {
     return this.#current()?.cost;
+  }
+
+  /** How late the event loop of the process was since the application serves; `undefined` before. */
+  get eventLoopDelay(): EventLoopDelay | undefined {
+    return this.#host.eventLoopDelay;
   }
 
   /**

@@ -1,10 +1,14 @@
 import type { ResolvedBudget } from '../budget/budget-resolver';
 import { CostLedger } from '../cost/cost-ledger';
+import type { LoopBlock } from '../cost/event-loop';
+import { TimeAccount } from '../cost/time-account';
 import type { GrowthHistory } from '../cost/growth-history';
 import type { BreachRecord } from '../cost/cost-record';
 import type { ContextKey } from './context-key';
+import { eventLoop } from './context-storage';
 
 const MAX_USER_ID = 200;
+const NO_BLOCKS: readonly LoopBlock[] = Object.freeze([]);
 const NO_BREACHES: readonly BreachRecord[] = Object.freeze([]);
 
 /**
@@ -29,6 +33,8 @@ export interface ContextApplication {
   userOf(request: object): ContextUser | undefined;
   /** Pattern of the route that took the request (`/orders/:id`), as the platform knows it. Never throws. */
   routeOf(request: object): string | undefined;
+  /** Notes that a unit of work asks for something after its close. Never throws. */
+  noteLate(context: RequestContext, what: string, below: (...args: never[]) => unknown): void;
 }
 
 /** A handler as it was found once and is shared by all of its units of work. */
@@ -37,6 +43,10 @@ export interface ContextHandler {
   readonly name: string;
   /** What its units of work have shown about its queries. */
   readonly history: GrowthHistory;
+  /** What the watchdog of the event loop calls it: from 1, one of each application. */
+  readonly number: number;
+  /** Whether it is open for as long as its client likes: `@Sse()`. */
+  readonly isStream?: boolean;
 }
 
 /**
@@ -72,7 +82,12 @@ export class RequestContext {
   closeCallbacks: (() => unknown)[] | undefined = undefined;
   budget: ResolvedBudget | undefined = undefined;
   breaches: readonly BreachRecord[] = NO_BREACHES;
-  readonly cost = new CostLedger();
+  /** Whether it took longer than a request should. */
+  isSlow = false;
+  /** Blocks of the event loop while it was open. */
+  blocks: readonly LoopBlock[] = NO_BLOCKS;
+  readonly time = new TimeAccount(eventLoop, this, this.startMs);
+  readonly cost = new CostLedger(this.time);
 
   constructor(
     readonly application: ContextApplication,

@@ -1,3 +1,5 @@
+import { type TimeAccount, WAITS } from './time-account';
+
 /** Targets kept for one unit of work; the rest is counted in the totals alone. */
 const MAX_TARGETS = 50;
 const MAX_TARGET_LENGTH = 100;
@@ -24,8 +26,15 @@ export class CallLedger {
   late = 0;
   /** By command, host or queue, at most 50. */
   readonly targets = new Map<string, TargetCost>();
+  readonly #time: TimeAccount | undefined;
+  readonly #wait: number;
   #inFlight = 0;
   #busySince = 0;
+
+  constructor(dimension: CallDimension, time: TimeAccount | undefined) {
+    this.#wait = WAITS.indexOf(dimension);
+    this.#time = time;
+  }
 
   /** Begins a call that is counted already. */
   begin(target: string): CallCharge {
@@ -35,6 +44,7 @@ export class CallLedger {
     if (this.#inFlight === 0) this.#busySince = now;
     this.#inFlight += 1;
     if (this.#inFlight > this.maxConcurrent) this.maxConcurrent = this.#inFlight;
+    this.#time?.begin(this.#wait, now);
     return new CallCharge(this, cost, now);
   }
 
@@ -42,6 +52,7 @@ export class CallLedger {
   settle(target: TargetCost | undefined, startMs: number, failed: boolean, bytes: number): void {
     const now = performance.now();
     this.#inFlight -= 1;
+    this.#time?.end(this.#wait, now);
     if (this.#inFlight === 0) this.busyMs += now - this.#busySince;
     const durationMs = now - startMs;
     this.durationMs += durationMs;

@@ -3,16 +3,20 @@ import { captureStack, type RawStack } from './call-site';
 import { countRepeats, findRepeats } from './find-repeats';
 import type { GrowthHistory } from './growth-history';
 import type { RepeatFinding } from './repeat-finding';
-import { QueryCharge } from './query-charge';
+import { type Charge, QueryCharge } from './query-charge';
 import { noteParameters, RepeatTrace } from './repeat-trace';
 import { newShape, type ShapeCost, type TableCost } from './shape-cost';
 import type { Statement } from './statement';
+import { DATABASE, POOL, type TimeAccount } from './time-account';
+import { TransactionCharge } from './transaction-charge';
 
 /** Shapes, and tables, kept for one unit of work; the rest is counted in the totals alone. */
 export const MAX_SHAPES = 100;
 const OTHER = { shape: 'other', table: undefined, kind: 'read' } as const;
 const MAX_REASONS = 20;
 const MAX_REASON_LENGTH = 200;
+/** Shapes and targets of late work that are told apart. */
+const MAX_LATE = 20;
 /** A shape that repeats this often is worth the 2 to 5 µs that its call site costs. */
 const CALL_SITE_AT_REPEAT = 5;
 
@@ -44,6 +48,8 @@ export class CostLedger {
   busyMs = 0;
   maxConcurrent = 0;
   late = 0;
+  /** What was asked for after the close, and how often; absent until something is. */
+  lateWork: Map<string, number> | undefined = undefined;
   bytes = 0;
   waitMs = 0;
   isClosed = false;
@@ -69,6 +75,14 @@ export class CostLedger {
   #open = 0;
   #busy = 0;
   #busySince = 0;
+
+  /** @param time where the wall time of the unit of work goes */
+  constructor(readonly time?: TimeAccount) {}
+
+  /** Milliseconds in which it blocked the event loop, in stretches of 50 ms and longer. */
+  get loopBlockMs(): number {
+    return this.time?.blockedMs ?? 0;
+  }
 
   /** Commands to a cache so far. */
   get cache(): number {
@@ -96,22 +110,19 @@ export class CostLedger {
   }
 
   /**
-   * Counts a query that is about to be sent; `undefined` for one that is not charged.
+   * Counts a query that is about to be sent; `undefined` for one that comes too late.
    *
    * @param parameters hash of its parameters; `undefined` when they cannot be compared
    */
-  begin(
-    statement: Statement,
-    below: (...args: never[]) => unknown,
-    parameters?: number,
-  ): QueryCharge | undefined {
+  begin(statement: Statement, below: (...args: never[]) => unknown, parameters?: number): Charge | undefined {
     if (this.isClosed) {
       this.late += 1;
+      this.#noteLate(statement.shape);
       return undefined;
     }
     if (statement.kind === 'transaction') {
       this.transactions += 1;
-      return undefined;
+      return this.time && new TransactionCharge(this.time);
     }
     const shape = this.#count(statement);
     const alarm = this.alarm;
@@ -123,7 +134,8 @@ export class CostLedger {
     if ((shape.open += 1) > shape.maxConcurrent) shape.maxConcurrent = shape.open;
     if ((this.#open += 1) > this.maxConcurrent) this.maxConcurrent = this.#open;
     const now = performance.now();
-    this.resume(now);
+    this.#resume(now);
+    this.time?.begin(DATABASE, now);
     return new QueryCharge(this, shape, this.#tableOf(shape, statement), now);
   }
 
@@ -135,9 +147,10 @@ export class CostLedger {
   ): CallCharge | undefined {
     const calls = (this.calls ??= new Map<CallDimension, CallLedger>());
     let ledger = calls.get(dimension);
-    if (ledger === undefined) calls.set(dimension, (ledger = new CallLedger()));
+    if (ledger === undefined) calls.set(dimension, (ledger = new CallLedger(dimension, this.time)));
     if (this.isClosed) {
       ledger.late += 1;
+      this.#noteLate(`${dimension} ${target}`);
       return undefined;
     }
     ledger.count += 1;
@@ -146,16 +159,44 @@ export class CostLedger {
     return ledger.begin(target);
   }
 
-  /** A query is under way from here on. */
-  resume(now: number): void {
-    if (this.#busy === 0) this.#busySince = now;
-    this.#busy += 1;
+  /** Counts the time until its end as waiting for a connection. */
+  beginWait(): { end(): void } {
+    const startMs = performance.now();
+    let hasEnded = false;
+    this.time?.begin(POOL, startMs);
+    return {
+      end: () => {
+        if (hasEnded) return;
+        hasEnded = true;
+        const now = performance.now();
+        this.giveUp(now - startMs, now);
+      },
+    };
   }
 
-  /** A query no longer is: it has ended, or it waits for a connection. */
-  pause(now: number): void {
-    this.#busy -= 1;
-    if (this.#busy === 0) this.busyMs += now - this.#busySince;
+  /** A query that was begun waits for a connection. */
+  queue(now: number): void {
+    this.#pause(now);
+    this.time?.change(DATABASE, POOL, now);
+  }
+
+  /** It has its connection. */
+  send(waitedMs: number, now: number): void {
+    this.waitMs += waitedMs;
+    this.#resume(now);
+    this.time?.change(POOL, DATABASE, now);
+  }
+
+  /** A query is under way no longer. */
+  finish(now: number): void {
+    this.#pause(now);
+    this.time?.end(DATABASE, now);
+  }
+
+  /** It has waited, and waits no longer. */
+  giveUp(waitedMs: number, now: number): void {
+    this.waitMs += waitedMs;
+    this.time?.end(POOL, now);
   }
 
   /** Notes when a shape has returned rows. */
@@ -185,7 +226,7 @@ export class CostLedger {
     const name = reason.slice(0, MAX_REASON_LENGTH);
     const key = apart.has(name) || apart.size < MAX_REASONS ? name : 'other';
     let ledger = apart.get(key);
-    if (ledger === undefined) apart.set(key, (ledger = new CostLedger()));
+    if (ledger === undefined) apart.set(key, (ledger = new CostLedger(this.time)));
     return ledger;
   }
 
@@ -193,13 +234,31 @@ export class CostLedger {
   record(statement: Statement, rows: number, durationMs: number): void {
     if (this.isClosed) {
       this.late += 1;
+      this.#noteLate(statement.shape);
       return;
     }
     const shape = this.#count(statement);
     this.trace?.run(shape);
     if (this.maxConcurrent === 0) this.maxConcurrent = 1;
     if (this.#busy === 0) this.busyMs += durationMs;
+    this.time?.record(durationMs, performance.now());
     this.#add(shape, this.#tableOf(shape, statement), durationMs, rows);
+  }
+
+  #noteLate(what: string): void {
+    const work = (this.lateWork ??= new Map<string, number>());
+    const key = work.has(what) || work.size < MAX_LATE ? what : 'other';
+    work.set(key, (work.get(key) ?? 0) + 1);
+  }
+
+  #resume(now: number): void {
+    if (this.#busy === 0) this.#busySince = now;
+    this.#busy += 1;
+  }
+
+  #pause(now: number): void {
+    this.#busy -= 1;
+    if (this.#busy === 0) this.busyMs += now - this.#busySince;
   }
 
   #count(statement: Statement): ShapeCost {

@@ -6,6 +6,7 @@ import type { CallDimension, TargetCost } from './call-ledger';
 import type {
   CallsCostRecord,
   CostRecord,
+  LateRecord,
   QueriesCostRecord,
   ShapeCostRecord,
   TableCostRecord,
@@ -13,6 +14,8 @@ import type {
   UncountedCostRecord,
 } from './cost-record';
 import type { RepeatFinding } from './repeat-finding';
+import { recordSlow } from './slow-record';
+import { recordStalls, recordTime, roundMs } from './time-record';
 
 /** The most frequent ones; a handler with more needs another look than a list. */
 const MAX_FINDINGS = 10;
@@ -24,6 +27,16 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     ({ exemption }) => (exemption?.endsAt ?? 0) > context.startedAt,
   );
   const findings = recordFindings(context.cost);
+  const account = context.time;
+  const time = recordTime(account);
+  const stalls = recordStalls(account, context.blocks);
+  const ownBlocks = context.blocks.filter(({ culprit }) => culprit === account);
+  const evidence = {
+    // Call sites are looked up where they will be read: formatting one stack costs 20 µs and more.
+    queries: recordQueries(context.cost, context.breaches.length > 0 || context.isSlow),
+    ...recordCalls(context.cost),
+    ...(stalls.length > 0 && { stalls }),
+  };
   const owner = exempted?.exemption?.owner;
   return Object.freeze<CostRecord>({
     v: 1,
@@ -41,11 +54,13 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     durationMs: roundMs(context.elapsedMs),
     ...(userId !== undefined && { userId }),
     ...(owner !== undefined && { owner }),
-    // Call sites are looked up where they will be read: formatting one stack costs 20 µs and more.
-    queries: recordQueries(context.cost, context.breaches.length > 0),
-    ...recordCalls(context.cost),
+    time,
+    ...(context.isSlow && { slow: recordSlow(time, { ...evidence, ownBlocks, holders: [] }) }),
+    ...(account.blockedMs > 0 && { blockedMs: roundMs(account.blockedMs) }),
+    ...evidence,
     ...(findings.length > 0 && { findings }),
     ...(context.cost.apart !== undefined && { uncounted: recordUncounted(context.cost.apart) }),
+    ...(context.cost.lateWork !== undefined && { late: recordLate(context.cost.lateWork) }),
     breaches: context.breaches,
   });
 }
@@ -80,6 +95,13 @@ function recordFindings(cost: CostLedger): readonly RepeatFinding[] {
   );
 }
 
+function recordLate(work: ReadonlyMap<string, number>): readonly LateRecord[] {
+  const records = [...work]
+    .sort(([, a], [, b]) => b - a)
+    .map(([what, count]) => Object.freeze({ what, count }));
+  return Object.freeze(records);
+}
+
 function recordUncounted(apart: ReadonlyMap<string, CostLedger>): readonly UncountedCostRecord[] {
   const records = [...apart].map(([reason, cost]) => {
     const { queries, rows, durationMs, cache, http, messages } = cost;
@@ -91,11 +113,6 @@ function recordUncounted(apart: ReadonlyMap<string, CostLedger>): readonly Uncou
 /** The shapes of a unit of work, most frequent first, then slowest first. */
 export function topShapes(cost: CostLedger): ShapeCost[] {
   return [...(cost.shapes?.values() ?? [])].sort((a, b) => b.count - a.count || b.durationMs - a.durationMs);
-}
-
-/** Microseconds are what `performance.now()` can tell. */
-export function roundMs(ms: number): number {
-  return Math.round(ms * 1_000) / 1_000;
 }
 
 function recordQueries(cost: CostLedger, withCallSites: boolean): QueriesCostRecord {

@@ -1,4 +1,5 @@
 import type { RepeatFinding } from './repeat-finding';
+import type { SlowRecord, StallRecord, TimeRecord } from './time-record';
 
 /** What the queries of one table cost. */
 export interface TableCostRecord {
@@ -94,9 +95,16 @@ export interface UncountedCostRecord {
   readonly messages: number;
 }
 
+/** What a unit of work asked for after it was closed. */
+export interface LateRecord {
+  /** The shape of a query, or the dimension and target of a call (`http api.example.com`). */
+  readonly what: string;
+  readonly count: number;
+}
+
 /** One dimension of one budget that a unit of work exceeded. */
 export interface BreachRecord {
-  /** `queries`, `rows`, `durationMs`, `writes`, `repeats`, `cache`, `http`, `messages` or `perTable.<table>`. */
+  /** `queries`, `rows`, `durationMs`, `writes`, `repeats`, `cache`, `http`, `messages`, `loopBlockMs` or `perTable.<table>`. */
   readonly dimension: string;
   /** What was used, in the unit of the dimension. */
   readonly used: number;
@@ -151,6 +159,14 @@ export interface CostRecord {
   readonly userId?: string;
   /** Owner named by the exemption that was in force. */
   readonly owner?: string;
+  /** Where the time went; the parts add up to `durationMs`. */
+  readonly time: TimeRecord;
+  /** Why it was slow; absent for what was faster than `slowAfterMs`, and for jobs. */
+  readonly slow?: SlowRecord;
+  /** Milliseconds in which it blocked the event loop, in stretches of 50 ms and longer; absent when it did not. */
+  readonly blockedMs?: number;
+  /** Who else blocked the event loop meanwhile, the longest first, at most 5; absent when nobody did. */
+  readonly stalls?: readonly StallRecord[];
   readonly queries: QueriesCostRecord;
   /** Commands to caches; absent when there were none. */
   readonly cache?: CallsCostRecord;
@@ -162,5 +178,7 @@ export interface CostRecord {
   readonly findings?: readonly RepeatFinding[];
   /** What was declared not to count, at most 20 reasons; absent when nothing was. */
   readonly uncounted?: readonly UncountedCostRecord[];
+  /** What it asked for after it was closed, most frequent first, at most 20; absent when nothing. */
+  readonly late?: readonly LateRecord[];
   readonly breaches: readonly BreachRecord[];
 }

@@ -1,8 +1,16 @@
 import type { CostLedger } from './cost-ledger';
 import type { ShapeCost, TableCost } from './shape-cost';
 
+/** What was begun and is to be ended; it says meanwhile what it waits for. */
+export interface Charge {
+  queued(): void;
+  sent(): void;
+  received(rows: number): void;
+  end(rows: number, failed?: boolean, bytes?: number): void;
+}
+
 /** A query that was begun and has not ended; it stays with its unit of work whatever runs when it ends. */
-export class QueryCharge {
+export class QueryCharge implements Charge {
   readonly #ledger: CostLedger;
   readonly #shape: ShapeCost;
   readonly #table: TableCost | undefined;
@@ -20,7 +28,7 @@ export class QueryCharge {
   queued(): void {
     if (this.#phase !== 'sent') return;
     this.#phase = 'queued';
-    this.#ledger.pause(this.#sinceMs);
+    this.#ledger.queue(this.#sinceMs);
   }
 
   /** Says that a query that was queued has its connection. */
@@ -28,8 +36,7 @@ export class QueryCharge {
     if (this.#phase !== 'queued') return;
     const now = performance.now();
     this.#phase = 'sent';
-    this.#ledger.waitMs += now - this.#sinceMs;
-    this.#ledger.resume(now);
+    this.#ledger.send(now - this.#sinceMs, now);
     this.#sinceMs = now;
   }
 
@@ -45,8 +52,8 @@ export class QueryCharge {
     const passedMs = now - this.#sinceMs;
     const hasWaited = this.#phase === 'queued';
     this.#phase = 'ended';
-    if (hasWaited) this.#ledger.waitMs += passedMs;
-    else this.#ledger.pause(now);
+    if (hasWaited) this.#ledger.giveUp(passedMs, now);
+    else this.#ledger.finish(now);
     this.#ledger.settle(this.#shape, this.#table, hasWaited ? 0 : passedMs, rows, failed, bytes);
   }
 }

@@ -33,6 +33,8 @@ export interface RequestCost {
   readonly messages: number;
   /** Runs of the one shape that grows with the rows of an earlier result, so far. */
   readonly repeats: number;
+  /** Milliseconds in which it has blocked the event loop, in stretches of 50 ms and longer. */
+  readonly loopBlockMs: number;
   /** The most queries under way at once. */
   readonly maxConcurrent: number;
   /** Queries made after the unit of work was closed. */

@@ -1,16 +1,29 @@
+import 'reflect-metadata';
 import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 import type { BudgetOwners, BudgetResolver, ResolvedBudget } from '../budget/budget-resolver';
 import { GrowthHistory } from '../cost/growth-history';
 import type { ContextHandler } from '../context/request-context';
 
+/** Nest's metadata of `@Sse()`. */
+const SSE = '__sse__';
+
 // Nest's own type of a handler is `Function`.
 type Method = Function;
+
+let handlers = 0;
+
+/** The next number of a handler of this process. */
+export function nextHandlerNumber(): number {
+  return (handlers += 1);
+}
 
 /** One handler of the application, with its budget. */
 export class Handler implements ContextHandler {
   readonly name: string;
   readonly history = new GrowthHistory();
+  readonly number = nextHandlerNumber();
+  readonly isStream: boolean;
   readonly #budgets: BudgetResolver;
   readonly #owners: BudgetOwners;
   readonly #byMethod = new Map<string | undefined, ResolvedBudget>();
@@ -19,6 +32,7 @@ export class Handler implements ContextHandler {
     this.name = name;
     this.#budgets = budgets;
     this.#owners = owners;
+    this.isStream = owners.method !== undefined && Reflect.hasMetadata(SSE, owners.method);
   }
 
   budget(httpMethod: string | undefined): ResolvedBudget {

@@ -1,5 +1,6 @@
 import type { HttpAdapterHost } from '@nestjs/core';
 import type { ServerResponse } from 'node:http';
+import type { ResolvedOptions } from '../async-context.options';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 import { parseTraceId } from '../context/trace-parent';
@@ -12,6 +13,7 @@ import {
   rememberedContext,
 } from './remembered-context';
 import { RouteCover } from './route-cover';
+import { answerServerTiming } from './server-timing';
 import type { UnitsOfWork } from './units-of-work';
 
 type ExpressRoute = { readonly baseUrl?: string; readonly route?: { readonly path?: unknown } };
@@ -30,18 +32,22 @@ interface HookedAdapter {
   setOnRequestHook(hook: RequestHook): void;
 }
 
+type HttpEntryOptions = Pick<ResolvedOptions, 'requestId' | 'serverTiming'>;
+
 /** Opens the context of each HTTP request at the earliest point that the platform has. */
 export class HttpEntry {
   readonly #units: UnitsOfWork;
   readonly #faults: FaultReporter;
   readonly #responseHeader: string | false;
+  readonly #serverTiming: ResolvedOptions['serverTiming'];
   readonly #routes: RouteCover;
 
-  constructor(units: UnitsOfWork, faults: FaultReporter, responseHeader: string | false) {
+  constructor(units: UnitsOfWork, faults: FaultReporter, options: HttpEntryOptions) {
     this.#routes = new RouteCover(units);
     this.#units = units;
     this.#faults = faults;
-    this.#responseHeader = responseHeader;
+    this.#responseHeader = options.requestId.responseHeader;
+    this.#serverTiming = options.serverTiming;
   }
 
   /** With `NestFactory` the adapter is there already; a testing module gets it after its providers. */
@@ -106,6 +112,12 @@ export class HttpEntry {
     }
   }
 
+  #wantsTiming(request: PlatformRequest): boolean {
+    const wanted = this.#serverTiming;
+    if (typeof wanted === 'boolean') return wanted;
+    return this.#faults.guard('serverTiming', () => wanted(request)) === true;
+  }
+
   #open(raw: RawRequest, response: ServerResponse, request: PlatformRequest): RequestContext {
     const units = this.#units;
     const context = units.open('http', units.requestIds.of(raw, request), raw.method);
@@ -113,6 +125,7 @@ export class HttpEntry {
     if (traceparent !== undefined) context.traceId = parseTraceId(traceparent);
     context.request = request;
     remember(raw, context);
+    if (this.#wantsTiming(request)) answerServerTiming(response, context);
     if (this.#responseHeader !== false) response.setHeader(this.#responseHeader, context.requestId);
     // The event, not `writableFinished`: that is false for HTTP/2 and for `fastify.inject()`. And HTTP/2
     // fires it for a stream that was cut as well, where nobody has called `end()`.

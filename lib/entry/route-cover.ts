@@ -81,6 +81,7 @@ export class RouteCover {
       return routed(request, response, next);
     }
     this.#units.setHandler(context, handler);
+    context.time.runs();
     // A middleware may have lost the context, or run this in that of another request.
     return contextStorage.getStore() === context
       ? routed(request, response, next)

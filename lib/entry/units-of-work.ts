@@ -6,7 +6,7 @@ import { BreachLog } from '../budget/breach-log';
 import { fingerprintOf } from '../budget/breach-report';
 import { BudgetResolver, type ResolvedBudget } from '../budget/budget-resolver';
 import type { ContextHost, ContextSeed, MeasuredQuery } from '../context/context.service';
-import { contextStorage } from '../context/context-storage';
+import { contextStorage, eventLoop } from '../context/context-storage';
 import {
   type ContextHandler,
   type ContextKind,
@@ -20,10 +20,14 @@ import { GrowthHistory } from '../cost/growth-history';
 import { describeQuery } from '../cost/measured-query';
 import { RecentMap } from '../cost/recent-map';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
+import { LateLog } from '../diagnosis/late-log';
+import { type EventLoopDelay, loopMonitor } from '../diagnosis/loop-monitor';
+import { SlowLog } from '../diagnosis/slow-log';
 import type { Attribution } from '../instrumentation/attribution';
 import { SinkQueue } from '../sinks/sink-queue';
-import { Handler, Handlers } from './handlers';
+import { Handler, Handlers, nextHandlerNumber } from './handlers';
 import { routePattern } from './http.entry';
+import { type PlatformRequest, rawOf } from './remembered-context';
 import { runToEnd } from './settle';
 
 /** What this asks of the instrumentations of its application. */
@@ -44,6 +48,8 @@ export class UnitsOfWork implements ContextHost {
   readonly #options: ResolvedOptions;
   readonly #faults: FaultReporter;
   readonly #breachLog: BreachLog;
+  readonly #slowLog = new SlowLog();
+  readonly #lateLog: LateLog;
   readonly #budgets: BudgetResolver;
   /** Stands for work that no handler took: a 404, a refused request, `contextService.run()`. */
   readonly #nobody: Handler;
@@ -64,6 +70,7 @@ export class UnitsOfWork implements ContextHost {
     this.#options = options;
     this.#faults = faults;
     this.#breachLog = new BreachLog(options.breachWindowMs);
+    this.#lateLog = new LateLog(options.lateAfterMs);
     this.requestIds = new RequestIdSource(options.requestId, faults);
     this.#budgets = new BudgetResolver(
       options.budget,
@@ -83,6 +90,10 @@ export class UnitsOfWork implements ContextHost {
     return this.#instrumentations.attribution;
   }
 
+  get eventLoopDelay(): EventLoopDelay | undefined {
+    return loopMonitor().delay;
+  }
+
   userOf(request: object): ContextUser | undefined {
     const { user } = this.#options;
     if (user === undefined) return undefined;
@@ -92,6 +103,10 @@ export class UnitsOfWork implements ContextHost {
 
   routeOf(request: object): string | undefined {
     return this.#faults.guard('route', () => routePattern(request));
+  }
+
+  noteLate(context: RequestContext, what: string, below: (...args: never[]) => unknown): void {
+    this.#faults.guard('late work', () => this.#lateLog.note(context, what, below));
   }
 
   /** Runs `fn` in a unit of work of its own, which ends when its result has settled. */
@@ -135,7 +150,7 @@ export class UnitsOfWork implements ContextHost {
   /** Says what the work is called that no handler of Nest took. */
   #setName(context: RequestContext, name: string): void {
     let named = this.#named.get(name);
-    if (named === undefined) this.#named.set(name, (named = { name, history: new GrowthHistory() }));
+    if (named === undefined) this.#named.set(name, (named = newNamed(name)));
     context.handler = named;
     context.cost.history = named.history;
   }
@@ -153,9 +168,12 @@ export class UnitsOfWork implements ContextHost {
       context.userId = context.currentUserId();
       context.route = context.currentRoute();
       context.endMs = performance.now();
+      context.time.close(context.endMs);
+      this.#judgeTime(context);
       context.cost.isClosed = true;
       context.cost.history?.learn(context.cost);
       this.#checkBudget(context);
+      if (context.isSlow) contextStorage.run(context, () => this.#slowLog.write(buildCostRecord(context)));
       this.queue.offer(context);
       if (!this.#hasServed) this.#afterFirst();
     } catch (error) {
@@ -168,6 +186,17 @@ export class UnitsOfWork implements ContextHost {
   #afterFirst(): void {
     this.#hasServed = true;
     setImmediate(() => this.#instrumentations.installLoaded()).unref();
+  }
+
+  #judgeTime(context: RequestContext): void {
+    const { time, elapsedMs, kind } = context;
+    if (time.stalledMs > 0 || time.blockedMs > 0) {
+      context.blocks = eventLoop.blocksSince(context.startMs);
+    }
+    const { slowAfterMs } = this.#options;
+    // A job takes as long as it takes.
+    if (slowAfterMs === 0 || elapsedMs < slowAfterMs || kind === 'job') return;
+    context.isSlow = !isStream(context);
   }
 
   #checkBudget(context: RequestContext): void {
@@ -206,6 +235,16 @@ export class UnitsOfWork implements ContextHost {
     context.closeCallbacks = undefined;
     void Promise.allSettled(results).then(() => context.release());
   }
+}
+
+/** Whether the client keeps it open for as long as it likes: server-sent events. */
+function isStream({ handler, request }: RequestContext): boolean {
+  if (handler?.isStream === true || request === undefined) return handler?.isStream === true;
+  return rawOf(request as PlatformRequest).headers.accept?.includes('text/event-stream') === true;
+}
+
+function newNamed(name: string): ContextHandler {
+  return { name, history: new GrowthHistory(), number: nextHandlerNumber() };
 }
 
 function setBudget(context: RequestContext, budget: ResolvedBudget): void {

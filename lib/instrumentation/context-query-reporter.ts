@@ -40,7 +40,7 @@ export class ContextQueryReporter implements QueryReporter {
       const context = contextStorage.getStore();
       const aside = currentAside();
       if (context === undefined) return this.#lose(aside, statement, below);
-      const ledger = this.#ledgerOf(context, aside);
+      const ledger = this.#ledgerOf(context, aside, statement.shape, below);
       if (ledger === undefined || statement.kind !== 'read') return ledger?.begin(statement, below);
       const literals = text !== undefined && statements.foundLiteral ? text : undefined;
       return ledger.begin(statement, below, hashOf(statement, literals, parameters));
@@ -56,7 +56,7 @@ export class ContextQueryReporter implements QueryReporter {
       if (context === undefined) return this.#lose(aside, operation, below);
       const isComparable = operation.kind === 'read' && parameters !== undefined;
       const hash = isComparable ? hashParameters(parameters) : undefined;
-      return this.#ledgerOf(context, aside)?.begin(operation, below, hash);
+      return this.#ledgerOf(context, aside, operation.shape, below)?.begin(operation, below, hash);
     } catch (error) {
       return this.#failed(error);
     }
@@ -67,7 +67,7 @@ export class ContextQueryReporter implements QueryReporter {
       const context = contextStorage.getStore();
       const aside = currentAside();
       if (context === undefined) return this.#lose(aside, undefined, below);
-      return this.#ledgerOf(context, aside)?.beginCall(dimension, target, below);
+      return this.#ledgerOf(context, aside, target, below)?.beginCall(dimension, target, below);
     } catch (error) {
       return this.#failed(error);
     }
@@ -78,14 +78,7 @@ export class ContextQueryReporter implements QueryReporter {
     if (context === undefined || context.isClosed) return undefined;
     const aside = currentAside();
     const ledger = aside === undefined ? context.cost : aside.ledger;
-    const startMs = performance.now();
-    let hasEnded = false;
-    return {
-      end() {
-        if (ledger !== undefined && !hasEnded) ledger.waitMs += performance.now() - startMs;
-        hasEnded = true;
-      },
-    };
+    return ledger?.beginWait();
   }
 
   uncharged<T>(fn: () => T): T {
@@ -96,10 +89,16 @@ export class ContextQueryReporter implements QueryReporter {
     this.#faults.report(`instrumentation of ${this.#driver}`, message);
   }
 
-  #ledgerOf(context: RequestContext, aside: Aside | undefined): CostLedger | undefined {
+  #ledgerOf(
+    context: RequestContext,
+    aside: Aside | undefined,
+    what: string,
+    below: Below,
+  ): CostLedger | undefined {
     if (aside !== undefined && aside.ledger === undefined) return undefined;
     if (context.isClosed) {
       this.#figures.late += 1;
+      context.application.noteLate(context, what, below);
       return context.cost;
     }
     this.#figures.charged += 1;

@@ -5,7 +5,7 @@ export const MAX_RECORD_BYTES = 64 * 1024;
 /** Names and figures of one shape, table or breach beside its text, as JSON. */
 const ENTRY_BYTES = 250;
 /** Names and figures of the record itself beside its texts. */
-const BASE_BYTES = 1_024;
+const BASE_BYTES = 1_536;
 /** A character takes at most six bytes as JSON: a control character that is escaped. */
 const BYTES_PER_CHARACTER = 6;
 /** `shapesDropped` may get 15 digits longer, and an emptied list has one comma less than entries. */
@@ -62,8 +62,15 @@ export function boundRecord(record: CostRecord): CostRecord {
   });
 }
 
-/** The totals of calls, without what they were made to; no findings. */
-function withoutDetails({ findings: _findings, cache, http, messages, ...rest }: CostRecord): CostRecord {
+/** The totals of calls, without what they were made to; no findings, and no late work beyond its count. */
+function withoutDetails({
+  findings: _findings,
+  late: _late,
+  cache,
+  http,
+  messages,
+  ...rest
+}: CostRecord): CostRecord {
   const totals = Object.entries({ cache, http, messages }).flatMap(([dimension, calls]) =>
     calls === undefined
       ? []
@@ -99,6 +106,15 @@ function estimateBytes(record: CostRecord): number {
     for (const parent of parents) {
       characters += parent.shape.length + (parent.table ?? '').length + (parent.callSite ?? '').length;
     }
+  }
+  for (const { handler: by = '', requestId: id = '', at = '' } of record.stalls ?? []) {
+    entries += 1;
+    characters += by.length + id.length + at.length;
+  }
+  for (const culprit of record.slow?.culprits ?? []) characters += culprit.length;
+  for (const { what } of record.late ?? []) {
+    entries += 1;
+    characters += what.length;
   }
   for (const { reason } of uncounted) {
     entries += 1;

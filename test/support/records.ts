@@ -13,6 +13,16 @@ export function recordOf(
     aborted: false,
     startedAt: '2026-11-20T12:00:00.000Z',
     durationMs: 1,
+    time: {
+      databaseMs: 0,
+      poolMs: 0,
+      httpMs: 0,
+      cacheMs: 0,
+      messagesMs: 0,
+      ownMs: 1,
+      stalledMs: 0,
+      otherMs: 0,
+    },
     queries: {
       count: 0,
       errors: 0,

@@ -1,0 +1,111 @@
+import { callSitesOf } from './call-site';
+import type { LoopBlock } from './event-loop';
+import { type TimeAccount, WAITS } from './time-account';
+
+/** Stalls that a record names, the longest first. */
+const MAX_STALLS = 5;
+
+/**
+ * Where the wall time of a unit of work went, in milliseconds. Each moment is counted once, so the parts
+ * add up to `durationMs`.
+ */
+export interface TimeRecord {
+  /** At least one query was under way. */
+  readonly databaseMs: number;
+  /** It waited for a connection of a pool, and for no query. */
+  readonly poolMs: number;
+  /** It waited for other services, and for nothing before. */
+  readonly httpMs: number;
+  /** It waited for a cache, and for nothing before. */
+  readonly cacheMs: number;
+  /** It waited for a broker, and for nothing before. */
+  readonly messagesMs: number;
+  /** Its own code ran. */
+  readonly ownMs: number;
+  /** Others blocked the event loop, for 50 ms or longer at once. */
+  readonly stalledMs: number;
+  /** The rest: timers, files, request bodies, clients that are not counted, its turn. */
+  readonly otherMs: number;
+}
+
+/** One part of the time of a unit of work. */
+export type TimePart = 'database' | 'pool' | 'http' | 'cache' | 'messages' | 'own' | 'stalled' | 'other';
+
+/** A stretch of 50 ms or longer in which another unit of work blocked the event loop. */
+export interface StallRecord {
+  /** How long, in milliseconds. */
+  readonly ms: number;
+  /** Who it was: `ReportsController.export`; absent where that is not known. */
+  readonly handler?: string;
+  /** Its unit of work. */
+  readonly requestId?: string;
+  /** What it was at (`reports.service.ts:47 render`), where the watchdog has looked. */
+  readonly at?: string;
+}
+
+/** Why a unit of work was slow. */
+export interface SlowRecord {
+  /** The largest part of its time. */
+  readonly because: TimePart;
+  /** That part, in milliseconds. */
+  readonly ms: number;
+  /** Who or what is at fault, as far as it is known: a shape, a host, a handler, a line; at most 5. */
+  readonly culprits: readonly string[];
+}
+
+/** Microseconds are what `performance.now()` can tell. */
+export function roundMs(ms: number): number {
+  return Math.round(ms * 1_000) / 1_000;
+}
+
+/** The parts of an account, frozen. */
+export function recordTime(time: TimeAccount): TimeRecord {
+  const [databaseMs, poolMs, httpMs, cacheMs, messagesMs] = WAITS.map(wait => roundMs(time.waitedMs(wait)));
+  return Object.freeze({
+    databaseMs: databaseMs!,
+    poolMs: poolMs!,
+    httpMs: httpMs!,
+    cacheMs: cacheMs!,
+    messagesMs: messagesMs!,
+    ownMs: roundMs(time.ownMs),
+    stalledMs: roundMs(time.stalledMs),
+    otherMs: roundMs(time.otherMs),
+  });
+}
+
+/** The parts, the largest first. */
+export function partsOf(time: TimeRecord): [part: TimePart, ms: number][] {
+  return Object.entries(time)
+    .map(([name, ms]): [TimePart, number] => [name.slice(0, -'Ms'.length) as TimePart, ms as number])
+    .sort(([, a], [, b]) => b - a);
+}
+
+/** What others did to a unit of work, the longest first. */
+export function recordStalls(time: TimeAccount, blocks: readonly LoopBlock[]): readonly StallRecord[] {
+  return Object.freeze(
+    blocks
+      .filter(({ culprit }) => culprit !== time)
+      .sort((a, b) => b.ms - a.ms)
+      .slice(0, MAX_STALLS)
+      .map(block => {
+        const unit = block.culprit?.unit;
+        const at = siteOf(block);
+        return Object.freeze({
+          ms: roundMs(block.ms),
+          ...(unit?.handler !== undefined && { handler: unit.handler.name }),
+          ...(unit !== undefined && { requestId: unit.requestId }),
+          ...(at !== undefined && { at }),
+        });
+      }),
+  );
+}
+
+// A stall is named in the records of all that have waited.
+const sites = new WeakMap<LoopBlock, string | undefined>();
+
+/** What the application was at while it blocked the loop. */
+export function siteOf(block: LoopBlock): string | undefined {
+  if (block.capture === undefined) return undefined;
+  if (!sites.has(block)) sites.set(block, callSitesOf(block.capture.stack)[0]);
+  return sites.get(block);
+}

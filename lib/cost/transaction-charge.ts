@@ -1,0 +1,36 @@
+import type { Charge } from './query-charge';
+import { DATABASE, POOL, type TimeAccount } from './time-account';
+
+/** BEGIN, COMMIT and their like: no query, but the unit of work waits for them all the same. */
+export class TransactionCharge implements Charge {
+  readonly #time: TimeAccount;
+  #waitsFor: number | undefined = DATABASE;
+
+  constructor(time: TimeAccount) {
+    this.#time = time;
+    time.begin(DATABASE, performance.now());
+  }
+
+  queued(): void {
+    this.#change(DATABASE, POOL);
+  }
+
+  sent(): void {
+    this.#change(POOL, DATABASE);
+  }
+
+  received(): void {
+    // It has no rows.
+  }
+
+  end(): void {
+    if (this.#waitsFor !== undefined) this.#time.end(this.#waitsFor, performance.now());
+    this.#waitsFor = undefined;
+  }
+
+  #change(from: number, to: number): void {
+    if (this.#waitsFor !== from) return;
+    this.#waitsFor = to;
+    this.#time.change(from, to, performance.now());
+  }
+}

@@ -1,0 +1,53 @@
+import { Logger } from '@nestjs/common';
+import type { RequestContext } from '../context/request-context';
+import { callSitesOf, captureStack } from '../cost/call-site';
+import { OncePerWindow } from './once-per-window';
+import { cut, number, Report, reportBlock, type ReportLine } from './report-text';
+
+const WINDOW_MS = 60_000;
+
+/** Says which handlers go on working long after their response. */
+export class LateLog {
+  readonly #logger = new Logger('LateWork');
+  readonly #windows = new OncePerWindow(WINDOW_MS);
+  readonly #lateAfterMs: number;
+
+  /** @param lateAfterMs what comes this long after the close is reported; 0 for nothing */
+  constructor(lateAfterMs: number) {
+    this.#lateAfterMs = lateAfterMs;
+  }
+
+  /** @param what the shape of a query, or what a call was made to */
+  note(context: RequestContext, what: string, below: (...args: never[]) => unknown): void {
+    const lateMs = performance.now() - context.endMs;
+    if (this.#lateAfterMs === 0 || lateMs <= this.#lateAfterMs) return;
+    const name = context.handler?.name ?? context.route ?? context.kind;
+    const suppressed = this.#windows.admit(name);
+    if (suppressed === undefined) return;
+    const at = callSitesOf(captureStack(below))[0];
+    const headline = `${name} goes on working ${number(lateMs)} ms after its response${at === undefined ? '' : `, at ${at}`}`;
+    const next =
+      'Await the work before the response, or give it a unit of work of its own: contextService.run(seed, fn) or a queue.';
+    const lines: ReportLine[] = [
+      ['request', `${context.route ?? context.kind}, request id ${context.requestId}`],
+      ['late', cut(what)],
+      ...(suppressed > 0
+        ? [['more', `${number(suppressed)} were not logged since the last one`] as const]
+        : []),
+      ['next', next],
+    ];
+    this.#logger.warn(
+      new Report(reportBlock(headline, lines), {
+        message: headline,
+        handler: context.handler?.name,
+        route: context.route,
+        requestId: context.requestId,
+        lateMs,
+        what,
+        at,
+        suppressed,
+        next,
+      }),
+    );
+  }
+}

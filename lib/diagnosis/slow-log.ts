@@ -1,0 +1,104 @@
+import { Logger } from '@nestjs/common';
+import type { CallDimension } from '../cost/call-ledger';
+import type { CostRecord } from '../cost/cost-record';
+import { partsOf, type SlowRecord, type TimePart } from '../cost/time-record';
+import {
+  callsOf,
+  number,
+  queriesOf,
+  Report,
+  reportBlock,
+  type ReportLine,
+  requestOf,
+  shapeOf,
+  TOP,
+} from './report-text';
+
+const CALLS = ['cache', 'http', 'messages'] as const satisfies readonly CallDimension[];
+/** Parts below this share of the time are not worth a word. */
+const LEAST_SHARE = 0.005;
+
+const NAMES: Readonly<Record<TimePart, string>> = {
+  database: 'the database',
+  pool: 'waiting for a connection of a pool',
+  http: 'other services',
+  cache: 'the cache',
+  messages: 'the broker',
+  own: 'its own work',
+  stalled: 'an event loop that others blocked',
+  other: 'what is not counted (timers, files, the body of the request)',
+};
+
+const NEXT: Readonly<Record<TimePart, string>> = {
+  database: 'Look at the slowest shape with EXPLAIN (ANALYZE, BUFFERS), and at what could run side by side.',
+  pool: 'Make those who hold the connections give them back sooner, above all across calls of other services; then think of a larger pool.',
+  http: 'Ask that service for less, side by side, or with a time limit of its own.',
+  cache: 'Ask for many keys at once, and look at the server.',
+  messages: 'Look at the broker, or publish after the response.',
+  own: 'Divide the work (setImmediate between parts), move it to a worker thread, or do less of it.',
+  stalled: 'Repair the handler that blocked the loop, not this one.',
+  other: 'Wrap a client that is not counted in contextService.record(), or look at its timers and files.',
+};
+
+/** Says of each slow request where its time went. */
+export class SlowLog {
+  readonly #logger = new Logger('SlowRequest');
+
+  write(record: CostRecord): void {
+    if (record.slow !== undefined) this.#logger.warn(slowReport(record, record.slow));
+  }
+}
+
+function slowReport(record: CostRecord, slow: SlowRecord): Report {
+  const name = record.handler ?? record.route ?? record.kind;
+  const headline =
+    `${name} took ${number(record.durationMs)} ms, ${share(slow.ms, record)} of it for ${NAMES[slow.because]}` +
+    (slow.culprits.length > 0 && slow.because !== 'database' ? `: ${slow.culprits.join(', ')}` : '');
+  return new Report(reportBlock(headline, linesOf(record, slow)), {
+    message: headline,
+    handler: record.handler,
+    route: record.route,
+    method: record.method,
+    status: record.status,
+    requestId: record.requestId,
+    traceId: record.traceId,
+    userId: record.userId,
+    durationMs: record.durationMs,
+    because: slow.because,
+    culprits: slow.culprits.join(', '),
+    ...record.time,
+    blockedMs: record.blockedMs,
+    queries: record.queries.count,
+    next: NEXT[slow.because],
+  });
+}
+
+function linesOf(record: CostRecord, slow: SlowRecord): ReportLine[] {
+  const { queries, stalls = [], blockedMs } = record;
+  const parts = partsOf(record.time)
+    .filter(([, ms]) => ms > LEAST_SHARE * record.durationMs)
+    .map(([part, ms]) => `${part} ${number(ms)} ms (${share(ms, record)})`);
+  const lines: ReportLine[] = [
+    ['request', requestOf(record)],
+    ['time', parts.join(', ')],
+  ];
+  if (queries.count > 0) lines.push(['queries', queriesOf(record)]);
+  for (const dimension of CALLS) lines.push(...callsOf(dimension, record[dimension]));
+  for (const [i, shape] of queries.shapes
+    .toSorted((a, b) => b.durationMs - a.durationMs)
+    .slice(0, TOP)
+    .entries()) {
+    lines.push([`top ${i + 1}`, shapeOf(shape)]);
+  }
+  for (const { ms, handler = 'it is not known who', requestId, at } of stalls.slice(0, TOP)) {
+    const who = requestId === undefined ? handler : `${handler} (request id ${requestId})`;
+    lines.push(['stalled', `${number(ms)} ms by ${who}${at === undefined ? '' : ` at ${at}`}`]);
+  }
+  if (blockedMs !== undefined) lines.push(['blocked', `the event loop for ${number(blockedMs)} ms`]);
+  lines.push(['next', NEXT[slow.because]]);
+  return lines;
+}
+
+function share(ms: number, { durationMs }: CostRecord): string {
+  return `${Math.round((100 * ms) / durationMs)} %`;
+}

@@ -1,0 +1,110 @@
+import type * as Inspector from 'node:inspector';
+import { isMainThread, Worker } from 'node:worker_threads';
+import type { EventLoop } from '../cost/event-loop';
+import { watchMainThread, type WatcherData } from './stall-watcher';
+
+const TICK_MS = 25;
+/** The scheduler of a busy machine may be late by tens of milliseconds. */
+const LATE_MS = 250;
+const WINDOW_MS = 60_000;
+/** A worker that has failed is started again after this time. */
+const RESTART_MS = 60_000;
+
+/** A worker thread that sees when the event loop of the main thread stands still, and who is at fault. */
+export class StallWatchdog {
+  readonly #loop: EventLoop;
+  readonly #stallMs: number;
+  readonly #report: (reason: unknown) => void;
+  /** Written by the worker: its last tick, and for how long the process was suspended. By us: whether it is off. */
+  readonly #figures = new Float64Array(new SharedArrayBuffer(3 * Float64Array.BYTES_PER_ELEMENT));
+  #suspendedSeenMs = 0;
+  #worker: Worker | undefined;
+  #restart: NodeJS.Timeout | undefined;
+
+  constructor(loop: EventLoop, stallMs: number, report: (reason: unknown) => void) {
+    this.#loop = loop;
+    this.#stallMs = stallMs;
+    this.#report = report;
+  }
+
+  /** Starts the worker; where there is none to be had, nothing is watched. */
+  start(): void {
+    // A session of the inspector reaches the main thread only.
+    if (!isMainThread || this.#worker !== undefined) return;
+    this.check();
+    try {
+      this.#worker = this.#startWorker();
+      this.#loop.suspendedMs = stretchMs => this.#takeSuspended(stretchMs);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  async stop(): Promise<void> {
+    clearTimeout(this.#restart);
+    const worker = this.#worker;
+    this.#worker = undefined;
+    this.#loop.suspendedMs = undefined;
+    worker?.removeAllListeners();
+    await worker?.terminate();
+  }
+
+  /** Looks whether somebody else inspects the process: then nobody is held. To be called now and then. */
+  check(): void {
+    // Not imported: a Node.js that was built without it could not load this file.
+    const inspector = process.getBuiltinModule('node:inspector') as typeof Inspector | undefined;
+    this.#figures[2] = inspector !== undefined && inspector.url() === undefined ? 0 : 1;
+    this.#suspendedSeenMs = this.#figures[1]!;
+  }
+
+  #startWorker(): Worker {
+    const workerData: WatcherData = {
+      loop: this.#loop.shared,
+      figures: this.#figures,
+      stallMs: this.#stallMs,
+      windowMs: WINDOW_MS,
+      tickMs: TICK_MS,
+      lateMs: LATE_MS,
+    };
+    this.#figures[0] = 0;
+    // Bundlers that keep names wrap inner functions in a helper of this name.
+    const source = `const __name = fn => fn; (${watchMainThread.toString()})();`;
+    const worker = new Worker(source, {
+      eval: true,
+      workerData,
+      name: 'nestjs-async-context',
+      // What the application preloads (`--require`, NODE_OPTIONS) is not for this thread.
+      execArgv: [],
+      env: {},
+      resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
+    });
+    worker.unref();
+    worker.once('error', error => this.#fail(error));
+    worker.once('exit', () => this.#fail('its worker thread has ended'));
+    return worker;
+  }
+
+  #fail(reason: unknown): void {
+    this.#worker?.removeAllListeners();
+    this.#worker = undefined;
+    this.#loop.suspendedMs = undefined;
+    this.#report(reason);
+    this.#restart = setTimeout(() => {
+      this.#restart = undefined;
+      this.start();
+    }, RESTART_MS).unref();
+  }
+
+  /** What of the last stretch was no fault of anybody's: SIGSTOP, a laptop that sleeps, a cgroup out of quota. */
+  #takeSuspended(stretchMs: number): number {
+    const [tickedMs = 0, suspendedMs = 0] = this.#figures;
+    const [seconds, nanoseconds] = process.hrtime();
+    const tickAgeMs = tickedMs === 0 ? 0 : seconds * 1_000 + nanoseconds / 1_000_000 - tickedMs;
+    const knownMs = suspendedMs - this.#suspendedSeenMs;
+    this.#suspendedSeenMs = suspendedMs;
+    // The worker has not run either, and will say so at its next tick, after this.
+    const unknownMs = tickAgeMs > LATE_MS ? tickAgeMs - TICK_MS : 0;
+    this.#suspendedSeenMs += unknownMs;
+    return Math.min(stretchMs, knownMs + unknownMs);
+  }
+}

@@ -1,0 +1,87 @@
+import type { Session } from 'node:inspector';
+
+/** What the thread that watches is given. */
+export interface WatcherData {
+  /** Of the event loop: how often it was looked at, and the number of the handler that runs. */
+  readonly loop: Int32Array;
+  /** Of the watchdog, see `WATCH`. */
+  readonly figures: Float64Array;
+  readonly stallMs: number;
+  /** The same handler is looked at once in this time. */
+  readonly windowMs: number;
+  readonly tickMs: number;
+  /** A tick that is later than this shows that the whole process was suspended. */
+  readonly lateMs: number;
+}
+
+/**
+ * Runs in a thread of its own: looks whether the event loop of the main thread turns and, when it has not
+ * for long, has the main thread note what it is at.
+ *
+ * What is sent to the main thread through the inspector interrupts even a loop, at the next call or turn of
+ * it; native code (`JSON.parse`) at its end. `Runtime.evaluate` alone takes 1 to 7 ms from here, also with
+ * 4,000 scripts loaded; `Debugger.enable`, which a pause needs, tells of each script: 60 to 160 ms.
+ *
+ * Its source is handed to the worker as text, so that a bundler cannot lose the file. So it must stand
+ * alone: no imports, nothing from around it.
+ */
+export function watchMainThread(): void {
+  const { workerData } = process.getBuiltinModule('node:worker_threads');
+  const inspector = process.getBuiltinModule('node:inspector');
+  const { loop, figures, stallMs, windowMs, tickMs, lateMs } = workerData as WatcherData;
+  const lastLooks = new Map<number, number>();
+  let beats = -1;
+  let sinceMs = 0;
+  let tickedMs = 0;
+  let isLooking = false;
+
+  setInterval(tick, tickMs);
+
+  function tick(): void {
+    const [seconds, nanoseconds] = process.hrtime();
+    const nowMs = seconds * 1_000 + nanoseconds / 1_000_000;
+    const passedMs = tickedMs === 0 ? 0 : nowMs - tickedMs;
+    tickedMs = nowMs;
+    figures[0] = nowMs;
+    const seen = Atomics.load(loop, 0);
+    if (passedMs > lateMs) figures[1] = figures[1]! + passedMs - tickMs;
+    if (seen !== beats || passedMs > lateMs) {
+      beats = seen;
+      sinceMs = nowMs;
+      return;
+    }
+    // Of a stall that began just after a tick, the next one sees the first.
+    if (nowMs - sinceMs < stallMs - tickMs || isLooking || figures[2] !== 0) return;
+    const handler = Atomics.load(loop, 1);
+    if (nowMs - (lastLooks.get(handler) ?? -windowMs) < windowMs) return;
+    if (lastLooks.size >= 1_000) lastLooks.clear();
+    lastLooks.set(handler, nowMs);
+    look(seen, handler);
+  }
+
+  function look(at: number, handler: number): void {
+    isLooking = true;
+    let session: Session | undefined;
+    const end = (): void => {
+      isLooking = false;
+      try {
+        session?.disconnect();
+      } catch {
+        // It was not connected.
+      }
+    };
+    try {
+      const opened = new inspector.Session();
+      session = opened;
+      opened.connectToMainThread();
+      const expression = `globalThis[Symbol.for('nestjs-async-context')].single.get('loop').capture(${at})`;
+      opened.post('Runtime.evaluate', { expression, silent: true }, (_error, answer) => {
+        // It had ended when the main thread took notice: the next one may be caught.
+        if (answer?.result.value !== true) lastLooks.delete(handler);
+        end();
+      });
+    } catch {
+      end();
+    }
+  }
+}

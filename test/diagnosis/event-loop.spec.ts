@@ -1,0 +1,164 @@
+import { Controller, Get, Param } from '@nestjs/common';
+import { AsyncResource } from 'node:async_hooks';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ContextService, QueryBudget } from 'nestjs-async-context';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { eventLoop } from '../../lib/context/context-storage';
+import { HttpLoad } from '../support/http-load';
+import { platforms, startApp, type TestApp, until } from '../support/platforms';
+
+const require = createRequire(import.meta.url);
+const path = require.resolve('../support/blocking-work.cjs');
+const work = require(path) as {
+  prepare(): void;
+  spin(ms: number): number;
+  parse(): number;
+  derive(): number;
+};
+
+/** What a busy machine may take from a thread meanwhile. */
+const SLACK_MS = 50;
+
+/** The lines that end with a mark. */
+function linesMarked(mark: string): number[] {
+  const lines = readFileSync(path, 'utf8').split('\n');
+  return lines.flatMap((line, i) => (line.endsWith(`// ${mark}`) ? [i + 1] : []));
+}
+
+// Made outside of any unit of work, so that it has none.
+const outside = new AsyncResource('outside');
+
+@Controller()
+class Reports {
+  @Get('spin/:ms')
+  spin(@Param('ms') ms: string) {
+    return work.spin(Number(ms));
+  }
+
+  @Get('parse')
+  parse() {
+    return work.parse();
+  }
+
+  @Get('derive')
+  derive() {
+    return work.derive();
+  }
+
+  @Get('background/:ms')
+  background(@Param('ms') ms: string) {
+    setTimeout(() => outside.runInAsyncScope(() => work.spin(Number(ms))), 20);
+    return 'later';
+  }
+
+  @Get('wait/:ms')
+  async wait(@Param('ms') ms: string) {
+    await sleep(Number(ms));
+    return 'waited';
+  }
+
+  @Get('limited/:ms')
+  @QueryBudget({ loopBlockMs: 200 })
+  limited(@Param('ms') ms: string) {
+    return work.spin(Number(ms));
+  }
+}
+
+describe.each(platforms)('a stall of the event loop on %s', platform => {
+  let test: TestApp;
+  let load: HttpLoad;
+  beforeAll(async () => {
+    work.prepare();
+    load = new HttpLoad();
+    test = await startApp({ platform, controllers: [Reports], slowAfterMs: 0 });
+    // The watchdog's thread starts in about 50 ms.
+    await sleep(300);
+  });
+  afterAll(async () => {
+    await test.close();
+    await load.close();
+  });
+
+  const stalls = (): string[] => test.logs.of('error', 'EventLoop');
+
+  async function stallOf(route: string): Promise<string> {
+    const before = stalls().length;
+    await (await fetch(test.url + route)).text();
+    await until(() => stalls().length > before, 'line of a stall');
+    return stalls()[before]!;
+  }
+
+  it.each([300, 2_000])('of %d ms is reported once, and so are 100 requests that waited', async ms => {
+    const before = stalls().length;
+    const known = test.sink.records.length;
+    const waiting = load.send(`${test.url}/wait/${ms + 1_000}`, 100);
+    await until(() => eventLoop.open === 100, '100 open requests');
+    // Each its own handler: the same one is looked at once a minute.
+    const route = ms === 300 ? `/limited/${ms}` : `/spin/${ms}`;
+    const name = ms === 300 ? 'Reports.limited' : 'Reports.spin';
+    const line = await stallOf(route);
+    await waiting;
+    const records = (await test.records(known + 101)).slice(known);
+
+    expect(stalls()).toHaveLength(before + 1);
+    expect(line).toContain(`${name} blocked the event loop for `);
+    expect(linesMarked('spin')).toContain(Number(/at blocking-work\.cjs:(\d+) spin\n/.exec(line)?.[1]));
+    expect(line).toContain('100 other units of work were open');
+    const waited = records.filter(({ handler }) => handler === 'Reports.wait');
+    expect(waited).toHaveLength(100);
+    for (const { time, stalls: by } of waited) {
+      if (Math.abs(time.stalledMs - ms) > 30) console.log(JSON.stringify(time), JSON.stringify(by));
+      const stall = by?.find(({ handler }) => handler === name);
+      expect(Math.abs(stall!.ms - ms)).toBeLessThan(ms / 10 + SLACK_MS);
+      // A busy machine may have stalled the loop besides; each of that is named as well.
+      const besides = by!.reduce((sum, one) => sum + one.ms, 0) - stall!.ms;
+      expect(Math.abs(time.stalledMs - besides - ms)).toBeLessThan(ms / 10 + SLACK_MS);
+    }
+    const culprit = records.find(({ handler }) => handler === name);
+    expect(Math.abs(culprit!.blockedMs! - ms)).toBeLessThan(ms / 10 + SLACK_MS);
+    expect(culprit!.time.stalledMs).toBe(0);
+  });
+
+  it.each(['parse', 'derive'])('names the handler and the line of %s', async what => {
+    const line = await stallOf(`/${what}`);
+
+    expect(line).toContain(`Reports.${what} blocked the event loop for `);
+    expect(linesMarked(what)).toContain(Number(/ at blocking-work\.cjs:(\d+) /.exec(line)?.[1]));
+  });
+
+  it('says when nobody was at fault that it knows', async () => {
+    const known = test.sink.records.length;
+    const waiting = fetch(`${test.url}/wait/900`).then(response => response.text());
+    const line = await stallOf('/background/400');
+    await waiting;
+
+    expect(line).toContain('Work outside of any unit of work blocked the event loop for ');
+    const record = await until(
+      () => test.sink.records.slice(known).find(({ handler }) => handler === 'Reports.wait'),
+      'record',
+    );
+    const stall = record.stalls?.find(({ at }) => at !== undefined);
+    expect(stall?.at).toMatch(/^blocking-work\.cjs:\d+ spin$/);
+    expect(stall).not.toHaveProperty('handler');
+  });
+
+  it('breaks a budget of milliseconds, without the watchdog as well', async () => {
+    await (await fetch(`${test.url}/limited/300`)).text();
+    await (await fetch(`${test.url}/limited/60`)).text();
+
+    const records = await until(() => {
+      const found = test.sink.records.filter(({ handler }) => handler === 'Reports.limited');
+      return found.length >= 3 && found;
+    }, 'three records');
+    expect(records.at(-2)!.breaches).toMatchObject([{ dimension: 'loopBlockMs', limit: 200 }]);
+    expect(records.at(-1)!.breaches).toEqual([]);
+  });
+
+  it('knows how late the loop was', () => {
+    const delay = test.app.get(ContextService).eventLoopDelay;
+    expect(delay?.maxMs).toBeGreaterThan(1_500);
+    expect(delay?.p50Ms).toBeLessThan(100);
+  });
+});
