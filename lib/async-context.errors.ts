@@ -47,11 +47,16 @@ export function userMissing(): AsyncContextError {
   );
 }
 
-/** An option of `forRoot()` has a value that it cannot have. */
-export function invalidOption(path: string, value: unknown, remedy: string): AsyncContextError {
+/** An option of `forRoot()`, or of another call that takes options, has a value that it cannot have. */
+export function invalidOption(
+  path: string,
+  value: unknown,
+  remedy: string,
+  call = 'AsyncContextModule.forRoot',
+): AsyncContextError {
   return new AsyncContextError(
     'ASYNC_CONTEXT_INVALID_OPTION',
-    `AsyncContextModule.forRoot({ ${path} }) is ${describeValue(value)}. ${remedy}`,
+    `${call}({ ${path} }) is ${describeValue(value)}. ${remedy}`,
   );
 }
 

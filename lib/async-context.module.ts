@@ -9,6 +9,7 @@ import type { AsyncContextAsyncOptions, AsyncContextOptions } from './async-cont
 import { readOptions } from './async-context.options-reader';
 import { AsyncContextRuntime } from './async-context.runtime';
 import { ContextService } from './context/context.service';
+import { ResourceMonitor } from './diagnosis/resource-monitor';
 
 const PROVIDERS: Provider[] = [
   {
@@ -20,6 +21,11 @@ const PROVIDERS: Provider[] = [
     provide: ContextService,
     inject: [AsyncContextRuntime],
     useFactory: (runtime: AsyncContextRuntime) => runtime.contextService,
+  },
+  {
+    provide: ResourceMonitor,
+    inject: [AsyncContextRuntime],
+    useFactory: (runtime: AsyncContextRuntime) => runtime.resourceMonitor,
   },
 ];
 
@@ -55,6 +61,6 @@ function define(options: Provider[], imports: NonNullable<DynamicModule['imports
     global: true,
     imports,
     providers: [...options, ...PROVIDERS],
-    exports: [ContextService],
+    exports: [ContextService, ResourceMonitor],
   };
 }

@@ -6,6 +6,7 @@ import type {
   ResolvedOptions,
 } from './async-context.options';
 import { readLimits } from './budget/budget-limits';
+import { readResourceMonitorOptions } from './diagnosis/resource-monitor-options';
 
 const OPTIONS = [
   'requestId',
@@ -20,6 +21,7 @@ const OPTIONS = [
   'instrumentations',
   'sinks',
   'sinkQueue',
+  'resourceMonitor',
 ] as const satisfies readonly (keyof AsyncContextOptions)[];
 const REQUEST_ID = ['header', 'trust', 'generate', 'responseHeader'] as const;
 const SINK_QUEUE = ['capacity', 'batchSize', 'intervalMs'] as const;
@@ -52,6 +54,9 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     instrumentations: readInstrumentations(options.instrumentations),
     sinks: readSinks(options.sinks),
     sinkQueue: readSinkQueue(options.sinkQueue),
+    resourceMonitor:
+      options.resourceMonitor &&
+      readResourceMonitorOptions(options.resourceMonitor, failAt('resourceMonitor')),
   });
 }
 

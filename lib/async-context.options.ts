@@ -7,6 +7,7 @@ import type {
 } from '@nestjs/common';
 import type { BudgetBreach, BudgetLimits } from './budget/budget';
 import type { ContextUser } from './context/request-context';
+import type { ResourceMonitorOptions } from './diagnosis/resource-monitor-options';
 import type { DriverInstrumentation } from './instrumentation/driver-instrumentation';
 import type { CostRecordSink } from './sinks/cost-record.sink';
 
@@ -122,6 +123,11 @@ export interface AsyncContextOptions {
   /** Where cost records go. */
   readonly sinks?: readonly CostRecordSink[];
   readonly sinkQueue?: SinkQueueOptions;
+  /**
+   * Starts the `ResourceMonitor` with the application; `{}` takes its defaults.
+   * @default it is not started
+   */
+  readonly resourceMonitor?: ResourceMonitorOptions;
 }
 
 /** Makes the options; what `useClass` and `useExisting` name. */
@@ -162,4 +168,5 @@ export interface ResolvedOptions {
   readonly instrumentations: readonly DriverInstrumentation[] | 'auto';
   readonly sinks: readonly CostRecordSink[];
   readonly sinkQueue: SinkQueueOptions;
+  readonly resourceMonitor: Required<ResourceMonitorOptions> | undefined;
 }

@@ -13,6 +13,7 @@ import { processShare } from './context/context-storage';
 import { FaultReporter } from './diagnosis/fault-reporter';
 import { loopMonitor, type LoopUser } from './diagnosis/loop-monitor';
 import { StallLog } from './diagnosis/stall-log';
+import { ResourceMonitor } from './diagnosis/resource-monitor';
 import { ContextInterceptor } from './entry/context.interceptor';
 import { noteErrorsOfRequests } from './entry/error-note';
 import { interceptGateways } from './entry/gateway.interceptor';
@@ -27,6 +28,7 @@ import { Instrumentations } from './instrumentation/instrumentations';
 /** All that one application has of this package: made once, started and stopped with it. */
 export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown {
   readonly contextService: ContextService;
+  readonly resourceMonitor: ResourceMonitor;
   readonly #logger = new Logger('AsyncContext');
   readonly #modules: ModulesContainer;
   readonly #config: ApplicationConfig;
@@ -36,6 +38,7 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
   readonly #instrumentations: Instrumentations;
   readonly #options: AsyncContextOptions;
   readonly #loopUser: LoopUser;
+  readonly #monitored: ResolvedOptions['resourceMonitor'];
   #phase: 'created' | 'initialized' | 'serving' | 'stopped' = 'created';
 
   /** The one of an application: the module may have been imported twice. */
@@ -70,6 +73,8 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     this.#instrumentations = new Instrumentations(resolved.instrumentations);
     this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations);
     this.contextService = new ContextService(this.#units);
+    this.resourceMonitor = new ResourceMonitor(this.#units, faults);
+    this.#monitored = resolved.resourceMonitor;
     this.#interceptor = new ContextInterceptor(this.#units);
     this.#loopUser = loopUser(resolved.stallMs, faults);
     markRoutes(modules);
@@ -97,6 +102,7 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     this.#instrumentations.install();
     this.#instrumentations.lost.serving += 1;
     loopMonitor().start(this.#loopUser);
+    if (this.#monitored !== undefined) this.resourceMonitor.start(this.#monitored);
     for (const warning of expiredExemptions(this.#modules, Date.now())) this.#logger.warn(warning);
   }
 

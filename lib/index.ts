@@ -17,6 +17,10 @@ export { ContextLogger } from './context/context-logger';
 export { type ContextLogFields, contextLogFields } from './context/log-fields';
 export { RunInContext } from './entry/run-in-context.decorator';
 
+export { ResourceMonitor, type ResourceLeak } from './diagnosis/resource-monitor';
+export type { ResourceMonitorOptions } from './diagnosis/resource-monitor-options';
+export type { ResourceType } from './diagnosis/resource-types';
+
 export { QueryBudget } from './budget/query-budget.decorator';
 export type { BudgetBreach, BudgetExemption, BudgetLimits, IgnoredRepeat } from './budget/budget';
 export { QueryBudgetExceededError } from './budget/query-budget-exceeded.error';

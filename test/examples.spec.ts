@@ -13,15 +13,16 @@ function driversOf(): string {
 
 /** What the fragments in doc comments take for granted. */
 const PRELUDE = `
-import { Controller, Get, Injectable, Logger, Module, type DynamicModule } from '@nestjs/common';
+import { Controller, Get, Injectable, Logger, Module, type DynamicModule, type INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import * as library from 'nestjs-async-context';
 import {
   AsyncContextError, AsyncContextModule, ContextLogger, ContextService, MemorySink, NdjsonFileSink, QueryBudget,
-  QueryBudgetExceededError, RunInContext, contextLogFields, createContextKey,
+  QueryBudgetExceededError, ResourceMonitor, RunInContext, contextLogFields, createContextKey,
   type BudgetLimits, type CostRecord, type CostRecordSink, type DriverInstrumentation,
 } from 'nestjs-async-context';
 declare const context: ContextService;
+declare const app: INestApplication;
 declare const socket: { on(event: string, listener: (chunk: unknown) => unknown): void };
 declare const emitter: typeof socket;
 declare const orders: { list(): Promise<void> };

@@ -2,8 +2,10 @@ import type { ResolvedBudget } from '../budget/budget-resolver';
 import { CostLedger } from '../cost/cost-ledger';
 import type { LoopBlock } from '../cost/event-loop';
 import { TimeAccount } from '../cost/time-account';
+import type { RawStack } from '../cost/call-site';
 import type { GrowthHistory } from '../cost/growth-history';
 import type { BreachRecord } from '../cost/cost-record';
+import type { ResourceType } from '../diagnosis/resource-types';
 import type { ContextKey } from './context-key';
 import { eventLoop } from './context-storage';
 
@@ -35,6 +37,13 @@ export interface ContextApplication {
   routeOf(request: object): string | undefined;
   /** Notes that a unit of work asks for something after its close. Never throws. */
   noteLate(context: RequestContext, what: string, below: (...args: never[]) => unknown): void;
+}
+
+/** Notes what a unit of work opens, for the resource monitor. Shared by all copies of the package. */
+export interface ResourceNotes {
+  add(type: ResourceType, resource: object, stack: RawStack): void;
+  /** From now on, what is open outlives its unit of work. */
+  close(context: RequestContext): void;
 }
 
 /** A handler as it was found once and is shared by all of its units of work. */
@@ -86,6 +95,8 @@ export class RequestContext {
   isSlow = false;
   /** Blocks of the event loop while it was open. */
   blocks: readonly LoopBlock[] = NO_BLOCKS;
+  /** Only where the resource monitor looks at this unit of work. */
+  resources: ResourceNotes | undefined = undefined;
   readonly time = new TimeAccount(eventLoop, this, this.startMs);
   readonly cost = new CostLedger(this.time);
 

@@ -48,16 +48,28 @@ export function describeCallSite({ file, line, column, name }: CallSite): string
 function sitesOf(raw: RawStack, most: number): CallSite[] {
   const sites: CallSite[] = [];
   for (const frame of framesOf(raw)) {
-    const file = fileOf(frame);
-    if (file === undefined) continue;
-    const name = frame.getFunctionName() ?? frame.getMethodName() ?? undefined;
-    sites.push({ file, line: frame.getLineNumber() ?? 0, column: frame.getColumnNumber() ?? 1, name });
+    const site = siteOf(frame);
+    if (site === undefined || !isOfApplication(site.file)) continue;
+    sites.push(site);
     if (sites.length === most) break;
   }
   return sites;
 }
 
-function framesOf(raw: RawStack): readonly NodeJS.CallSite[] {
+/** What a frame says; `undefined` for one of the engine's own. */
+export function siteOf(frame: NodeJS.CallSite): CallSite | undefined {
+  const file = frame.getFileName();
+  if (!file) return undefined;
+  return {
+    file: file.startsWith('file://') ? decodeURIComponent(new URL(file).pathname) : file,
+    line: frame.getLineNumber() ?? 0,
+    column: frame.getColumnNumber() ?? 1,
+    name: frame.getFunctionName() ?? frame.getMethodName() ?? undefined,
+  };
+}
+
+/** The frames of a stack, nearest first. */
+export function framesOf(raw: RawStack): readonly NodeJS.CallSite[] {
   const prepare = Error.prepareStackTrace;
   Error.prepareStackTrace = (_error, frames) => frames;
   try {
@@ -68,11 +80,12 @@ function framesOf(raw: RawStack): readonly NodeJS.CallSite[] {
   }
 }
 
-/** The file of a frame of the application; `undefined` for Node, for packages and for this one. */
-function fileOf(frame: NodeJS.CallSite): string | undefined {
-  const name = frame.getFileName();
-  if (!name || name.startsWith('node:')) return undefined;
-  const file = name.startsWith('file://') ? decodeURIComponent(new URL(name).pathname) : name;
-  if (file.includes(`${sep}node_modules${sep}`) || file.startsWith(OWN_FILES)) return undefined;
-  return file;
+/** Whether a file is one of this package. */
+export function isOwnFile(file: string): boolean {
+  return file.startsWith(OWN_FILES);
+}
+
+/** Whether a file is neither of Node, nor of a package, nor of this one. */
+function isOfApplication(file: string): boolean {
+  return !file.startsWith('node:') && !file.includes(`${sep}node_modules${sep}`) && !isOwnFile(file);
 }

@@ -23,6 +23,7 @@ import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { LateLog } from '../diagnosis/late-log';
 import { type EventLoopDelay, loopMonitor } from '../diagnosis/loop-monitor';
 import { SlowLog } from '../diagnosis/slow-log';
+import type { ResourceSampler } from '../diagnosis/resource-monitor';
 import type { Attribution } from '../instrumentation/attribution';
 import { SinkQueue } from '../sinks/sink-queue';
 import { Handler, Handlers, nextHandlerNumber } from './handlers';
@@ -58,6 +59,8 @@ export class UnitsOfWork implements ContextHost {
   readonly #close = (context: RequestContext): void => this.close(context);
 
   readonly #instrumentations: DriversOfProcess;
+  /** Picks the units of work whose resources are looked at, while the monitor runs. */
+  sampler: ResourceSampler | undefined = undefined;
   #hasServed = false;
 
   constructor(
@@ -136,6 +139,7 @@ export class UnitsOfWork implements ContextHost {
   open(kind: ContextKind, requestId: string = this.requestIds.next(), method?: string): RequestContext {
     const context = new RequestContext(this, kind, requestId);
     context.method = method;
+    if (this.sampler !== undefined) context.resources = this.sampler.sample();
     setBudget(context, this.#nobody.budget(method));
     return context;
   }
@@ -172,6 +176,7 @@ export class UnitsOfWork implements ContextHost {
       this.#judgeTime(context);
       context.cost.isClosed = true;
       context.cost.history?.learn(context.cost);
+      if (context.resources !== undefined) context.resources.close(context);
       this.#checkBudget(context);
       if (context.isSlow) contextStorage.run(context, () => this.#slowLog.write(buildCostRecord(context)));
       this.queue.offer(context);

@@ -1,0 +1,71 @@
+import { sep } from 'node:path';
+import { type CallSite, describeCallSite, framesOf, isOwnFile, siteOf } from '../cost/call-site';
+import { originalPosition } from '../cost/source-position';
+import { RESOURCE_RULES, type ResourceType } from './resource-types';
+
+const PACKAGES = `${sep}node_modules${sep}`;
+
+/** Where a resource was made, without what its stack held on to. */
+export interface ResourceOrigin {
+  /** The module of Node that made it for itself: an agent, a pool. */
+  readonly node: string | undefined;
+  /** The line that asked for it, of the application or of a package. */
+  readonly nearest: CallSite;
+  /** The nearest line outside of packages. */
+  readonly application: CallSite | undefined;
+}
+
+/** Who keeps a resource, as it is reported. */
+export interface ResourceKeeper {
+  readonly callSite: string | undefined;
+  /** The package or the module of Node; `undefined` where it is the application itself. */
+  readonly keptBy: string | undefined;
+}
+
+/** Reads a stack; `undefined` for what Node or this package made by itself. */
+export function originOf(
+  type: ResourceType,
+  stack: Parameters<typeof framesOf>[0],
+): ResourceOrigin | undefined {
+  const { through } = RESOURCE_RULES[type];
+  let node: string | undefined;
+  let nearest: CallSite | undefined;
+  for (const frame of framesOf(stack)) {
+    const site = siteOf(frame);
+    if (site === undefined) continue;
+    if (site.file.startsWith('node:')) {
+      if (nearest === undefined && !through.test(site.file) && site.file !== 'node:internal/async_hooks') {
+        node ??= site.file;
+      }
+      continue;
+    }
+    if (isOwnFile(site.file)) {
+      if (nearest === undefined) return undefined;
+      continue;
+    }
+    nearest ??= site;
+    if (!site.file.includes(PACKAGES)) return { node, nearest, application: site };
+  }
+  return nearest && { node, nearest, application: undefined };
+}
+
+/** Says whose it is. Reads source maps: a bundle holds its packages in the application's own file. */
+export function keeperOf({ node, nearest, application }: ResourceOrigin): ResourceKeeper {
+  return {
+    callSite: application && describeCallSite(application),
+    keptBy: packageOf(nearest) ?? (node && nameOfModule(node)),
+  };
+}
+
+function packageOf({ file, line, column }: CallSite): string | undefined {
+  const path = file.includes(PACKAGES) ? file : originalPosition(file, line, column).file;
+  const at = path.lastIndexOf(PACKAGES);
+  if (at === -1) return undefined;
+  const [scope, name] = path.slice(at + PACKAGES.length).split(sep);
+  return scope?.startsWith('@') ? `${scope}/${name}` : scope;
+}
+
+/** `node:http_agent` of `node:_http_agent`, `node:undici` of `node:internal/deps/undici/undici`. */
+function nameOfModule(module: string): string {
+  return module.replace(/^node:(?:internal\/)?(?:deps\/)?_?([^/]+).*/, 'node:$1');
+}
