@@ -47,6 +47,12 @@ class OrdersController {
     return { sum };
   }
 
+  /** One timer, which is what a request most often opens. */
+  async timer() {
+    await new Promise(resolve => setTimeout(resolve, 1));
+    return HELLO;
+  }
+
   async queries10() {
     return { rows: await this.orders.list(10, OrdersController.statement) };
   }
@@ -65,6 +71,7 @@ Inject(OrdersService)(OrdersController, undefined, 0);
 Controller()(OrdersController);
 decorateMethod(OrdersController, 'hello', Get('hello'));
 decorateMethod(OrdersController, 'services', Get('services'));
+decorateMethod(OrdersController, 'timer', Get('timer'));
 decorateMethod(OrdersController, 'queries10', Get('queries10'));
 decorateMethod(OrdersController, 'queries100', Get('queries100'));
 decorateMethod(OrdersController, 'evidence', Get('evidence'));

@@ -3,10 +3,10 @@
  * loopback port. It answers `usage` with the CPU microseconds of its process so far, and ends when the
  * process that started it goes away.
  */
-import { UnavailableError, VARIANTS } from './variants.mjs';
+import { MONITOR_VARIANTS, UnavailableError, VARIANTS } from './variants.mjs';
 
 const [name, platform, database] = process.argv.slice(2);
-const { create, preload } = VARIANTS[name];
+const { create, preload } = VARIANTS[name] ?? MONITOR_VARIANTS[name];
 
 async function connect() {
   if (database === 'none') return {};

@@ -115,3 +115,14 @@ export const VARIANTS = {
     create: () => ours({ budget: { queries: 1000 } }),
   },
 };
+
+/** What `resources.mjs` compares: the resource monitor off, and on with the shares that it looks at. */
+export const MONITOR_VARIANTS = Object.fromEntries(
+  [0, 0.01, 0.1, 1].map(sample => [
+    `monitor-${sample}`,
+    {
+      label: sample === 0 ? 'off' : `on, sample ${sample}`,
+      create: () => ours({ instrumentations: [], ...(sample > 0 && { resourceMonitor: { sample } }) }),
+    },
+  ]),
+);

@@ -1,6 +1,5 @@
 import type { RequestContext, ResourceNotes } from '../context/request-context';
 import type { RawStack } from '../cost/call-site';
-import type { ResourceLedger } from './resource-ledger';
 import { RESOURCE_RULES, type ResourceType } from './resource-types';
 
 /** What a unit of work has opened, and the stack of the call. */
@@ -19,27 +18,35 @@ export interface ClosedUnit {
   readonly isAnswered: boolean;
 }
 
+/** Where what outlives its unit of work is noted. */
+export interface ResourceRun {
+  readonly isOver: boolean;
+  outlived(opened: OpenedResource, unit: ClosedUnit, closedMs: number): void;
+  /** Something is not looked at: there are too many. */
+  overlook(): void;
+}
+
 /** What has been closed is let go of when so many are noted, and whenever their number has doubled. */
 const LOOK_AT = 32;
 const MAX_OPEN = 1_000;
 
 /** Notes what one sampled unit of work opens, and hands it on when that has ended. */
 export class OpenedResources implements ResourceNotes {
-  readonly #ledger: ResourceLedger;
+  readonly #run: ResourceRun;
   #opened: OpenedResource[] = [];
   #lookAt = LOOK_AT;
   #unit: ClosedUnit | undefined;
 
-  constructor(ledger: ResourceLedger) {
-    this.#ledger = ledger;
+  constructor(run: ResourceRun) {
+    this.#run = run;
   }
 
   add(type: ResourceType, resource: object, stack: RawStack): void {
-    if (!this.#ledger.isRunning) return;
+    if (this.#run.isOver) return;
     const opened = { type, resource, stack, openedMs: performance.now() };
-    if (this.#unit !== undefined) this.#ledger.add(opened, this.#unit, opened.openedMs);
+    if (this.#unit !== undefined) this.#run.outlived(opened, this.#unit, opened.openedMs);
     else if (this.#hasRoom()) this.#opened.push(opened);
-    else this.#ledger.untracked += 1;
+    else this.#run.overlook();
   }
 
   close(context: RequestContext): void {
@@ -50,7 +57,8 @@ export class OpenedResources implements ResourceNotes {
     };
     const opened = this.#opened;
     this.#opened = [];
-    for (const each of opened) if (isOpen(each)) this.#ledger.add(each, this.#unit, endMs);
+    if (this.#run.isOver) return;
+    for (const each of opened) if (isOpen(each)) this.#run.outlived(each, this.#unit, endMs);
   }
 
   #hasRoom(): boolean {

@@ -1,6 +1,5 @@
-import type { RawStack } from '../cost/call-site';
 import type { ClosedUnit, OpenedResource } from './opened-resources';
-import { keeperOf, originOf, type ResourceKeeper, type ResourceOrigin } from './resource-origin';
+import { keeperOf, type ResourceKeeper, type ResourceOrigin } from './resource-origin';
 import { RESOURCE_RULES, type ResourceType } from './resource-types';
 
 /** What one handler has left open at one line. */
@@ -17,6 +16,8 @@ export interface LeftOpen extends ResourceKeeper {
   readonly dueInMs: number | undefined;
   /** Whether more than one unit of work has left some. */
   readonly isRepeated: boolean;
+  /** Whether there are more than were spoken of. */
+  readonly hasGrown: boolean;
 }
 
 type Group = { -readonly [name in keyof LeftOpen]: LeftOpen[name] } & { readonly first: ClosedUnit };
@@ -27,53 +28,40 @@ interface Entry {
   readonly closedMs: number;
   readonly dueMs: number | undefined;
   readonly subject: () => object | undefined;
-  /** Until it is looked at for the first time. */
-  stack: RawStack | undefined;
-  origin: ResourceOrigin | undefined;
+  readonly origin: ResourceOrigin;
   /** Once it has been open for long enough. */
-  keeper: ResourceKeeper | undefined;
+  leak: { readonly key: string; readonly keeper: ResourceKeeper; wasSaid: boolean } | undefined;
 }
 
 const MAX_OF_HANDLER = 1_000;
 const MAX = 10_000;
+/** A ledger that is full lets go of what was closed, at most so often. */
+const MAKE_ROOM_MS = 100;
 
 /** Keeps what is open after the end of its unit of work, and says what has been so for too long. */
 export class ResourceLedger {
-  isRunning = true;
   /** What was opened beyond the bounds. */
   untracked = 0;
-  /** Keys of what has become more since somebody took them out. */
-  readonly grown = new Set<string>();
   readonly #leakMs: number;
   readonly #ofHandler = new Map<string, number>();
   #entries: Entry[] = [];
+  #sweptMs = 0;
 
   constructor(leakMs: number) {
     this.#leakMs = leakMs;
   }
 
-  add({ type, resource, stack, openedMs }: OpenedResource, unit: ClosedUnit, closedMs: number): void {
-    if (!this.isRunning) return;
-    const ofHandler = this.#ofHandler.get(unit.handler) ?? 0;
-    if (ofHandler >= MAX_OF_HANDLER || this.#entries.length >= MAX) {
+  add(opened: OpenedResource, origin: ResourceOrigin, unit: ClosedUnit, closedMs: number): void {
+    const { type, resource, openedMs } = opened;
+    if (!this.#hasRoom(unit.handler)) {
       this.untracked += 1;
       return;
     }
-    this.#ofHandler.set(unit.handler, ofHandler + 1);
+    this.#count(unit.handler);
     const delay = (resource as { _idleTimeout?: number })._idleTimeout;
     const dueMs = type === 'timeout' && delay !== undefined ? openedMs + delay : undefined;
     const subject = hold(type, resource);
-    this.#entries.push({ type, unit, closedMs, dueMs, subject, stack, origin: undefined, keeper: undefined });
-  }
-
-  /** Lets go of what was closed, and looks at what was not. */
-  #sweep(now: number): void {
-    this.#ofHandler.clear();
-    this.#entries = this.#entries.filter(entry => {
-      if (!isOpen(entry) || !this.#isWorthKeeping(entry, now)) return false;
-      this.#ofHandler.set(entry.unit.handler, (this.#ofHandler.get(entry.unit.handler) ?? 0) + 1);
-      return true;
-    });
+    this.#entries.push({ type, unit, closedMs, dueMs, origin, subject, leak: undefined });
   }
 
   /** What is open now and has been for long enough, by handler, type, line and who keeps it. */
@@ -82,35 +70,58 @@ export class ResourceLedger {
     this.#sweep(now);
     const groups = new Map<string, Group>();
     for (const entry of this.#entries) {
-      if (entry.keeper === undefined) continue;
-      const key = keyOf(entry, entry.keeper);
-      let group = groups.get(key);
-      if (group === undefined) groups.set(key, (group = groupOf(key, entry, entry.keeper)));
+      const { leak } = entry;
+      if (leak === undefined) continue;
+      let group = groups.get(leak.key);
+      if (group === undefined) groups.set(leak.key, (group = groupOf(entry, leak)));
       group.count += 1;
       group.oldestMs = Math.max(group.oldestMs, now - entry.closedMs);
       if (entry.dueMs !== undefined) group.dueInMs = Math.max(group.dueInMs ?? 0, entry.dueMs - now);
       group.isRepeated ||= entry.unit !== group.first;
+      group.hasGrown ||= !leak.wasSaid;
     }
     return [...groups.values()];
   }
 
-  stop(): void {
-    this.isRunning = false;
-    this.#entries = [];
-    this.grown.clear();
+  /** Those of a key were spoken of. */
+  noteSaid(key: string): void {
+    for (const { leak } of this.#entries) if (leak?.key === key) leak.wasSaid = true;
   }
 
-  #isWorthKeeping(entry: Entry, now: number): boolean {
-    if (entry.stack !== undefined) {
-      entry.origin = originOf(entry.type, entry.stack);
-      entry.stack = undefined;
-    }
-    if (entry.origin === undefined) return false;
-    if (entry.keeper === undefined && now - entry.closedMs >= this.#leakMs) {
-      entry.keeper = keeperOf(entry.origin);
-      this.grown.add(keyOf(entry, entry.keeper));
-    }
-    return true;
+  clear(): void {
+    this.#entries = [];
+    this.#ofHandler.clear();
+  }
+
+  /** Lets go of what was closed, and looks at what was not. */
+  #sweep(now: number): void {
+    this.#sweptMs = now;
+    this.#ofHandler.clear();
+    this.#entries = this.#entries.filter(entry => {
+      if (!isOpen(entry)) return false;
+      this.#count(entry.unit.handler);
+      if (entry.leak === undefined && now - entry.closedMs >= this.#leakMs) {
+        const keeper = keeperOf(entry.origin);
+        entry.leak = { key: keyOf(entry, keeper), keeper, wasSaid: false };
+      }
+      return true;
+    });
+  }
+
+  #count(handler: string): void {
+    this.#ofHandler.set(handler, (this.#ofHandler.get(handler) ?? 0) + 1);
+  }
+
+  #isFull(handler: string): boolean {
+    return this.#entries.length >= MAX || (this.#ofHandler.get(handler) ?? 0) >= MAX_OF_HANDLER;
+  }
+
+  #hasRoom(handler: string): boolean {
+    if (!this.#isFull(handler)) return true;
+    const now = performance.now();
+    if (now - this.#sweptMs < MAKE_ROOM_MS) return false;
+    this.#sweep(now);
+    return !this.#isFull(handler);
   }
 }
 
@@ -132,18 +143,18 @@ function keyOf({ type, unit }: Entry, { callSite, keptBy }: ResourceKeeper): str
   return [unit.handler, type, callSite, keptBy].join('\n');
 }
 
-function groupOf(key: string, { type, unit }: Entry, keeper: ResourceKeeper): Group {
-  const { handler, isAnswered } = unit;
+function groupOf({ type, unit }: Entry, { key, keeper }: NonNullable<Entry['leak']>): Group {
   return {
     key,
     type,
-    handler,
-    isAnswered,
+    handler: unit.handler,
+    isAnswered: unit.isAnswered,
     ...keeper,
     count: 0,
     oldestMs: 0,
     dueInMs: undefined,
     isRepeated: false,
+    hasGrown: false,
     first: unit,
   };
 }

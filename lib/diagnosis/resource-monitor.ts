@@ -1,15 +1,12 @@
-import { Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
+import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { invalidOption } from '../async-context.errors';
-import { contextStorage } from '../context/context-storage';
 import type { ResourceNotes } from '../context/request-context';
 import type { FaultReporter } from './fault-reporter';
-import { OncePerWindow } from './once-per-window';
-import { OpenedResources } from './opened-resources';
-import { takeHookFault, useResourceHook, withoutNotes } from './resource-hook';
-import { ResourceLeakReport } from './resource-leak-report';
-import { type LeftOpen, ResourceLedger } from './resource-ledger';
+import { withoutNotes } from './resource-hook';
+import type { LeftOpen } from './resource-ledger';
 import { readResourceMonitorOptions, type ResourceMonitorOptions } from './resource-monitor-options';
 import type { ResourceType } from './resource-types';
+import { ResourceWatch } from './resource-watch';
 
 /** What one handler has left open at one line of the application, now. */
 export interface ResourceLeak {
@@ -36,11 +33,6 @@ export interface ResourceMonitorHost {
   sampler: ResourceSampler | undefined;
 }
 
-/** Between two looks at what is open. */
-const SWEEP_MS = { least: 10, most: 1_000 };
-/** A timeout ends by itself; so many of one line at a time pile up. */
-const TIMEOUTS_THAT_PILE_UP = 10;
-
 /**
  * Finds what units of work open and do not close: timers, sockets, servers, file handles, streams,
  * child processes, watchers and workers, by handler and line. For finding leaks, not for steady
@@ -60,10 +52,9 @@ const TIMEOUTS_THAT_PILE_UP = 10;
  */
 @Injectable()
 export class ResourceMonitor implements OnApplicationShutdown {
-  readonly #logger = new Logger('ResourceMonitor');
   readonly #host: ResourceMonitorHost;
   readonly #faults: FaultReporter;
-  #run: { readonly ledger: ResourceLedger; readonly stop: () => void } | undefined;
+  #watch: ResourceWatch | undefined;
   #isClosed = false;
 
   /** Nest makes it; applications inject it. */
@@ -74,12 +65,12 @@ export class ResourceMonitor implements OnApplicationShutdown {
 
   /** Whether it runs. */
   get isRunning(): boolean {
-    return this.#run !== undefined;
+    return this.#watch !== undefined;
   }
 
-  /** What was opened beyond the bounds (1,000 of a handler, 10,000 in all) since the start, and is not looked at. */
+  /** What was left open beyond the bounds (1,000 of a handler, 10,000 in all) since the start, and is not looked at. */
   get untracked(): number {
-    return this.#run?.ledger.untracked ?? 0;
+    return this.#watch?.untracked ?? 0;
   }
 
   /**
@@ -89,44 +80,25 @@ export class ResourceMonitor implements OnApplicationShutdown {
    * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an option that cannot be
    */
   start(options: ResourceMonitorOptions = {}): void {
-    const { sample, leakMs } = readResourceMonitorOptions(options, (path, value, remedy) =>
+    const settings = readResourceMonitorOptions(options, (path, value, remedy) =>
       invalidOption(path, value, remedy, 'ResourceMonitor.start'),
     );
     this.stop();
     if (this.#isClosed) return;
-    const ledger = new ResourceLedger(leakMs);
-    const windows = new OncePerWindow(60_000);
-    const look = (): void =>
-      void this.#faults.guard('resource monitor', () => this.#warn(ledger, windows, sample));
-    const everyMs = Math.min(SWEEP_MS.most, Math.max(SWEEP_MS.least, leakMs / 2));
-    // Outside of the request that may have asked for it: a timer keeps its context.
-    const timer = contextStorage.run(undefined as never, () => setInterval(look, everyMs));
-    timer.unref();
-    const release = useResourceHook();
-    this.#host.sampler = {
-      sample: () => (Math.random() < sample ? new OpenedResources(ledger) : undefined),
-    };
-    this.#run = {
-      ledger,
-      stop: () => {
-        clearInterval(timer);
-        release();
-        ledger.stop();
-      },
-    };
+    this.#watch = new ResourceWatch(settings, this.#faults);
+    this.#host.sampler = this.#watch;
   }
 
   /** Ends it at once, and forgets what was found. */
   stop(): void {
-    const run = this.#run;
-    this.#run = undefined;
     this.#host.sampler = undefined;
-    run?.stop();
+    this.#watch?.stop();
+    this.#watch = undefined;
   }
 
-  /** What is open now and was left open, most first. Empty where it does not run. */
+  /** What is open now and was left open, most first. Empty while it does not run. */
   report(): readonly ResourceLeak[] {
-    return this.#left(left => left.keptBy === undefined);
+    return this.#leftOpen(left => left.keptBy === undefined);
   }
 
   /**
@@ -134,7 +106,7 @@ export class ResourceMonitor implements OnApplicationShutdown {
    * same where a pool keeps it; where it grows with the requests, one pool or client is made for each.
    */
   kept(): readonly ResourceLeak[] {
-    return this.#left(left => left.keptBy !== undefined);
+    return this.#leftOpen(left => left.keptBy !== undefined);
   }
 
   /**
@@ -154,30 +126,13 @@ export class ResourceMonitor implements OnApplicationShutdown {
     this.stop();
   }
 
-  #left(isWanted: (left: LeftOpen) => boolean): ResourceLeak[] {
-    const all = this.#faults.guard('resource monitor', () => this.#run?.ledger.leftOpen()) ?? [];
+  #leftOpen(isWanted: (left: LeftOpen) => boolean): ResourceLeak[] {
+    const all = this.#faults.guard('resource monitor', () => this.#watch?.leftOpen()) ?? [];
     return all
       .filter(isWanted)
       .sort((a, b) => b.count - a.count)
-      .map(({ handler, type, callSite, count, oldestMs, keptBy }) => ({
-        handler,
-        type,
-        callSite,
-        count,
-        oldestMs,
-        keptBy,
-      }));
-  }
-
-  #warn(ledger: ResourceLedger, windows: OncePerWindow, sample: number): void {
-    const fault = takeHookFault();
-    if (fault !== undefined) this.#faults.report('resource monitor', fault);
-    for (const left of ledger.leftOpen()) {
-      if (!ledger.grown.has(left.key) || left.keptBy !== undefined) continue;
-      if (left.type === 'timeout' && left.count < TIMEOUTS_THAT_PILE_UP) continue;
-      if (windows.admit(left.key) === undefined) continue;
-      ledger.grown.delete(left.key);
-      this.#logger.warn(new ResourceLeakReport(left, sample));
-    }
+      .map(({ handler, type, callSite, count, oldestMs, keptBy }) => {
+        return { handler, type, callSite, count, oldestMs, keptBy };
+      });
   }
 }

@@ -15,6 +15,11 @@ export interface ResourceOrigin {
   readonly application: CallSite | undefined;
 }
 
+/** Whether a package or Node keeps it, as far as the paths of the files say. */
+export function isKept({ node, nearest }: ResourceOrigin): boolean {
+  return node !== undefined || nearest.file.includes(PACKAGES);
+}
+
 /** Who keeps a resource, as it is reported. */
 export interface ResourceKeeper {
   readonly callSite: string | undefined;
@@ -40,7 +45,8 @@ export function originOf(
       continue;
     }
     if (isOwnFile(site.file)) {
-      if (nearest === undefined) return undefined;
+      // A timer of this package's own; a replaced method, such as `http.get()`, has Node's module below it.
+      if (nearest === undefined && node === undefined) return undefined;
       continue;
     }
     nearest ??= site;

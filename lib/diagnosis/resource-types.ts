@@ -94,6 +94,9 @@ export const RESOURCE_RULES: Readonly<Record<ResourceType, ResourceRules>> = {
 /** The type of what `async_hooks` tells of; `undefined` for what is of no interest. */
 export function typeOf(asyncType: string, resource: object): ResourceType | undefined {
   if (asyncType !== 'Timeout') return TYPE_OF[asyncType];
+  // What an application makes has its ref until `unref()`. The timers of Node's sockets, one for each
+  // response on a connection that is kept, are born without.
+  if (hasRef(resource) === false) return undefined;
   return typeof (resource as { _repeat?: unknown })._repeat === 'number' ? 'interval' : 'timeout';
 }
 
