@@ -15,8 +15,12 @@ export function captureStack(below: (...args: never[]) => unknown): RawStack {
   const limit = Error.stackTraceLimit;
   const holder: RawStack = {};
   Error.stackTraceLimit = FRAMES;
-  Error.captureStackTrace(holder, below);
-  Error.stackTraceLimit = limit;
+  try {
+    // Throws where the stack is nearly full.
+    Error.captureStackTrace(holder, below);
+  } finally {
+    Error.stackTraceLimit = limit;
+  }
   return holder;
 }
 

@@ -71,8 +71,13 @@ export function takeHookFault(): unknown {
 }
 
 function init(_id: number, asyncType: string, _trigger: number, resource: object): void {
-  const type = typeOf(asyncType, resource);
-  if (type !== undefined) guarded(() => notes()?.add(type, resource, captureStack(init)));
+  try {
+    const type = typeOf(asyncType, resource);
+    if (type !== undefined) notes()?.add(type, resource, captureStack(init));
+  } catch (error) {
+    // What is thrown in a hook of `async_hooks` ends the process.
+    shared.fault = error;
+  }
 }
 
 /** Of the unit of work that runs, if it is one that is looked at. */
@@ -84,7 +89,6 @@ function guarded<T>(fn: () => T): T | undefined {
   try {
     return fn();
   } catch (error) {
-    // What is thrown in a hook ends the process: a stack that is nearly full gets here.
     shared.fault = error;
     return undefined;
   }

@@ -5,6 +5,11 @@ import { createRequire } from 'node:module';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
+import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -248,6 +253,59 @@ describe('what is looked at', () => {
     expect(monitor.report()).toEqual([]);
   });
 
+  it('is an http2 session, as one socket', async () => {
+    const server = createHttp2Server();
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    undo.push(() => server.close());
+    const { port } = server.address() as AddressInfo;
+    const { run, monitor } = await start({ resourceMonitor: { sample: 1, leakMs: 50 } });
+    const session = run('Orders.push', () => connectHttp2(`http://127.0.0.1:${port}`));
+    await until(() => monitor.report().length > 0, 'leak');
+    expect(monitor.report()).toMatchObject([{ handler: 'Orders.push', type: 'socket', count: 1 }]);
+    await new Promise<void>(resolve => session.close(resolve));
+    await until(() => monitor.report().length === 0, 'report without what was closed');
+  });
+
+  it("is an interval that was unref'd, and no child process that was", async () => {
+    const { run, monitor } = await start({ resourceMonitor: { sample: 1, leakMs: 10 } });
+    run('Reports.detach', () => {
+      const script = 'setInterval(() => undefined, 1000)';
+      const child = spawn(process.execPath, ['-e', script], { detached: true, stdio: 'ignore' });
+      child.unref();
+      undo.push(() => child.kill());
+    });
+    run('Orders.watch', () => {
+      const interval = setInterval(() => undefined, 1_000_000);
+      interval.unref();
+      undo.push(() => clearInterval(interval));
+    });
+    await until(() => monitor.report().length > 0, 'leak');
+    await sleep(50);
+    expect(monitor.report()).toMatchObject([{ handler: 'Orders.watch', type: 'interval', count: 1 }]);
+  });
+
+  it('is kept alive by nothing once the application has let go of it', async () => {
+    const { run, monitor } = await start({ resourceMonitor: { sample: 1, leakMs: 60_000 } });
+    const held: WeakRef<object>[] = [];
+    for (let i = 0; i < 100; i++) {
+      await run('Orders.list', async () => {
+        const rows = { i };
+        held.push(new WeakRef(rows));
+        await new Promise<unknown>(resolve => setTimeout(() => resolve(rows), 1));
+        // Still open when the unit of work ends, and looked at; then dropped.
+        setTimeout(() => void rows, 20);
+      });
+    }
+    await sleep(1_100);
+    expect(monitor.isRunning).toBe(true);
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    await until(() => {
+      collect();
+      return held.every(reference => reference.deref() === undefined);
+    }, 'collection of what was used');
+  });
+
   it("is the application's, and not what a package within its bundle keeps", async () => {
     const folder = await mkdtemp(join(tmpdir(), 'resource-monitor-'));
     undo.push(() => rm(folder, { recursive: true }));
@@ -332,6 +390,30 @@ describe('the bounds', () => {
     await sleep(20);
     expect(monitor.untracked).toBe(0);
     expect(monitor.report()).toMatchObject([{ type: 'interval', count: 1 }]);
+  });
+});
+
+describe('a failure within the hook', () => {
+  it('is reported once, and does not end the process', async () => {
+    class Hostile extends AsyncResource {
+      constructor() {
+        super('Timeout');
+      }
+      get _repeat(): never {
+        throw new Error('of the application');
+      }
+    }
+    const { run, monitor, test } = await start({ resourceMonitor: { sample: 1, leakMs: 10 } });
+    run('Orders.hostile', () => {
+      for (let i = 0; i < 3; i++) void new Hostile();
+    });
+    run('Orders.watch', leakInterval);
+    await until(() => monitor.report().length > 0, 'leak');
+    const faults = (): string[] =>
+      test.logs.of('warn', 'AsyncContext').filter(line => line.startsWith('resource monitor failed'));
+    await until(() => faults().length > 0, 'fault');
+    expect(faults()).toHaveLength(1);
+    expect(faults()[0]).toContain('of the application');
   });
 });
 
@@ -489,11 +571,11 @@ describe.each(platforms)('a request on %s', platform => {
       controllers: [BrokenController],
       resourceMonitor: { sample: 1, leakMs: 10 },
     });
-    const leave = new AbortController();
-    const response = await fetch(`${test.url}/left`, { signal: leave.signal });
-    await response.body!.getReader().read();
+    const client = connect(Number(new URL(test.url).port), '127.0.0.1');
+    client.write('GET /left HTTP/1.1\r\nHost: test\r\n\r\n');
+    await once(client, 'data');
     expect(monitor.report()).toEqual([]);
-    leave.abort();
+    client.destroy();
     await until(() => monitor.report().length > 0, 'leak');
     expect(monitor.report()[0]).toMatchObject({ handler: 'BrokenController.left', type: 'read-stream' });
   });
