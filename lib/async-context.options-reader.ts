@@ -19,6 +19,7 @@ const OPTIONS = [
   'stallMs',
   'lateAfterMs',
   'instrumentations',
+  'trace',
   'sinks',
   'sinkQueue',
   'resourceMonitor',
@@ -52,6 +53,7 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     stallMs: readStallMs(options.stallMs),
     lateAfterMs: readWhole('lateAfterMs', options.lateAfterMs ?? 1_000, 0, MAX_TIMER_MS),
     instrumentations: readInstrumentations(options.instrumentations),
+    trace: readFlag('trace', options.trace ?? false),
     sinks: readSinks(options.sinks),
     sinkQueue: readSinkQueue(options.sinkQueue),
     resourceMonitor:
@@ -148,6 +150,11 @@ function readSinkQueue(options: AsyncContextOptions['sinkQueue'] = {}): Resolved
       readWhole(`sinkQueue.${name}`, value, 1, name === 'intervalMs' ? MAX_TIMER_MS : 1_000_000);
   }
   return Object.freeze({ ...options });
+}
+
+function readFlag(path: string, value: unknown): boolean {
+  if (typeof value === 'boolean') return value;
+  throw invalidOption(path, value, 'Use true or false.');
 }
 
 function readWhole(path: string, value: unknown, least: number, most: number): number {

@@ -120,6 +120,12 @@ export interface AsyncContextOptions {
    * @default 'auto'
    */
   readonly instrumentations?: readonly DriverInstrumentation[] | 'auto';
+  /**
+   * Whether the calls of providers are counted by class and method; wants Nest's option
+   * `instrument: traceProviders()` beside it.
+   * @default false
+   */
+  readonly trace?: boolean;
   /** Where cost records go. */
   readonly sinks?: readonly CostRecordSink[];
   readonly sinkQueue?: SinkQueueOptions;
@@ -166,6 +172,7 @@ export interface ResolvedOptions {
   readonly stallMs: number;
   readonly lateAfterMs: number;
   readonly instrumentations: readonly DriverInstrumentation[] | 'auto';
+  readonly trace: boolean;
   readonly sinks: readonly CostRecordSink[];
   readonly sinkQueue: SinkQueueOptions;
   readonly resourceMonitor: Required<ResourceMonitorOptions> | undefined;

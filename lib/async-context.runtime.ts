@@ -24,11 +24,14 @@ import { registerJobs } from './entry/run-in-context.decorator';
 import { UnitsOfWork } from './entry/units-of-work';
 import { coverWebSockets } from './entry/websocket.entry';
 import { Instrumentations } from './instrumentation/instrumentations';
+import { ProviderTracer } from './trace/provider-tracer';
 
 /** All that one application has of this package: made once, started and stopped with it. */
 export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown {
   readonly contextService: ContextService;
   readonly resourceMonitor: ResourceMonitor;
+  /** Absent without `forRoot({ trace: true })`. */
+  readonly tracer: ProviderTracer | undefined;
   readonly #logger = new Logger('AsyncContext');
   readonly #modules: ModulesContainer;
   readonly #config: ApplicationConfig;
@@ -67,6 +70,7 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
   ) {
     const resolved: ResolvedOptions = readOptions(options);
     const faults = new FaultReporter();
+    this.tracer = resolved.trace ? new ProviderTracer(faults) : undefined;
     this.#options = options;
     this.#modules = modules;
     this.#config = config;
@@ -89,6 +93,7 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     if (this.#phase !== 'created') return;
     this.#phase = 'initialized';
     registerJobs(this.#modules, this.#units);
+    this.tracer?.traceAll(this.#modules);
     coverWebSockets(this.#config, this.#units);
     // Not earlier, so that routes, which are made by now, go without it. Hooks of global modules
     // come first: GraphQL resolvers are made after this. First in the list, so that it is outermost.
@@ -103,6 +108,7 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     this.#instrumentations.lost.serving += 1;
     loopMonitor().start(this.#loopUser);
     if (this.#monitored !== undefined) this.resourceMonitor.start(this.#monitored);
+    if (this.tracer?.warning !== undefined) this.#logger.warn(this.tracer.warning);
     for (const warning of expiredExemptions(this.#modules, Date.now())) this.#logger.warn(warning);
   }
 

@@ -25,7 +25,10 @@ export { QueryBudget } from './budget/query-budget.decorator';
 export type { BudgetBreach, BudgetExemption, BudgetLimits, IgnoredRepeat } from './budget/budget';
 export { QueryBudgetExceededError } from './budget/query-budget-exceeded.error';
 
+export { type ProviderInstrument, traceProviders } from './trace/trace-providers';
+
 export type { CallDimension } from './cost/call-ledger';
+export type { TracedCallRecord } from './cost/call-trace';
 export type { RepeatFinding, RepeatParent } from './cost/repeat-finding';
 export type { RequestCost } from './cost/request-cost';
 export type {

@@ -13,6 +13,7 @@ import {
   requestOf,
   shapeOf,
   TOP,
+  tracedOf,
 } from '../diagnosis/report-text';
 import { nextStep } from './next-step';
 
@@ -71,6 +72,7 @@ function describe(
   for (const finding of record.findings?.slice(0, TOP) ?? []) {
     lines.push([LABELS[finding.kind], findingOf(finding)]);
   }
+  for (const traced of record.trace?.slice(0, TOP) ?? []) lines.push(['calls', tracedOf(traced)]);
   if (breachSite !== undefined) lines.push(['exceeded', `at ${breachSite}`]);
   lines.push(['next', nextStep(record)], ['group', groupOf(fingerprint, suppressed)]);
   return reportBlock(headline(record), lines);
@@ -143,6 +145,9 @@ function fieldsOf(record: CostRecord): Record<string, unknown> {
     for (const [name, value] of Object.entries(finding)) fields[`finding${i + 1}.${name}`] = value;
     for (const [name, value] of Object.entries(parents[0] ?? {}))
       fields[`finding${i + 1}.parent.${name}`] = value;
+  }
+  for (const [i, traced] of record.trace?.slice(0, TOP).entries() ?? []) {
+    for (const [name, value] of Object.entries(traced)) fields[`calls${i + 1}.${name}`] = value;
   }
   return fields;
 }

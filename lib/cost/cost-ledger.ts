@@ -1,4 +1,5 @@
 import { type CallCharge, type CallDimension, CallLedger } from './call-ledger';
+import type { CallTrace, TracedCallRecord } from './call-trace';
 import { captureStack, type RawStack } from './call-site';
 import { countRepeats, findRepeats } from './find-repeats';
 import type { GrowthHistory } from './growth-history';
@@ -71,7 +72,9 @@ export class CostLedger {
   /** Shapes whose repeats are declared to be known. */
   ignored: readonly IgnoredShape[] | undefined = undefined;
   /** When shapes ran; absent until something has returned rows. */
-  trace: RepeatTrace | undefined = undefined;
+  repeatTrace: RepeatTrace | undefined = undefined;
+  /** Calls of providers; absent unless they are traced. */
+  callTrace: CallTrace | undefined = undefined;
   #open = 0;
   #busy = 0;
   #busySince = 0;
@@ -109,6 +112,11 @@ export class CostLedger {
     return findRepeats(this);
   }
 
+  /** Calls of traced providers, so far. */
+  trace(): readonly TracedCallRecord[] {
+    return this.callTrace?.records() ?? [];
+  }
+
   /**
    * Counts a query that is about to be sent; `undefined` for one that comes too late.
    *
@@ -130,7 +138,7 @@ export class CostLedger {
     if (shape.count === 1) this.history?.noteSite(statement.shape, below);
     if (shape.count === CALL_SITE_AT_REPEAT) shape.stack = captureStack(below);
     if (statement.kind === 'read') this.#compare(shape, parameters);
-    this.trace?.run(shape);
+    this.repeatTrace?.run(shape);
     if ((shape.open += 1) > shape.maxConcurrent) shape.maxConcurrent = shape.open;
     if ((this.#open += 1) > this.maxConcurrent) this.maxConcurrent = this.#open;
     const now = performance.now();
@@ -201,7 +209,7 @@ export class CostLedger {
 
   /** Notes when a shape has returned rows. */
   note(shape: ShapeCost, rows: number): void {
-    (this.trace ??= new RepeatTrace()).result(shape, rows);
+    (this.repeatTrace ??= new RepeatTrace()).result(shape, rows);
   }
 
   /** Adds what a query turned out to cost. */
@@ -238,7 +246,7 @@ export class CostLedger {
       return;
     }
     const shape = this.#count(statement);
-    this.trace?.run(shape);
+    this.repeatTrace?.run(shape);
     if (this.maxConcurrent === 0) this.maxConcurrent = 1;
     if (this.#busy === 0) this.busyMs += durationMs;
     this.time?.record(durationMs, performance.now());

@@ -1,5 +1,6 @@
 import type { RequestContext } from '../context/request-context';
 import { callSitesOf } from './call-site';
+import type { TracedCallRecord } from './call-trace';
 import type { CostLedger } from './cost-ledger';
 import type { ShapeCost } from './shape-cost';
 import type { CallDimension, TargetCost } from './call-ledger';
@@ -19,6 +20,7 @@ import { recordStalls, recordTime, roundMs } from './time-record';
 
 /** The most frequent ones; a handler with more needs another look than a list. */
 const MAX_FINDINGS = 10;
+const MAX_TRACED = 20;
 
 /** The record of a closed unit of work, frozen. */
 export function buildCostRecord(context: RequestContext): CostRecord {
@@ -37,6 +39,7 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     ...recordCalls(context.cost),
     ...(stalls.length > 0 && { stalls }),
   };
+  const trace = recordTrace(context.cost);
   const owner = exempted?.exemption?.owner;
   return Object.freeze<CostRecord>({
     v: 1,
@@ -61,6 +64,7 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     ...(findings.length > 0 && { findings }),
     ...(context.cost.apart !== undefined && { uncounted: recordUncounted(context.cost.apart) }),
     ...(context.cost.lateWork !== undefined && { late: recordLate(context.cost.lateWork) }),
+    ...(trace.length > 0 && { trace }),
     breaches: context.breaches,
   });
 }
@@ -100,6 +104,15 @@ function recordLate(work: ReadonlyMap<string, number>): readonly LateRecord[] {
     .sort(([, a], [, b]) => b - a)
     .map(([what, count]) => Object.freeze({ what, count }));
   return Object.freeze(records);
+}
+
+function recordTrace(cost: CostLedger): readonly TracedCallRecord[] {
+  const calls = cost.trace().slice(0, MAX_TRACED);
+  return Object.freeze(
+    calls.map(({ totalMs, selfMs, ...call }) =>
+      Object.freeze({ ...call, totalMs: roundMs(totalMs), selfMs: roundMs(selfMs) }),
+    ),
+  );
 }
 
 function recordUncounted(apart: ReadonlyMap<string, CostLedger>): readonly UncountedCostRecord[] {

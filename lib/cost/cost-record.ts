@@ -1,3 +1,4 @@
+import type { TracedCallRecord } from './call-trace';
 import type { RepeatFinding } from './repeat-finding';
 import type { SlowRecord, StallRecord, TimeRecord } from './time-record';
 
@@ -180,5 +181,7 @@ export interface CostRecord {
   readonly uncounted?: readonly UncountedCostRecord[];
   /** What it asked for after it was closed, most frequent first, at most 20; absent when nothing. */
   readonly late?: readonly LateRecord[];
+  /** Calls of providers, most self time first, at most 20; absent unless traced, or when there were none. */
+  readonly trace?: readonly TracedCallRecord[];
   readonly breaches: readonly BreachRecord[];
 }

@@ -80,7 +80,7 @@ function isSentAtOnce({ count, maxConcurrent }: ShapeCost): boolean {
  * better; what only they show, where something comes between rows and runs (a cache, a filter).
  */
 function parentsOf(shape: ShapeCost, cost: CostLedger): readonly ShapeCost[] | undefined {
-  if (shape.count < MIN_RUNS || cost.trace === undefined || isAlwaysTheSame(shape)) return undefined;
+  if (shape.count < MIN_RUNS || cost.repeatTrace === undefined || isAlwaysTheSame(shape)) return undefined;
   const candidates = [...(cost.shapes?.values() ?? [])].filter(
     parent =>
       (parent === shape ? isTree(shape, cost) : canBeParent(parent)) &&
@@ -94,8 +94,8 @@ function parentsOf(shape: ShapeCost, cost: CostLedger): readonly ShapeCost[] | u
 }
 
 /** Whether a shape may have run for its own rows; a chain gives one row each time. */
-function isTree(shape: ShapeCost, { trace }: CostLedger): boolean {
-  return trace?.results.some(result => result.shape === shape) === true;
+function isTree(shape: ShapeCost, { repeatTrace }: CostLedger): boolean {
+  return repeatTrace?.results.some(result => result.shape === shape) === true;
 }
 
 /** A retry, or a poll: as often as there are rows perhaps, but always for the same one. */
@@ -144,12 +144,12 @@ function matchOf(shape: ShapeCost, candidates: readonly ShapeCost[], cost: CostL
 function matchResults(
   shape: ShapeCost,
   candidates: readonly ShapeCost[],
-  { trace }: CostLedger,
+  { repeatTrace }: CostLedger,
   tolerance: number,
 ): Match | undefined {
   const matches: { parent: ShapeCost; runs: number }[] = [];
   for (const parent of candidates) {
-    const results = trace?.results.filter(result => result.shape === parent) ?? [];
+    const results = repeatTrace?.results.filter(result => result.shape === parent) ?? [];
     let runs = 0;
     for (const [i, { rows, at }] of results.entries()) {
       const here = runsBetween(shape, at, results[i + 1]?.at);

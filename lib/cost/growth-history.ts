@@ -31,7 +31,7 @@ export class GrowthHistory {
   /** Adds a unit of work that has ended. */
   learn(cost: CostLedger): void {
     if (cost.shapes === undefined) return;
-    if (cost.trace !== undefined) this.#watch(cost);
+    if (cost.repeatTrace !== undefined) this.#watch(cost);
     for (const [child, parents] of this.#children) {
       const shape = cost.shapes.get(child);
       for (const [name, sums] of parents) {

@@ -1,3 +1,4 @@
+import type { TracedCallRecord } from './call-trace';
 import type { RepeatFinding } from './repeat-finding';
 
 /**
@@ -46,4 +47,12 @@ export interface RequestCost {
    * expect(context.cost?.findings()).toEqual([]);
    */
   findings(): readonly RepeatFinding[];
+  /**
+   * Calls of providers by class and method, so far, most self time first; empty without
+   * `forRoot({ trace: true })`. A call under way counts up to now.
+   *
+   * @example
+   * const [slowest] = context.cost?.trace() ?? [];
+   */
+  trace(): readonly TracedCallRecord[];
 }

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
 import type { CallDimension } from '../cost/call-ledger';
+import type { TracedCallRecord } from '../cost/call-trace';
 import type { CallsCostRecord, CostRecord, ShapeCostRecord } from '../cost/cost-record';
 
 /** Shapes, findings and targets that a report names. */
@@ -73,6 +74,12 @@ export function callsOf(dimension: CallDimension, calls: CallsCostRecord | undef
     .map(([target, { count }]) => `${target} ${number(count)}`);
   const errors = calls.errors > 0 ? `, ${number(calls.errors)} errors` : '';
   return [[dimension, `${number(calls.count)} (${top.join(', ')}), ${number(calls.busyMs)} ms${errors}`]];
+}
+
+/** A call of a provider and what it cost. */
+export function tracedOf({ call, count, totalMs, selfMs, errors }: TracedCallRecord): string {
+  const failed = errors > 0 ? `, ${number(errors)} errors` : '';
+  return `${call} ×${number(count)}, ${number(totalMs)} ms (self ${number(selfMs)} ms)${failed}`;
 }
 
 /** A shape, as far as a line has room for it. */

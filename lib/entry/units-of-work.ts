@@ -15,6 +15,7 @@ import {
 } from '../context/request-context';
 import { isRequestId, RequestIdSource } from '../context/request-id';
 import { isThenable } from '../context/thenable';
+import { CallTrace } from '../cost/call-trace';
 import { buildCostRecord } from '../cost/cost-record-builder';
 import { GrowthHistory } from '../cost/growth-history';
 import { describeQuery } from '../cost/measured-query';
@@ -140,6 +141,7 @@ export class UnitsOfWork implements ContextHost {
     const context = new RequestContext(this, kind, requestId);
     context.method = method;
     if (this.sampler !== undefined) context.resources = this.sampler.sample();
+    if (this.#options.trace) context.cost.callTrace = new CallTrace();
     setBudget(context, this.#nobody.budget(method));
     return context;
   }
@@ -175,6 +177,7 @@ export class UnitsOfWork implements ContextHost {
       context.time.close(context.endMs);
       this.#judgeTime(context);
       context.cost.isClosed = true;
+      context.cost.callTrace?.close(context.endMs);
       context.cost.history?.learn(context.cost);
       if (context.resources !== undefined) context.resources.close(context);
       this.#checkBudget(context);

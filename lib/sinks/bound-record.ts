@@ -24,7 +24,7 @@ export function jsonOf(value: object | string): string {
 
 /**
  * The record itself when it is at most 64 KB, else one without its rarest shapes, which are counted
- * in `shapesDropped`, and in need without its rarest tables, then without its findings and targets.
+ * in `shapesDropped`, and in need without its rarest tables, then without its findings, targets and trace.
  *
  * @throws RangeError when the rest is still too large; the queue counts the record as dropped
  * @example
@@ -62,10 +62,11 @@ export function boundRecord(record: CostRecord): CostRecord {
   });
 }
 
-/** The totals of calls, without what they were made to; no findings, and no late work beyond its count. */
+/** The totals of calls, without what they were made to; no findings, no trace, no late work. */
 function withoutDetails({
   findings: _findings,
   late: _late,
+  trace: _trace,
   cache,
   http,
   messages,
@@ -86,7 +87,7 @@ function withoutLast<T>(list: readonly T[], takesOff: (item: T) => boolean): T[]
 }
 
 function estimateBytes(record: CostRecord): number {
-  const { queries, breaches, findings = [], uncounted = [] } = record;
+  const { queries, breaches, findings = [], uncounted = [], trace = [] } = record;
   const { handler = '', route = '', error = '', userId = '', owner = '' } = record;
   const { requestId, kind, startedAt, traceId = '', parentRequestId = '', method = '' } = record;
   let characters = handler.length + route.length + error.length + userId.length + owner.length;
@@ -120,6 +121,8 @@ function estimateBytes(record: CostRecord): number {
     entries += 1;
     characters += reason.length;
   }
+  entries += trace.length;
+  for (const { call } of trace) characters += call.length;
   for (const calls of [record.cache, record.http, record.messages]) {
     if (calls === undefined) continue;
     entries += 1;

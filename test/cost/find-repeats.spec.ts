@@ -125,7 +125,7 @@ describe('findings()', () => {
       run(ledger, orders, 5, i);
       for (let j = 0; j < 5; j++) run(ledger, items, 3, 10 * i + j);
     }
-    expect(ledger.trace!.results).toHaveLength(32);
+    expect(ledger.repeatTrace!.results).toHaveLength(32);
     expect(ledger.shapes!.get(items.shape)!.times!.length).toBeLessThanOrEqual(32);
     expect(ledger.shapes!.get(items.shape)!.seen!.size).toBe(64);
     expect(ledger.repeats).toBe(5_000);

@@ -50,7 +50,7 @@ describe('a request of 100,000 queries', () => {
     const ledger = new CostLedger();
     const held = (): number[] => {
       const shape = ledger.shapes!.get(child.shape)!;
-      return [shape.times!.length, shape.seen!.size, ledger.trace!.results.length, ledger.shapes!.size];
+      return [shape.times!.length, shape.seen!.size, ledger.repeatTrace!.results.length, ledger.shapes!.size];
     };
     let early: number[] = [];
     for (let i = 0; i < QUERIES / 10; i++) {

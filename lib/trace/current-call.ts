@@ -1,0 +1,47 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { contextStorage, oncePerProcess } from '../context/context-storage';
+import type { CallTrace, TracedCall } from '../cost/call-trace';
+
+export type Method = (this: unknown, ...args: unknown[]) => unknown;
+
+interface Shared {
+  /** The call that has called what runs after an `await`, in a timer, or wherever else. */
+  readonly storage: AsyncLocalStorage<TracedCall>;
+  /** The call that is on the stack: most need no store, which takes 0.2 µs to run in on Node 20. */
+  onStack: TracedCall | undefined;
+}
+
+const shared = oncePerProcess<Shared>('trace', () => ({
+  storage: new AsyncLocalStorage(),
+  onStack: undefined,
+}));
+
+/** Where calls are counted now; `undefined` where they are not: no unit of work, none traced, or closed. */
+export function currentTrace(): CallTrace | undefined {
+  const trace = contextStorage.getStore()?.cost.callTrace;
+  return trace === undefined || trace.endMs !== 0 ? undefined : trace;
+}
+
+/** A call begins; its caller is the call that it is made in, if both are of one unit of work. */
+export function beginCall(trace: CallTrace, name: string): TracedCall {
+  let caller = shared.onStack;
+  // A callback of another unit of work, such as the next one in a pool, may run on top of this one.
+  if (caller?.trace !== trace) caller = shared.storage.getStore();
+  return trace.begin(name, caller?.trace === trace ? caller : undefined);
+}
+
+/** Runs what is called at once inside a call; what comes later belongs to the call around it. */
+export function runOnStack(call: TracedCall, method: Method, self: unknown, args: unknown[]): unknown {
+  const outer = shared.onStack;
+  shared.onStack = call;
+  try {
+    return method.apply(self, args);
+  } finally {
+    shared.onStack = outer;
+  }
+}
+
+/** Runs a function inside a call with all that comes of it. */
+export function runInCall(call: TracedCall, method: Method, self: unknown, args: unknown[]): unknown {
+  return shared.storage.run(call, runOnStack, call, method, self, args);
+}

@@ -1,0 +1,30 @@
+import { AsyncContextRuntime } from '../async-context.runtime';
+import type { ProviderTracer } from './provider-tracer';
+
+/** What Nest's option `instrument` takes. */
+export interface ProviderInstrument {
+  /** Called by Nest with each instance that it makes; gives back the same one. */
+  readonly instanceDecorator: (instance: unknown) => unknown;
+}
+
+/**
+ * Lets Nest hand over each provider that it makes, so that `forRoot({ trace: true })` counts the calls
+ * of its methods. Without that option nothing is done to any provider.
+ *
+ * @example
+ * const app = await NestFactory.create(AppModule, { instrument: traceProviders() });
+ */
+export function traceProviders(): ProviderInstrument {
+  let tracer: ProviderTracer | undefined;
+  return {
+    instanceDecorator: instance => {
+      if (instance instanceof AsyncContextRuntime) {
+        tracer = instance.tracer;
+        if (tracer !== undefined) tracer.hasInstrument = true;
+      } else {
+        tracer?.trace(instance);
+      }
+      return instance;
+    },
+  };
+}
