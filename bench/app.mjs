@@ -16,6 +16,10 @@ class OrdersService {
     return id;
   }
 
+  read(id) {
+    return id;
+  }
+
   async list(queries, statement) {
     let rows = 0;
     for (let i = 0; i < queries; i++) {
@@ -53,6 +57,12 @@ class OrdersController {
     return HELLO;
   }
 
+  servicesSync() {
+    let sum = 0;
+    for (let i = 0; i < 10; i++) sum += this.orders.read(i);
+    return { sum };
+  }
+
   async queries10() {
     return { rows: await this.orders.list(10, OrdersController.statement) };
   }
@@ -63,6 +73,7 @@ class OrdersController {
 
   /** What the variant can show for itself from inside a handler: the run fails if it is not what it claims. */
   async evidence() {
+    await this.orders.find(1);
     if (OrdersService.database) await this.orders.list(1, OrdersController.statement);
     return OrdersController.evidence();
   }
@@ -72,6 +83,7 @@ Controller()(OrdersController);
 decorateMethod(OrdersController, 'hello', Get('hello'));
 decorateMethod(OrdersController, 'services', Get('services'));
 decorateMethod(OrdersController, 'timer', Get('timer'));
+decorateMethod(OrdersController, 'servicesSync', Get('services-sync'));
 decorateMethod(OrdersController, 'queries10', Get('queries10'));
 decorateMethod(OrdersController, 'queries100', Get('queries100'));
 decorateMethod(OrdersController, 'evidence', Get('evidence'));

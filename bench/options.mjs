@@ -4,7 +4,8 @@ import { VARIANTS } from './variants.mjs';
 /** The routes under load. `share` of the requests of a round, so that each takes about as long as hello. */
 export const HANDLERS = {
   hello: { path: '/hello', label: 'hello', database: 'none', share: 1 },
-  services: { path: '/services', label: 'ten service calls', database: 'none', share: 0.7 },
+  services: { path: '/services', label: 'ten async service calls', database: 'none', share: 0.7 },
+  servicesSync: { path: '/services-sync', label: 'ten sync service calls', database: 'none', share: 0.7 },
   queries10: { path: '/queries10', label: 'ten queries, stubbed pg', database: 'stub', share: 0.3 },
   queries100: { path: '/queries100', label: 'a hundred queries, stubbed pg', database: 'stub', share: 0.05 },
   postgres10: { path: '/queries10', label: 'ten queries, PostgreSQL', database: 'server', share: 0.08 },

@@ -16,12 +16,14 @@ export async function importLibrary() {
 }
 
 async function ours(options) {
-  const { AsyncContextModule, ContextService } = await importLibrary();
+  const { AsyncContextModule, ContextService, traceProviders } = await importLibrary();
   return {
     imports: [AsyncContextModule.forRoot(options)],
+    createOptions: options.trace ? { instrument: traceProviders() } : {},
     evidence: app => {
       const context = app.get(ContextService, { strict: false });
-      return { context: context.isActive, queries: context.cost?.queries };
+      const calls = context.cost?.trace().find(({ call }) => call === 'OrdersService.find')?.count;
+      return { context: context.isActive, queries: context.cost?.queries, calls };
     },
   };
 }
@@ -108,6 +110,11 @@ export const VARIANTS = {
     label: 'nestjs-async-context, context only',
     expects: { context: true },
     create: () => ours({ instrumentations: [] }),
+  },
+  trace: {
+    label: 'nestjs-async-context, context and trace',
+    expects: { context: true, calls: 1 },
+    create: () => ours({ instrumentations: [], trace: true }),
   },
   budget: {
     label: 'nestjs-async-context, budget and pg',

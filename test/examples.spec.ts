@@ -19,6 +19,7 @@ import * as library from 'nestjs-async-context';
 import {
   AsyncContextError, AsyncContextModule, ContextLogger, ContextService, MemorySink, NdjsonFileSink, QueryBudget,
   QueryBudgetExceededError, ResourceMonitor, RunInContext, contextLogFields, createContextKey,
+  traceProviders,
   type BudgetLimits, type CostRecord, type CostRecordSink, type DriverInstrumentation,
 } from 'nestjs-async-context';
 declare const context: ContextService;

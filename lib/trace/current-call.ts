@@ -30,18 +30,19 @@ export function beginCall(trace: CallTrace, name: string): TracedCall {
   return trace.begin(name, caller?.trace === trace ? caller : undefined);
 }
 
-/** Runs what is called at once inside a call; what comes later belongs to the call around it. */
-export function runOnStack(call: TracedCall, method: Method, self: unknown, args: unknown[]): unknown {
+/** Puts a call on the stack, or takes it off, and gives the one that was there. */
+export function setOnStack(call: TracedCall | undefined): TracedCall | undefined {
   const outer = shared.onStack;
   shared.onStack = call;
+  return outer;
+}
+
+/** Runs a method in a call with all that comes of it. */
+export function runInCall(call: TracedCall, method: Method, self: unknown, args: unknown[]): unknown {
+  const outer = setOnStack(call);
   try {
-    return method.apply(self, args);
+    return shared.storage.run(call, () => method.apply(self, args));
   } finally {
     shared.onStack = outer;
   }
-}
-
-/** Runs a function inside a call with all that comes of it. */
-export function runInCall(call: TracedCall, method: Method, self: unknown, args: unknown[]): unknown {
-  return shared.storage.run(call, runOnStack, call, method, self, args);
 }
