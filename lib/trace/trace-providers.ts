@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { AsyncContextRuntime } from '../async-context.runtime';
 import type { ProviderTracer } from './provider-tracer';
 
@@ -18,6 +19,8 @@ export function traceProviders(): ProviderInstrument {
   let tracer: ProviderTracer | undefined;
   return {
     instanceDecorator: instance => {
+      // A proxy may throw whatever it is asked, `instanceof` included: nestjs-cls has such providers.
+      if (types.isProxy(instance)) return instance;
       if (instance instanceof AsyncContextRuntime) {
         tracer = instance.tracer;
         if (tracer !== undefined) tracer.hasInstrument = true;

@@ -27,7 +27,6 @@ const methodsByPrototype = new WeakMap<object, Methods>();
 /** Puts traced methods on an instance of a provider, in front of those of its class. */
 export function traceProvider(instance: unknown): void {
   if (typeof instance !== 'object' || instance === null) return;
-  // A proxy may answer to any key, or throw when it is asked.
   if (types.isProxy(instance) || !Object.isExtensible(instance)) return;
   const prototype: unknown = Object.getPrototypeOf(instance);
   if (typeof prototype !== 'object' || prototype === null) return;
