@@ -44,7 +44,7 @@ describe('boundRecord()', () => {
     expect(Object.isFrozen(bounded)).toBe(true);
   });
 
-  it('leaves findings and targets out last, and keeps their totals', () => {
+  it('leaves findings, targets and the trace out last, and keeps their totals', () => {
     const byTarget = Object.fromEntries(
       Array.from({ length: 50 }, (_, i) => [
         `${i}`.padEnd(100, '\u0001'),
@@ -70,17 +70,26 @@ describe('boundRecord()', () => {
       parents: [parent, parent],
       remedy: 'JOIN',
     };
+    const traced = { call: '\u0001'.repeat(201), count: 1, totalMs: 1, selfMs: 1, errors: 0 };
     const record = recordOf(
       'id',
       { count: 200, shapes: shapes(100, 2_048) },
-      { cache: calls, http: calls, messages: calls, findings: Array.from({ length: 10 }, () => finding) },
+      {
+        cache: calls,
+        http: calls,
+        messages: calls,
+        findings: Array.from({ length: 10 }, () => finding),
+        trace: Array.from({ length: 20 }, () => traced),
+      },
     );
     const bounded = boundRecord(record);
     expect(bytes(bounded)).toBeLessThanOrEqual(MAX_RECORD_BYTES);
     expect(bounded).not.toHaveProperty('findings');
+    expect(bounded).not.toHaveProperty('trace');
     expect(bounded.http).toMatchObject({ count: 50, byTarget: {} });
     expect(
-      boundRecord({ ...record, http: undefined, messages: undefined, findings: [finding] }).findings,
+      boundRecord({ ...record, http: undefined, messages: undefined, findings: [finding], trace: [] })
+        .findings,
     ).toHaveLength(1);
   });
 

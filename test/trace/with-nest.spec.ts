@@ -33,10 +33,6 @@ class ShopService {
     if (id === 0) throw new RangeError('no such thing');
     return id * 10;
   }
-
-  count(record: CostRecord['trace']): number {
-    return record?.length ?? 0;
-  }
 }
 
 @Injectable()
