@@ -95,9 +95,8 @@ export class TracedCall {
     cost.open += 1;
     cost.totalMs -= now;
     // What a call has left running goes on inside the next one around.
-    while (caller !== undefined && !caller.#isOpen) caller = caller.#caller;
-    this.#caller = caller;
-    if (caller !== undefined) caller.#cover(now);
+    this.#caller = TracedCall.#openFrom(caller);
+    if (this.#caller !== undefined) this.#caller.#cover(now);
   }
 
   /** The call lasts until `end()`, which is called when this promise has settled. */
@@ -131,6 +130,8 @@ export class TracedCall {
     this.#isOpen = false;
     // A timer that lives on holds the call in its store, and must not hold what was given back.
     this.#promise = this.#lastPending = this.#follower = undefined;
+    // Nor all the calls that have led to it, where each begins before the one around it has ended.
+    this.#caller = TracedCall.#openFrom(caller);
     if (!isCounted) return follower;
     const cost = this.#cost;
     cost.open -= 1;
@@ -142,6 +143,11 @@ export class TracedCall {
       if (caller.#inside === 0) caller.#uncover(now);
     }
     return follower;
+  }
+
+  static #openFrom(call: TracedCall | undefined): TracedCall | undefined {
+    while (call !== undefined && !call.#isOpen) call = call.#caller;
+    return call;
   }
 
   #cover(now: number): void {

@@ -37,12 +37,7 @@ export function setOnStack(call: TracedCall | undefined): TracedCall | undefined
   return outer;
 }
 
-/** Runs a method in a call with all that comes of it. */
-export function runInCall(call: TracedCall, method: Method, self: unknown, args: unknown[]): unknown {
-  const outer = setOnStack(call);
-  try {
-    return shared.storage.run(call, () => method.apply(self, args));
-  } finally {
-    shared.onStack = outer;
-  }
+/** Runs a function in a call with all that comes of it. */
+export function runInCall<T>(call: TracedCall, fn: () => T): T {
+  return shared.storage.run(call, fn);
 }

@@ -19,13 +19,14 @@ export function tracedMethod(name: string, prototype: object, key: string, metho
     const current = (prototype as Record<string, Method>)[key]!;
     const trace = currentTrace();
     if (trace === undefined) return current.apply(this, args);
+    const isNative = isAsync && current === method;
     const call = beginCall(trace, name);
-    if (isAsync && current === method) return settle(call, runInCall(call, method, this, args));
     const outer = setOnStack(call);
     let hasFailed = true;
     try {
-      const result = current.apply(this, args);
+      const result = isNative ? runInCall(call, () => current.apply(this, args)) : current.apply(this, args);
       hasFailed = false;
+      if (isNative) return settle(call, result as Promise<unknown>);
       // A promise is given back as it is and never touched: `then()` would mark its rejection as
       // handled, and nobody would hear of one that the application has forgotten.
       call.giveBack(result);
@@ -40,8 +41,8 @@ export function tracedMethod(name: string, prototype: object, key: string, metho
 }
 
 /** A native async function makes a promise for each call: one that settles alike is as good. */
-function settle(call: TracedCall, promise: unknown): Promise<unknown> {
-  const settled = (promise as Promise<unknown>).then(
+function settle(call: TracedCall, promise: Promise<unknown>): Promise<unknown> {
+  const settled = promise.then(
     value => {
       call.end(false);
       return value;
