@@ -8,6 +8,7 @@ import type {
 import type { BudgetBreach, BudgetLimits } from './budget/budget';
 import type { ContextUser } from './context/request-context';
 import type { ResourceMonitorOptions } from './diagnosis/resource-monitor-options';
+import type { PoolLimits } from './diagnosis/pools/pool-wait';
 import type { DriverInstrumentation } from './instrumentation/driver-instrumentation';
 import type { CostRecordSink } from './sinks/cost-record.sink';
 
@@ -116,6 +117,16 @@ export interface AsyncContextOptions {
    */
   readonly lateAfterMs?: number;
   /**
+   * Milliseconds of waiting for a connection of a pool after which a warning says who holds them; 0 is never.
+   * @default 500
+   */
+  readonly poolWaitMs?: number;
+  /**
+   * Milliseconds after the end of a unit of work in which its connections must be released; 0 is never.
+   * @default 10000
+   */
+  readonly connectionLeakMs?: number;
+  /**
    * Database drivers whose queries are counted; `'auto'` takes every supported driver that is installed.
    * @default 'auto'
    */
@@ -171,6 +182,7 @@ export interface ResolvedOptions {
   readonly serverTiming: boolean | ((request: unknown) => boolean);
   readonly stallMs: number;
   readonly lateAfterMs: number;
+  readonly pools: PoolLimits;
   readonly instrumentations: readonly DriverInstrumentation[] | 'auto';
   readonly trace: boolean;
   readonly sinks: readonly CostRecordSink[];

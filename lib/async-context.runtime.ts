@@ -74,7 +74,7 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     this.#options = options;
     this.#modules = modules;
     this.#config = config;
-    this.#instrumentations = new Instrumentations(resolved.instrumentations);
+    this.#instrumentations = new Instrumentations(resolved.instrumentations, resolved.pools);
     this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations);
     this.contextService = new ContextService(this.#units);
     this.resourceMonitor = new ResourceMonitor(this.#units, faults);

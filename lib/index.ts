@@ -46,10 +46,14 @@ export type { SlowRecord, StallRecord, TimePart, TimeRecord } from './cost/time-
 export type { EventLoopDelay } from './diagnosis/loop-monitor';
 export type { SqlDialect, Statement, StatementKind } from './cost/statement';
 
+export type { HeldStatement, PoolHolder, PoolWait } from './diagnosis/pools/pool-wait';
+export type { HoldingState } from './diagnosis/pools/holding';
+
 export type { Attribution, DriverAttribution } from './instrumentation/attribution';
 export type {
   Below,
   CallHandle,
+  CheckoutHandle,
   DriverInstrumentation,
   QueryHandle,
   QueryReporter,

@@ -6,6 +6,8 @@ import type { RawStack } from '../cost/call-site';
 import type { GrowthHistory } from '../cost/growth-history';
 import type { BreachRecord } from '../cost/cost-record';
 import type { ResourceType } from '../diagnosis/resource-types';
+import type { AcquiringLines } from '../diagnosis/pools/acquiring-lines';
+import type { PoolLimits, PoolWait } from '../diagnosis/pools/pool-wait';
 import type { ContextKey } from './context-key';
 import { eventLoop } from './context-storage';
 
@@ -35,6 +37,8 @@ export interface ContextApplication {
   userOf(request: object): ContextUser | undefined;
   /** Pattern of the route that took the request (`/orders/:id`), as the platform knows it. Never throws. */
   routeOf(request: object): string | undefined;
+  /** From when on it wants to hear of its connection pools; a copy of the package may be older. */
+  readonly poolLimits?: PoolLimits;
   /** Notes that a unit of work asks for something after its close. Never throws. */
   noteLate(context: RequestContext, what: string, below: (...args: never[]) => unknown): void;
 }
@@ -56,6 +60,8 @@ export interface ContextHandler {
   readonly number: number;
   /** Whether it is open for as long as its client likes: `@Sse()`. */
   readonly isStream?: boolean;
+  /** Where its units of work ask for connections, once they have. */
+  acquiringLines?: AcquiringLines;
 }
 
 /**
@@ -97,6 +103,8 @@ export class RequestContext {
   blocks: readonly LoopBlock[] = NO_BLOCKS;
   /** Only where the resource monitor looks at this unit of work. */
   resources: ResourceNotes | undefined = undefined;
+  /** Its long waits for a connection, at most 5. */
+  poolWaits: PoolWait[] | undefined = undefined;
   readonly time = new TimeAccount(eventLoop, this, this.startMs);
   readonly cost = new CostLedger(this.time);
 

@@ -4,6 +4,7 @@ import type { ModulesContainer } from '@nestjs/core';
 import type { BudgetOwners, BudgetResolver, ResolvedBudget } from '../budget/budget-resolver';
 import { GrowthHistory } from '../cost/growth-history';
 import type { ContextHandler } from '../context/request-context';
+import type { AcquiringLines } from '../diagnosis/pools/acquiring-lines';
 
 /** Nest's metadata of `@Sse()`. */
 const SSE = '__sse__';
@@ -24,6 +25,7 @@ export class Handler implements ContextHandler {
   readonly history = new GrowthHistory();
   readonly number = nextHandlerNumber();
   readonly isStream: boolean;
+  acquiringLines?: AcquiringLines;
   readonly #budgets: BudgetResolver;
   readonly #owners: BudgetOwners;
   readonly #byMethod = new Map<string | undefined, ResolvedBudget>();

@@ -25,6 +25,7 @@ import { LateLog } from '../diagnosis/late-log';
 import { type EventLoopDelay, loopMonitor } from '../diagnosis/loop-monitor';
 import { SlowLog } from '../diagnosis/slow-log';
 import type { ResourceSampler } from '../diagnosis/resource-monitor';
+import type { PoolLimits } from '../diagnosis/pools/pool-wait';
 import type { Attribution } from '../instrumentation/attribution';
 import { SinkQueue } from '../sinks/sink-queue';
 import { Handler, Handlers, nextHandlerNumber } from './handlers';
@@ -44,6 +45,7 @@ const MAX_NAMED = 1_000;
 
 /** Opens and closes the units of work of one application. */
 export class UnitsOfWork implements ContextHost {
+  readonly poolLimits: PoolLimits;
   readonly handlers: Handlers;
   readonly requestIds: RequestIdSource;
   readonly queue: SinkQueue<RequestContext>;
@@ -72,6 +74,7 @@ export class UnitsOfWork implements ContextHost {
   ) {
     this.#instrumentations = instrumentations;
     this.#options = options;
+    this.poolLimits = options.pools;
     this.#faults = faults;
     this.#breachLog = new BreachLog(options.breachWindowMs);
     this.#lateLog = new LateLog(options.lateAfterMs);

@@ -9,8 +9,10 @@ import { hashParameters, hashText } from '../cost/parameter-hash';
 import type { Statement, SqlDialect } from '../cost/statement';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import type { LostContexts } from '../diagnosis/lost-contexts';
+import type { PoolWatch } from '../diagnosis/pools/pool-watch';
+import { releaseHolding } from '../diagnosis/pools/watched-pool';
 import type { AttributionFigures } from './attribution';
-import type { Below, CallHandle, QueryHandle, QueryReporter } from './driver-instrumentation';
+import type { Below, CallHandle, CheckoutHandle, QueryHandle, QueryReporter } from './driver-instrumentation';
 
 const NO_TEXT: Statement = Object.freeze({ shape: '?', table: undefined, operation: '?', kind: 'read' });
 
@@ -20,12 +22,20 @@ export class ContextQueryReporter implements QueryReporter {
   readonly #figures: AttributionFigures;
   readonly #lost: LostContexts;
   readonly #faults: FaultReporter;
+  readonly #pools: PoolWatch;
 
-  constructor(driver: string, figures: AttributionFigures, lost: LostContexts, faults: FaultReporter) {
+  constructor(
+    driver: string,
+    figures: AttributionFigures,
+    lost: LostContexts,
+    faults: FaultReporter,
+    pools: PoolWatch,
+  ) {
     this.#driver = driver;
     this.#figures = figures;
     this.#lost = lost;
     this.#faults = faults;
+    this.#pools = pools;
   }
 
   begin(
@@ -33,30 +43,37 @@ export class ContextQueryReporter implements QueryReporter {
     dialect: SqlDialect,
     below: Below,
     parameters?: unknown,
+    on?: object,
   ): QueryHandle | undefined {
     try {
       const statements = statementsOf(dialect);
       const statement = text === undefined ? NO_TEXT : statements.describe(text);
-      const context = contextStorage.getStore();
-      const aside = currentAside();
-      if (context === undefined) return this.#lose(aside, statement, below);
-      const ledger = this.#ledgerOf(context, aside, statement.shape, below);
-      if (ledger === undefined || statement.kind !== 'read') return ledger?.begin(statement, below);
       const literals = text !== undefined && statements.foundLiteral ? text : undefined;
-      return ledger.begin(statement, below, hashOf(statement, literals, parameters));
+      const charge = this.#charge(statement, below, parameters, literals);
+      return on === undefined ? charge : this.#pools.note(on, statement, charge);
     } catch (error) {
       return this.#failed(error);
     }
   }
 
-  beginOperation(operation: Statement, below: Below, parameters?: unknown): QueryHandle | undefined {
+  beginOperation(
+    operation: Statement,
+    below: Below,
+    parameters?: unknown,
+    on?: object,
+  ): QueryHandle | undefined {
     try {
       const context = contextStorage.getStore();
       const aside = currentAside();
-      if (context === undefined) return this.#lose(aside, operation, below);
-      const isComparable = operation.kind === 'read' && parameters !== undefined;
-      const hash = isComparable ? hashParameters(parameters) : undefined;
-      return this.#ledgerOf(context, aside, operation.shape, below)?.begin(operation, below, hash);
+      let charge: QueryHandle | undefined;
+      if (context === undefined) {
+        this.#lose(aside, operation, below);
+      } else {
+        const isComparable = operation.kind === 'read' && parameters !== undefined;
+        const hash = isComparable ? hashParameters(parameters) : undefined;
+        charge = this.#ledgerOf(context, aside, operation.shape, below)?.begin(operation, below, hash);
+      }
+      return on === undefined ? charge : this.#pools.note(on, operation, charge);
     } catch (error) {
       return this.#failed(error);
     }
@@ -81,12 +98,38 @@ export class ContextQueryReporter implements QueryReporter {
     return ledger?.beginWait();
   }
 
+  beginCheckout(pool: object, size: number, below: Below): CheckoutHandle | undefined {
+    try {
+      return this.#pools.checkout(pool, this.#driver, size, below);
+    } catch (error) {
+      return this.#failed(error);
+    }
+  }
+
+  released(connection: object): void {
+    releaseHolding(connection);
+  }
+
   uncharged<T>(fn: () => T): T {
     return runUncharged(fn);
   }
 
   warn(message: string): void {
     this.#faults.report(`instrumentation of ${this.#driver}`, message);
+  }
+
+  #charge(
+    statement: Statement,
+    below: Below,
+    parameters: unknown,
+    literals: string | undefined,
+  ): QueryHandle | undefined {
+    const context = contextStorage.getStore();
+    const aside = currentAside();
+    if (context === undefined) return this.#lose(aside, statement, below);
+    const ledger = this.#ledgerOf(context, aside, statement.shape, below);
+    if (ledger === undefined || statement.kind !== 'read') return ledger?.begin(statement, below);
+    return ledger.begin(statement, below, hashOf(statement, literals, parameters));
   }
 
   #ledgerOf(

@@ -25,6 +25,16 @@ export interface CallHandle {
   end(failed?: boolean, bytes?: number): void;
 }
 
+/** A connection that is asked of a pool. */
+export interface CheckoutHandle {
+  /** Says that it has to wait. Without it, nothing is measured: most get a free connection at once. */
+  queued(): void;
+  /** Says that it has got this connection, which is held until `released()`. Only the first outcome counts. */
+  acquired(connection: object): void;
+  /** Says that it gets none. */
+  failed(): void;
+}
+
 /**
  * The one thing that a driver instrumentation reports to.
  *
@@ -38,6 +48,9 @@ export interface QueryReporter {
    * `parameters` are compared, by a hash, with those of other runs, to find duplicates; without them, a
    * text that has placeholders is compared with none.
    *
+   * `on` is the connection that it is sent on, or the checkout that it waits for: who waits for the pool
+   * is told what its connections are in. The wait is then that of the query: say `queued()` to both.
+   *
    * @throws QueryBudgetExceededError with `onExceeded: 'throw'`: do not send the query, and give
    * the error to the caller in the way the driver gives its own.
    */
@@ -46,6 +59,7 @@ export interface QueryReporter {
     dialect: SqlDialect,
     below: Below,
     parameters?: unknown,
+    on?: object,
   ): QueryHandle | undefined;
   /**
    * The same for what has no text: an operation on a collection, an index or a table. Without
@@ -53,14 +67,26 @@ export interface QueryReporter {
    *
    * @throws QueryBudgetExceededError as `begin()` does
    */
-  beginOperation(operation: Statement, below: Below, parameters?: unknown): QueryHandle | undefined;
+  beginOperation(
+    operation: Statement,
+    below: Below,
+    parameters?: unknown,
+    on?: object,
+  ): QueryHandle | undefined;
   /**
    * Counts what is not a query. `target` is a command, a host or a queue: a name, never a value.
    *
    * @throws QueryBudgetExceededError as `begin()` does
    */
   beginCall(dimension: CallDimension, target: string, below: Below): CallHandle | undefined;
-  /** Counts the time until `end()` as waiting for a pool: for a connection that is asked for by itself. */
+  /**
+   * Says that the application asks a pool for a connection; the wait is counted, and a connection that
+   * outlives its unit of work is a leak. `size` is the most connections that the pool may have.
+   */
+  beginCheckout(pool: object, size: number, below: Below): CheckoutHandle | undefined;
+  /** Says that a connection was given back, or closed; one that was not acquired is ignored. */
+  released(connection: object): void;
+  /** Counts the time until `end()` as waiting for a pool whose connections are not known. */
   beginWait(): { end(): void } | undefined;
   /** Runs `fn` without counting what it calls, now or later: it is part of a call that is counted. */
   uncharged<T>(fn: () => T): T;

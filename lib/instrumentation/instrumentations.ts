@@ -1,6 +1,8 @@
 import { oncePerProcess } from '../context/context-storage';
 import { FaultReporter } from '../diagnosis/fault-reporter';
 import { LostContexts } from '../diagnosis/lost-contexts';
+import type { PoolLimits } from '../diagnosis/pools/pool-wait';
+import { poolWatch } from '../diagnosis/pools/pool-watch';
 import { type Attribution, type AttributionFigures, summarize } from './attribution';
 import { ContextQueryReporter } from './context-query-reporter';
 import type { DriverInstrumentation } from './driver-instrumentation';
@@ -26,9 +28,12 @@ export class Instrumentations {
     attribution: new Map(),
   }));
   readonly #wanted: readonly DriverInstrumentation[];
+  readonly #pools = poolWatch();
+  readonly #poolLimits: PoolLimits;
 
-  constructor(wanted: readonly DriverInstrumentation[] | 'auto') {
+  constructor(wanted: readonly DriverInstrumentation[] | 'auto', poolLimits: PoolLimits) {
     this.#wanted = wanted === 'auto' ? everyDriver() : wanted;
+    this.#poolLimits = poolLimits;
   }
 
   get lost(): LostContexts {
@@ -44,6 +49,7 @@ export class Instrumentations {
    * One that fails is reported and left out.
    */
   install(): void {
+    this.#pools.use(this, this.#poolLimits);
     for (const instrumentation of this.#wanted) {
       const { name } = instrumentation;
       const installed = this.#shared.installed.get(name) ?? { users: new Set(), undo: [] };
@@ -63,6 +69,7 @@ export class Instrumentations {
   }
 
   uninstall(): void {
+    this.#pools.leave(this);
     for (const { name } of this.#wanted) {
       const installed = this.#shared.installed.get(name);
       installed?.users.delete(this);
@@ -76,6 +83,6 @@ export class Instrumentations {
     const { attribution, lost } = this.#shared;
     let figures = attribution.get(name);
     if (figures === undefined) attribution.set(name, (figures = { charged: 0, late: 0, lost: 0 }));
-    return new ContextQueryReporter(name, figures, lost, this.#faults);
+    return new ContextQueryReporter(name, figures, lost, this.#faults, this.#pools);
   }
 }

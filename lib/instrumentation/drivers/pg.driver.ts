@@ -1,6 +1,11 @@
 import { contextStorage, oncePerProcess } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
-import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import type {
+  CheckoutHandle,
+  DriverInstrumentation,
+  QueryHandle,
+  QueryReporter,
+} from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod } from '../method-replacement';
 import { giveToClient, type HandOver, type PoolQuery, takeFromPool } from './pg-hand-over';
@@ -8,6 +13,7 @@ import { isSubmittable, rowsOf, type Submittable, textOf, valuesOf, watchSubmitt
 
 type Callback = (this: unknown, error: unknown, ...results: unknown[]) => unknown;
 type QueryMethod = (this: PgClient, config: unknown, values?: unknown, callback?: unknown) => unknown;
+type Release = (this: PgPool, client: object, ...rest: unknown[]) => unknown;
 type PoolMethod = (this: PgPool, ...args: unknown[]) => unknown;
 
 interface PgQuery extends Submittable {
@@ -25,6 +31,12 @@ interface PgClient {
 }
 
 interface PgPool {
+  /** The promise class that the application gave to the pool. */
+  readonly Promise: PromiseConstructor;
+  readonly options: { readonly max: number };
+  readonly idleCount: number;
+  readonly waitingCount: number;
+  readonly ending: boolean;
   readonly Client?: { readonly prototype: object };
 }
 
@@ -69,7 +81,7 @@ function coverClient(client: unknown, reporter: QueryReporter): (() => void)[] {
         ({ handle } = poolQuery);
       } else {
         try {
-          handle = reporter.begin(textOf(config), 'postgresql', query, valuesOf(config, values));
+          handle = reporter.begin(textOf(config), 'postgresql', query, valuesOf(config, values), this);
         } catch (error) {
           return refuse(this, Query, config, values, callback, error);
         }
@@ -119,31 +131,91 @@ function coverPool(pool: unknown, reporter: QueryReporter): (() => void)[] {
       }
     };
   });
+  const undoRelease = replaceMethod<Release>(prototype, '_release', original => {
+    return function release(client, ...rest) {
+      reporter.released(client);
+      return original.call(this, client, ...rest);
+    };
+  });
+  if (!isReplaced(prototype, '_release')) {
+    reporter.warn('this version of pg-pool has no Pool#_release, so who holds its connections is not known');
+  }
   const undoConnect = replaceMethod<PoolMethod>(prototype, 'connect', original => {
     return function connect(...args) {
       const [callback] = args;
       // A subclass may connect another pool first.
       const begun = handOver.begun?.pool === this ? handOver.begun : undefined;
       if (begun !== undefined) handOver.begun = undefined;
-      if (typeof callback !== 'function') return original.apply(this, args);
+      const checkout = isReplaced(prototype, '_release', 'own')
+        ? reporter.beginCheckout(this, this.options.max, begun?.below ?? connect)
+        : undefined;
+      if (typeof callback !== 'function') {
+        // What the bare driver refuses is its own to refuse.
+        if (checkout === undefined || callback || this.ending) return original.apply(this, args);
+        return connectWithPromise(this, original, checkout);
+      }
       if (begun !== undefined) {
         try {
-          begun.handle = reporter.begin(textOf(begun.config), 'postgresql', begun.below, begun.values);
+          begun.handle = reporter.begin(
+            textOf(begun.config),
+            'postgresql',
+            begun.below,
+            begun.values,
+            checkout,
+          );
           begun.handle?.queued();
         } catch (error) {
           process.nextTick(callback as Callback, error);
           return undefined;
         }
       }
+      if (!hasFree(this)) checkout?.queued();
       try {
-        return original.call(this, bindToCaller(callback as Callback, begun));
+        return original.call(this, bindToCaller(callback as Callback, begun, checkout));
       } catch (error) {
         begun?.handle?.end(0, true);
+        checkout?.failed();
         throw error;
       }
     };
   });
-  return [...undoQuery, ...undoConnect];
+  return [...undoQuery, ...undoRelease, ...undoConnect];
+}
+
+/** Whether it gives a connection at once: it is then not measured how long it took. */
+function hasFree({ idleCount, waitingCount }: PgPool): boolean {
+  return idleCount > waitingCount;
+}
+
+/**
+ * The promise that the bare `pool.connect()` would make, with a callback of our own.
+ *
+ * Made here, because `then()` on the promise it returns would hide an unhandled rejection.
+ */
+function connectWithPromise(pool: PgPool, connect: PoolMethod, checkout: CheckoutHandle): Promise<unknown> {
+  let resolve: (client: unknown) => void;
+  let reject: (error: unknown) => void;
+  const result = new pool.Promise<unknown>((fulfil, refuse_) => {
+    resolve = fulfil;
+    reject = refuse_;
+  }).catch((error: Error) => {
+    // As in pg-pool: a stack that leads to the application instead of to `TCP.onStreamRead`.
+    Error.captureStackTrace(error);
+    throw error;
+  });
+  if (!hasFree(pool)) checkout.queued();
+  try {
+    connect.call(pool, (error: unknown, client: object) => {
+      if (error) checkout.failed();
+      else checkout.acquired(client);
+      if (error) reject(error);
+      else resolve(client);
+    });
+  } catch (error) {
+    checkout.failed();
+    throw error;
+  }
+  return result;
 }
 
 /**
@@ -153,12 +225,18 @@ function coverPool(pool: unknown, reporter: QueryReporter): (() => void)[] {
  * `run()` in a closure of our own costs 25 ns; `AsyncResource.bind()` cost 1.7 to 6 µs. `run()` with
  * no store, because `exit()` forgets on Node 20 and 22 that it has left once something inside it runs.
  */
-function bindToCaller(callback: Callback, begun: PoolQuery | undefined): Callback {
+function bindToCaller(
+  callback: Callback,
+  begun: PoolQuery | undefined,
+  checkout: CheckoutHandle | undefined,
+): Callback {
   const context = contextStorage.getStore() as RequestContext;
   return function (...args) {
     const call = (): unknown => callback.apply(this, args);
-    if (begun === undefined) return contextStorage.run(context, call);
     const [error, client] = args;
+    if (error) checkout?.failed();
+    else checkout?.acquired(client as object);
+    if (begun === undefined) return contextStorage.run(context, call);
     if (!error) begun.handle?.sent();
     if (!error) return contextStorage.run(context, giveToClient, handOver, begun, client as object, call);
     begun.handle?.end(0, true);

@@ -1,0 +1,58 @@
+import {
+  type CallSite,
+  callSiteOf,
+  captureStack,
+  describeCallSite,
+  type RawStack,
+} from '../../cost/call-site';
+
+/** Lines that are kept of one handler, for as long as the process lives. */
+const MAX_LINES = 3;
+/** Stacks that are taken once a connection has outlived its request: 2 to 5 µs each. */
+const STACKS_WHEN_SUSPECT = 1_000;
+
+type Below = (...args: never[]) => unknown;
+
+/**
+ * Where one handler asks for its connections.
+ *
+ * A stack for each checkout costs 2 µs. So its first three are looked at, and then each time that it has
+ * made twice as many; and all of them once one has outlived its request.
+ */
+export class AcquiringLines {
+  readonly #lines: CallSite[] = [];
+  #checkouts = 0;
+  #lookAt = 1;
+  #stacksLeft = 0;
+
+  /** Counts a checkout; its own stack, if a connection of the handler has outlived its request before. */
+  see(below: Below): RawStack | undefined {
+    this.#checkouts += 1;
+    if (this.#checkouts === this.#lookAt) this.#look(below);
+    if (this.#stacksLeft === 0) return undefined;
+    this.#stacksLeft -= 1;
+    return captureStack(below);
+  }
+
+  /** Says that a connection has outlived its request: the next one shall be named by its own stack. */
+  suspect(): void {
+    this.#stacksLeft = STACKS_WHEN_SUSPECT;
+  }
+
+  /** `a.ts:10 list`, or `a.ts:10 list, or b.ts:20 load`. */
+  describe(): string | undefined {
+    return this.#lines.length === 0 ? undefined : this.#lines.map(describeCallSite).join(', or ');
+  }
+
+  #look(below: Below): void {
+    this.#lookAt = this.#checkouts < MAX_LINES ? this.#checkouts + 1 : this.#checkouts * 2;
+    // Its frame and not the stack: that would keep the objects of this request.
+    const line = callSiteOf(captureStack(below));
+    if (line === undefined || this.#lines.some(known => isSame(known, line))) return;
+    if (this.#lines.push(line) === MAX_LINES) this.#lookAt = Infinity;
+  }
+}
+
+function isSame(a: CallSite, b: CallSite): boolean {
+  return a.line === b.line && a.column === b.column && a.file === b.file;
+}

@@ -1,0 +1,52 @@
+import type { RequestContext } from '../../context/request-context';
+import { describeCallSite } from '../../cost/call-site';
+import { formatNumber, LogBlock, type LogLine } from '../log-block';
+import { type Holding, nameOf } from './holding';
+import { describeStatement } from './pool-wait-report';
+import { requestFields, requestOf } from './request-of';
+
+/** A connection that has outlived its request. */
+export interface ConnectionLeak {
+  readonly driver: string;
+  readonly holding: Holding;
+  /** Where it was acquired, as far as that is known. */
+  readonly line: string | undefined;
+  readonly outlivedMs: number;
+  readonly heldMs: number;
+}
+
+const NEXT = 'Release it in a finally block; TypeORM: queryRunner.release().';
+
+/** A connection that was not given back, as it is logged. */
+export function describeLeak(context: RequestContext, leak: ConnectionLeak, suppressed: number): LogBlock {
+  const { driver, holding, line } = leak;
+  const { state, statement } = holding;
+  const outlivedMs = Math.round(leak.outlivedMs);
+  const headline =
+    `${nameOf(context)} has not released a connection of its ${driver} pool, ` +
+    `${formatNumber(outlivedMs)} ms after its request has ended`;
+  // Which statement, and where from, says more than the line that many of them share.
+  const site = statement && context.handler?.history.siteOf(statement.shape);
+  const lines: LogLine[] = [
+    ['request', requestOf(context)],
+    ['held', `for ${formatNumber(Math.round(leak.heldMs))} ms`],
+    ['acquired', line === undefined ? 'at a line that is not known' : `at ${line}`],
+    [
+      'statement',
+      describeStatement({ state, shape: statement?.shape }) + (site ? ` (${describeCallSite(site)})` : ''),
+    ],
+    ['next', NEXT],
+  ];
+  if (suppressed > 0) lines.push(['more', `${formatNumber(suppressed)} were not logged since the last one`]);
+  return new LogBlock(headline, lines, {
+    ...requestFields(context),
+    driver,
+    outlivedMs,
+    heldMs: Math.round(leak.heldMs),
+    acquiredAt: line,
+    state,
+    shape: statement?.shape,
+    next: NEXT,
+    suppressed,
+  });
+}

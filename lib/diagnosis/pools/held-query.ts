@@ -1,0 +1,33 @@
+import type { Statement } from '../../cost/statement';
+import type { QueryHandle } from '../../instrumentation/driver-instrumentation';
+import type { Holding } from './holding';
+
+/** A query on a connection that was checked out: until its end the connection is in it. */
+export class HeldQuery implements QueryHandle {
+  readonly #charge: QueryHandle | undefined;
+  #holding: Holding | undefined;
+
+  constructor(holding: Holding, statement: Statement, charge: QueryHandle | undefined) {
+    this.#charge = charge;
+    this.#holding = holding;
+    holding.begin(statement);
+  }
+
+  queued(): void {
+    this.#charge?.queued();
+  }
+
+  sent(): void {
+    this.#charge?.sent();
+  }
+
+  received(rows: number): void {
+    this.#charge?.received(rows);
+  }
+
+  end(rows: number, failed?: boolean, bytes?: number): void {
+    this.#holding?.end();
+    this.#holding = undefined;
+    this.#charge?.end(rows, failed, bytes);
+  }
+}

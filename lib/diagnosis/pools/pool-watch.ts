@@ -1,0 +1,185 @@
+import { Logger } from '@nestjs/common';
+import { AsyncResource } from 'node:async_hooks';
+import { currentAside } from '../../context/aside';
+import { contextStorage, oncePerProcess } from '../../context/context-storage';
+import type { RequestContext } from '../../context/request-context';
+import { callSitesOf } from '../../cost/call-site';
+import type { Statement } from '../../cost/statement';
+import type { QueryHandle } from '../../instrumentation/driver-instrumentation';
+import { FaultReporter } from '../fault-reporter';
+import type { LogBlock } from '../log-block';
+import { OncePerWindow } from '../once-per-window';
+import { AcquiringLines } from './acquiring-lines';
+import { Checkout } from './checkout';
+import { describeLeak } from './connection-leak-report';
+import { HeldQuery } from './held-query';
+import { type Holding, nameOf } from './holding';
+import type { PoolLimits, PoolWait } from './pool-wait';
+import { describeWait } from './pool-wait-report';
+import { holdingOf, WatchedPool } from './watched-pool';
+
+/** On a pool. */
+const WATCHED = Symbol.for('nestjs-async-context.pool');
+const SWEEP_MS = 1_000;
+/** Of `connectionLeakMs`: how often is looked, and when a connection is suspected, at the latest. */
+const SWEEPS = 4;
+const MAX_WAITS = 5;
+
+type Below = (...args: never[]) => unknown;
+
+/** Knows the pools of the process: one for all applications, as they may share a pool. */
+export class PoolWatch {
+  readonly #faults = new FaultReporter();
+  readonly #logger = new Logger('ConnectionPool');
+  #windows = new OncePerWindow(60_000);
+  // A timer that is begun in a request would keep that request's store.
+  readonly #outside = new AsyncResource('nestjs-async-context.pools');
+  readonly #users = new Map<object, PoolLimits>();
+  readonly #active = new Set<WatchedPool>();
+  /** Of work that no handler has taken, or not yet. */
+  readonly #lines = new AcquiringLines();
+  #sweepMs = SWEEP_MS;
+  #timer: NodeJS.Timeout | undefined;
+
+  use(user: object, limits: PoolLimits): void {
+    this.#users.set(user, limits);
+    this.#setPace();
+  }
+
+  leave(user: object): void {
+    this.#users.delete(user);
+    this.#setPace();
+    if (this.#users.size > 0) return;
+    // What is given back from here on is not seen.
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    for (const pool of this.#active) pool.forget();
+    this.#active.clear();
+    this.#windows = new OncePerWindow(60_000);
+  }
+
+  checkout(pool: object, driver: string, size: number, below: Below): Checkout | undefined {
+    if (this.#users.size === 0) return undefined;
+    const watched = (pool as { [WATCHED]?: WatchedPool })[WATCHED] ?? this.#watch(pool, driver);
+    watched.size = size;
+    const context = contextStorage.getStore();
+    const lines = this.#linesOf(context);
+    const stack = context === undefined ? undefined : lines.see(below);
+    return new Checkout(watched, context, ledgerOf(context), lines, stack);
+  }
+
+  /** Notes what a connection is in, or what one is asked for; gives the handle to be ended. */
+  note(on: object, statement: Statement, charge: QueryHandle | undefined): QueryHandle | undefined {
+    if (on instanceof Checkout) {
+      on.statement = statement;
+      // It counts its wait itself.
+      if (charge !== undefined) on.ledger = undefined;
+      return charge;
+    }
+    const holding = holdingOf(on);
+    return holding === undefined ? charge : new HeldQuery(holding, statement, charge);
+  }
+
+  activate(pool: WatchedPool): void {
+    this.#active.add(pool);
+    this.#timer ??= this.outside(() => setTimeout(() => this.#sweep(), this.#sweepMs).unref());
+  }
+
+  fault(error: unknown): void {
+    this.#faults.report('watching a connection pool', error);
+  }
+
+  outside<T>(fn: () => T): T {
+    return this.#outside.runInAsyncScope(fn);
+  }
+
+  reportWait({ context }: Checkout, wait: PoolWait): void {
+    if (context === undefined) return;
+    const waits = (context.poolWaits ??= []);
+    if (waits.length < MAX_WAITS) waits.push(wait);
+    const suppressed = this.#windows.admit(`wait ${wait.driver} ${nameOf(context)}`);
+    if (suppressed === undefined) return;
+    this.#warn(context, () => describeWait(context, wait, suppressed));
+  }
+
+  #watch(pool: object, driver: string): WatchedPool {
+    const value = new WatchedPool(driver, this);
+    Object.defineProperty(pool, WATCHED, { value, configurable: true });
+    return value;
+  }
+
+  #linesOf(context: RequestContext | undefined): AcquiringLines {
+    const handler = context?.handler;
+    return handler === undefined ? this.#lines : (handler.acquiringLines ??= new AcquiringLines());
+  }
+
+  #setPace(): void {
+    const limits = [...this.#users.values()].map(({ connectionLeakMs }) => connectionLeakMs);
+    const least = Math.min(SWEEP_MS * SWEEPS, ...limits.filter(limit => limit > 0));
+    this.#sweepMs = Math.max(1, Math.floor(least / SWEEPS));
+  }
+
+  #sweep(): void {
+    this.#timer = undefined;
+    const now = performance.now();
+    for (const pool of this.#active) {
+      const isHeld = pool.sweep(holding => this.#look(pool, holding, now));
+      if (isHeld) this.activate(pool);
+      else this.#active.delete(pool);
+    }
+  }
+
+  #look(pool: WatchedPool, holding: Holding, now: number): void {
+    const { context } = holding;
+    if (context === undefined || context.endMs === 0 || holding.isReported) return;
+    const limit = context.application.poolLimits?.connectionLeakMs ?? 0;
+    if (limit === 0) return;
+    // What a closed request acquires counts from then on.
+    const outlivedMs = now - Math.max(context.endMs, holding.sinceMs);
+    if (!holding.isSuspect && outlivedMs >= Math.min(SWEEP_MS, limit / SWEEPS)) {
+      holding.isSuspect = true;
+      holding.lines.suspect();
+    }
+    if (outlivedMs >= limit) this.#reportLeak(pool, context, holding, outlivedMs, now);
+  }
+
+  #reportLeak(
+    pool: WatchedPool,
+    context: RequestContext,
+    holding: Holding,
+    outlivedMs: number,
+    now: number,
+  ): void {
+    holding.isReported = true;
+    const own = holding.stack && callSitesOf(holding.stack)[0];
+    // It keeps the objects of its request.
+    holding.stack = undefined;
+    const line = own ?? holding.lines.describe();
+    const suppressed = this.#windows.admit(`leak ${pool.driver} ${nameOf(context)} ${line}`);
+    if (suppressed === undefined) return;
+    const leak = { driver: pool.driver, holding, line, outlivedMs, heldMs: now - holding.sinceMs };
+    this.#warn(context, () => describeLeak(context, leak, suppressed));
+  }
+
+  /** The line belongs to the request that it speaks of. */
+  #warn(context: RequestContext, describe: () => LogBlock): void {
+    contextStorage.run(context, () => {
+      try {
+        this.#logger.warn(describe());
+      } catch (error) {
+        this.fault(error);
+      }
+    });
+  }
+}
+
+/** The one of the process. */
+export function poolWatch(): PoolWatch {
+  return oncePerProcess('pools', () => new PoolWatch());
+}
+
+function ledgerOf(context: RequestContext | undefined): Checkout['ledger'] {
+  if (context === undefined || context.isClosed) return undefined;
+  const aside = currentAside();
+  return aside === undefined ? context.cost : aside.ledger;
+}

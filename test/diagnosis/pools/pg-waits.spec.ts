@@ -1,0 +1,169 @@
+import { Controller, Get, Query } from '@nestjs/common';
+import { Pool } from 'pg';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { contextStorage } from '../../../lib/context/context-storage';
+import { LogBlock } from '../../../lib/diagnosis/log-block';
+import { databaseUrl, isEmbedded } from '../../support/database';
+import { platforms, startApp, type TestApp, until } from '../../support/platforms';
+
+const needsServer = isEmbedded && !process.env['CI'];
+
+let pool: Pool;
+let test: TestApp | undefined;
+
+const pause = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
+
+@Controller()
+class WaitController {
+  @Get('sleep')
+  async sleep(@Query('seconds') seconds = '0.4'): Promise<void> {
+    await pool.query('SELECT pg_sleep($1)', [seconds]);
+  }
+
+  @Get('calls-a-service')
+  async callsAService(): Promise<void> {
+    const client = await pool.connect();
+    try {
+      await client.query('BEGIN');
+      await client.query('UPDATE pg_temp_none SET a = 1 WHERE false').catch(() => undefined);
+      await client.query('ROLLBACK');
+      await client.query('BEGIN');
+      await client.query("SELECT 'secret', $1::int", [1]);
+      await pause(400);
+      await client.query('COMMIT');
+    } finally {
+      client.release();
+    }
+  }
+
+  @Get('between')
+  async between(): Promise<void> {
+    const client = await pool.connect();
+    await client.query('SELECT 1 FROM pg_class LIMIT 1');
+    await pause(300);
+    client.release();
+  }
+
+  @Get('waits')
+  async waits(): Promise<number> {
+    const client = await pool.connect();
+    client.release();
+    return contextStorage.getStore()?.poolWaits?.length ?? 0;
+  }
+
+  @Get('waits-with-callback')
+  waitsWithCallback(): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      pool.connect((error, _client, release) => {
+        release();
+        if (error) reject(error);
+        else resolve(contextStorage.getStore()?.poolWaits);
+      });
+    });
+  }
+
+  @Get('two')
+  async two(): Promise<void> {
+    const [first, second] = [pool.connect(), pool.connect()];
+    (await first).query('SELECT 1', () => undefined);
+    await pause(200);
+    (await first).release();
+    (await second).release();
+  }
+}
+
+const lines = (): string[] => test!.logs.of('warn', 'ConnectionPool');
+const fieldsOfLine = (i = 0): Record<string, unknown> =>
+  test!.logs.lines.filter(({ context }) => context === 'ConnectionPool')[i]!.message as LogBlock;
+const get = async (path: string): Promise<string> => (await fetch(`${test!.url}/${path}`)).text();
+
+describe.skipIf(needsServer).each(platforms)('a wait for a pool on %s', platform => {
+  beforeEach(async () => {
+    pool = new Pool({ connectionString: databaseUrl(), max: 2 });
+    test = await startApp({ platform, controllers: [WaitController], poolWaitMs: 100 });
+  });
+  afterEach(async () => {
+    await test?.close();
+    await pool.end();
+  });
+
+  it('names size, holders, how long they have held it, and their statement: 20 requests, 2 connections', async () => {
+    await Promise.all(Array.from({ length: 20 }, () => get('sleep?seconds=0.15')));
+    expect(lines()).toHaveLength(1);
+    expect(lines()[0]).toMatch(
+      /^WaitController\.sleep has waited 1\d\d ms for a connection: 2 of the 2 of its pg pool are held, 18 calls wait\n/,
+    );
+    expect(lines()[0]).toMatch(
+      /holder 1 {2}WaitController\.sleep, 2 for [\d.]+(?: to [\d.]+)? ms: in SELECT pg_sleep\(\?\)\n/,
+    );
+    expect(lines()[0]).toContain('request   GET /sleep, request id ');
+    expect(fieldsOfLine()).toMatchObject({
+      handler: 'WaitController.sleep',
+      route: 'GET /sleep',
+      driver: 'pg',
+      size: 2,
+      held: 2,
+      waiting: 18,
+      own: 0,
+      'holder1.handler': 'WaitController.sleep',
+      'holder1.connections': 2,
+      'holder1.closed': 0,
+      'holder1.state': 'running',
+      'holder1.shape': 'SELECT pg_sleep(?)',
+      suppressed: 0,
+    });
+    for (const value of Object.values(fieldsOfLine())) expect(typeof value).not.toBe('object');
+    const records = await test!.records(20);
+    const longest = Math.max(...records.map(({ queries }) => queries.waitMs));
+    expect(longest).toBeGreaterThan(1_000);
+    expect(longest).toBeLessThan(3_000);
+  });
+
+  it('finds the transaction that is idle while its handler calls a service', async () => {
+    const holders = [get('calls-a-service'), get('sleep')];
+    await until(() => pool.totalCount === 2 && pool.idleCount === 0, 'full pool');
+    await get('waits');
+    await Promise.all(holders);
+    expect(lines()).toHaveLength(1);
+    expect(lines()[0]).toMatch(
+      /holder \d {2}WaitController\.callsAService, 1 for \d+ ms: idle in a transaction, last: SELECT \?, \?::int\n/,
+    );
+    expect(lines()[0]).toContain(
+      'next      WaitController.callsAService does something else while its transaction is open',
+    );
+    expect(lines()[0]).not.toContain('secret');
+  });
+
+  it.each(['waits', 'waits-with-callback'])(
+    'is charged to the request that %s, and kept on it',
+    async path => {
+      const holders = [get('between'), get('between')];
+      await until(() => pool.totalCount === 2 && pool.idleCount === 0, 'full pool');
+      const answer = await get(path);
+      await Promise.all(holders);
+      if (path === 'waits') {
+        expect(answer).toBe('1');
+      } else {
+        const [wait] = JSON.parse(answer) as [Record<string, unknown>];
+        expect(wait).toMatchObject({ driver: 'pg', size: 2, held: 2, waiting: 1, own: 0 });
+        expect(wait['waitedMs']).toBeGreaterThan(150);
+        expect(wait['holders']).toEqual([
+          {
+            handler: 'WaitController.between',
+            connections: 2,
+            closed: 0,
+            minHeldMs: expect.any(Number) as number,
+            maxHeldMs: expect.any(Number) as number,
+            statements: [{ state: 'idle', shape: 'SELECT ? FROM pg_class LIMIT ?', connections: 2 }],
+          },
+        ]);
+      }
+      expect(lines()[0]).toContain('between statements, last: SELECT ? FROM pg_class LIMIT ?');
+      const record = (await test!.records(3)).find(({ handler }) =>
+        handler?.startsWith('WaitController.waits'),
+      );
+      expect(record!.queries.waitMs).toBeGreaterThan(150);
+      expect(record!.queries.count).toBe(0);
+    },
+  );
+});
