@@ -15,12 +15,14 @@ export interface ConnectionLeak {
   readonly heldMs: number;
 }
 
-const NEXT = 'Release it in a finally block; TypeORM: queryRunner.release().';
+const RELEASE = 'Release it in a finally block; TypeORM: queryRunner.release().';
+const AWAIT = 'Await the statement, or close the cursor, before the response; if nobody needs it, cancel it.';
 
 /** A connection that was not given back, as it is logged. */
 export function describeLeak(context: RequestContext, leak: ConnectionLeak, suppressed: number): LogBlock {
   const { driver, holding, line } = leak;
   const { state, statement } = holding;
+  const next = state === 'running' ? AWAIT : RELEASE;
   const outlivedMs = Math.round(leak.outlivedMs);
   const headline =
     `${nameOf(context)} has not released a connection of its ${driver} pool, ` +
@@ -35,7 +37,7 @@ export function describeLeak(context: RequestContext, leak: ConnectionLeak, supp
       'statement',
       describeStatement({ state, shape: statement?.shape }) + (site ? ` (${describeCallSite(site)})` : ''),
     ],
-    ['next', NEXT],
+    ['next', next],
   ];
   if (suppressed > 0) lines.push(['more', `${formatNumber(suppressed)} were not logged since the last one`]);
   return new LogBlock(headline, lines, {
@@ -46,7 +48,7 @@ export function describeLeak(context: RequestContext, leak: ConnectionLeak, supp
     acquiredAt: line,
     state,
     shape: statement?.shape,
-    next: NEXT,
+    next,
     suppressed,
   });
 }

@@ -55,7 +55,7 @@ export function countCommands(connection: object, reporter: QueryReporter): (() 
         if (isCounted) return original.call(this, command, ...rest);
         let handle: QueryHandle | undefined;
         try {
-          handle = isQuery(command) ? begin(command, reporter, addCommand) : undefined;
+          handle = isQuery(command) ? begin(command, this, reporter, addCommand) : undefined;
         } catch (error) {
           process.nextTick(inContext(refuse), command, error);
           return undefined;
@@ -74,10 +74,11 @@ function isQuery({ sql, binary, inStream }: Command): boolean {
 
 function begin(
   { cmdParam, sql, initialValues }: Command,
+  connection: object,
   reporter: QueryReporter,
   below: AddCommand,
 ): QueryHandle | undefined {
-  return beginOnce(cmdParam, sql, reporter, below, initialValues);
+  return beginOnce(cmdParam, sql, reporter, below, initialValues, connection);
 }
 
 function bindToCaller(command: Command, handle: QueryHandle | undefined): void {

@@ -27,8 +27,9 @@ export function beginOnce(
   reporter: QueryReporter,
   below: Below,
   values: unknown,
+  on: object,
 ): QueryHandle | undefined {
   const begun = params?.[BEGUN];
   if (begun !== undefined) return begun.handle;
-  return text ? reporter.begin(text, 'mysql', below, values) : undefined;
+  return text ? reporter.begin(text, 'mysql', below, values, on) : undefined;
 }

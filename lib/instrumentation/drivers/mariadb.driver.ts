@@ -1,6 +1,11 @@
-import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import type {
+  CheckoutHandle,
+  DriverInstrumentation,
+  QueryHandle,
+  QueryReporter,
+} from '../driver-instrumentation';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
-import { replaceMethod } from '../method-replacement';
+import { isReplaced, replaceMethod } from '../method-replacement';
 import { rowsOf } from './affected-rows';
 import { type Build, type MariadbClasses, mariadbClasses } from './mariadb-classes';
 import { countCommands, takeUp, whileCounted } from './mariadb-commands';
@@ -10,7 +15,8 @@ import { inContext } from '../caller-context';
 const NAME = 'mariadb';
 
 type Callback = (...args: unknown[]) => unknown;
-type GetConnection = (this: object, params: Params, callback: Callback) => unknown;
+type GetConnection = (this: Pool, params: Params, callback: Callback) => unknown;
+type EndLeak = (this: object, connection: object) => unknown;
 type Connect = (this: object, ...args: unknown[]) => unknown;
 type Send = (this: Connection, params: Params, ...rest: unknown[]) => unknown;
 type QueryCommand = (this: unknown, connection: Connection, ...rest: unknown[]) => unknown;
@@ -40,6 +46,10 @@ export function mariadbInstrumentation(): DriverInstrumentation {
   };
 }
 
+interface Pool {
+  readonly opts: { readonly connectionLimit: number };
+}
+
 /** A build is looked into once: to look again would make another pool. */
 const known = new WeakMap<object, MariadbClasses>();
 
@@ -55,6 +65,13 @@ function cover(build: unknown, reporter: QueryReporter): (() => void)[] {
     return [];
   }
   return [
+    // What a connection passes when it is given back, closed or lost.
+    ...replaceMethod<EndLeak>(pool, '_endLeak', original => {
+      return function endLeak(one) {
+        reporter.released(one);
+        return original.call(this, one);
+      };
+    }),
     ...replaceMethod<GetConnection>(pool, 'getConnection', original => beginInPool(original, reporter)),
     ...replaceMethod<Connect>(connection, 'connect', original => {
       return function connect(...args) {
@@ -102,38 +119,43 @@ function learn(build: Build): MariadbClasses {
 function beginInPool(original: GetConnection, reporter: QueryReporter): GetConnection {
   return function getConnection(params, callback) {
     if (typeof callback !== 'function') return original.call(this, params, callback);
-    if (params.sql === undefined) return original.call(this, params, whenConnected(callback, reporter));
+    const checkout = isReplaced(this, '_endLeak')
+      ? reporter.beginCheckout(this, this.opts.connectionLimit, getConnection)
+      : undefined;
+    const isQuery = params.sql !== undefined;
     let handle: QueryHandle | undefined;
-    try {
-      handle = reporter.begin(params.sql, 'mysql', getConnection, params.values);
-    } catch (error) {
-      process.nextTick(callback, error);
-      return undefined;
+    if (isQuery) {
+      try {
+        handle = reporter.begin(params.sql, 'mysql', getConnection, params.values, checkout);
+      } catch (error) {
+        process.nextTick(callback, error);
+        return undefined;
+      }
+      params[BEGUN] = { handle };
     }
-    params[BEGUN] = { handle };
     let hasCalledBack = false;
     const bound = inContext((error: unknown, connection?: Connection) => {
       hasCalledBack = true;
+      settle(checkout, connection);
       if (error) handle?.end(0, true);
       else handle?.sent();
+      // One that is not to be had is an error without a text.
+      if (error && !isQuery) failed(reporter);
       if (connection !== undefined) takeUp(connection);
       return callback(error, connection);
     });
     const result = original.call(this, params, bound as Callback);
-    if (!hasCalledBack) handle?.queued();
+    if (!hasCalledBack) {
+      handle?.queued();
+      checkout?.queued();
+    }
     return result;
   };
 }
 
-/** For a connection that is asked for by itself; one that is not to be had is an error without a text. */
-function whenConnected(callback: Callback, reporter: QueryReporter): Callback {
-  const wait = reporter.beginWait();
-  return inContext((error: unknown, connection?: Connection) => {
-    wait?.end();
-    if (error) failed(reporter);
-    if (connection !== undefined) takeUp(connection);
-    return callback(error, connection);
-  }) as Callback;
+function settle(checkout: CheckoutHandle | undefined, connection: object | undefined): void {
+  if (connection === undefined) checkout?.failed();
+  else checkout?.acquired(connection);
 }
 
 function failed(reporter: QueryReporter): void {
@@ -152,7 +174,7 @@ function count(original: Send, reporter: QueryReporter, send: <T>(fn: () => T) =
     takeUp(this);
     let handle: QueryHandle | undefined;
     try {
-      handle = beginOnce(params, params.sql, reporter, query, params.values);
+      handle = beginOnce(params, params.sql, reporter, query, params.values, this);
     } catch (error) {
       process.nextTick(reject, error);
       return undefined;

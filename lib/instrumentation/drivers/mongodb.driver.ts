@@ -7,10 +7,19 @@ import { type Command, describeCommand, nameOf, outcomeOf, parametersOf } from '
 const NAME = 'mongodb';
 const NO_COMMAND: Statement = Object.freeze({ shape: '?', table: undefined, operation: '?', kind: 'read' });
 
-type SendCommand = (this: unknown, ns: unknown, command: Command, ...rest: unknown[]) => Promise<unknown>;
-type CheckOut = (this: Pool, ...args: unknown[]) => Promise<unknown>;
+type SendCommand = (this: Connection, ns: unknown, command: Command, ...rest: unknown[]) => Promise<unknown>;
+type CheckOut = (this: Pool, ...args: unknown[]) => Promise<Connection>;
+type CheckIn = (this: Pool, connection: Connection, ...rest: unknown[]) => unknown;
+
+/** On a connection that was given back: one that is free is not asked for by a call that could be watched. */
+const POOL = Symbol.for('nestjs-async-context.mongodb-pool');
+
+interface Connection {
+  [POOL]?: Pool;
+}
 
 interface Pool {
+  readonly options?: { readonly maxPoolSize?: number };
   readonly availableConnectionCount?: number;
   readonly waitQueueSize?: number;
   readonly poolState?: string;
@@ -35,6 +44,13 @@ export function mongodbInstrumentation(): DriverInstrumentation {
           'checkOut',
           reporter,
           countWaits,
+        ),
+        ...replaceIn<CheckIn>(
+          'lib/cmap/connection_pool.js',
+          'ConnectionPool',
+          'checkIn',
+          reporter,
+          noteRelease,
         ),
       ];
       return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
@@ -64,7 +80,9 @@ function countCommands(reporter: QueryReporter): (original: SendCommand) => Send
       let handle: QueryHandle | undefined;
       const statement = describe(command_);
       try {
-        handle = statement && reporter.beginOperation(statement, command, parametersOf(command_));
+        const pool = this[POOL];
+        if (pool !== undefined) reporter.beginCheckout(pool, sizeOf(pool), command)?.acquired(this);
+        handle = statement && reporter.beginOperation(statement, command, parametersOf(command_), this);
       } catch (error) {
         return Promise.reject(error as Error);
       }
@@ -97,21 +115,36 @@ function countWaits(reporter: QueryReporter): (original: CheckOut) => CheckOut {
   return original =>
     function checkOut(...args) {
       if (hasFree(this)) return original.apply(this, args);
-      const wait = reporter.beginWait();
+      const checkout = reporter.beginCheckout(this, sizeOf(this), checkOut);
+      checkout?.queued();
       const connection = original.apply(this, args);
-      if (wait === undefined) return connection;
+      if (checkout === undefined) return connection;
       return connection.then(
         value => {
-          wait.end();
+          checkout.acquired(value);
           return value;
         },
         (error: unknown) => {
-          wait.end();
+          checkout.failed();
           // The command that waited is not made: it is known by its error alone.
           reporter.beginOperation(NO_COMMAND, checkOut)?.end(0, true);
           throw error;
         },
       );
+    };
+}
+
+/** 0 is no limit. */
+function sizeOf({ options }: Pool): number {
+  return options?.maxPoolSize || Infinity;
+}
+
+function noteRelease(reporter: QueryReporter): (original: CheckIn) => CheckIn {
+  return original =>
+    function checkIn(connection, ...rest) {
+      reporter.released(connection);
+      connection[POOL] = this;
+      return original.call(this, connection, ...rest);
     };
 }
 

@@ -20,6 +20,7 @@ interface Command extends NodeJS.EventEmitter {
 export interface CommandInMaking {
   /** As the application wrote it, with `?` for its values. */
   readonly text: string | undefined;
+  readonly connection: object;
   /** Rows that came as events: the driver publishes those that it gives to a callback only. */
   rows: number;
   /** Why it may not be sent. */
@@ -44,7 +45,7 @@ export function replaceCommands(prototype: object, reporter: QueryReporter): (()
 
 function noteMaking(original: Make): Make {
   return function make(sql, ...rest) {
-    const call: CommandInMaking = { text: textOf(sql), rows: 0, refusal: undefined };
+    const call: CommandInMaking = { text: textOf(sql), connection: this, rows: 0, refusal: undefined };
     inMaking = call;
     try {
       const command = original.call(this, sql, ...rest);
@@ -72,7 +73,7 @@ function countEvents(command: Command, call: { rows: number }): void {
 function gate(original: AddCommand, reporter: QueryReporter): AddCommand {
   return function addCommand(command) {
     try {
-      if (inMaking === undefined) begin(command, reporter, addCommand);
+      if (inMaking === undefined) begin(command, this, reporter, addCommand);
     } catch (error) {
       process.nextTick(fail, command, error);
       return command;
@@ -85,9 +86,9 @@ function gate(original: AddCommand, reporter: QueryReporter): AddCommand {
 }
 
 /** Nothing is published of an execution of what `prepare()` gave; and without that, a callback loses its context. */
-function begin(command: Command, reporter: QueryReporter, below: AddCommand): void {
+function begin(command: Command, connection: object, reporter: QueryReporter, below: AddCommand): void {
   const { statement, parameters, onResult } = command;
-  const handle = statement && reporter.begin(statement.query, 'mysql', below, parameters);
+  const handle = statement && reporter.begin(statement.query, 'mysql', below, parameters, connection);
   const context = contextStorage.getStore();
   if (onResult !== undefined && context !== undefined) {
     command.onResult = function (...args) {

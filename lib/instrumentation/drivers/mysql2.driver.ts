@@ -3,6 +3,7 @@ import { loadedCopies } from '../loaded-copies';
 import { traceCalls } from '../traced-calls';
 import { rowsOf } from './affected-rows';
 import { commandInMaking, replaceCommands } from './mysql2-commands';
+import { watchPools } from './mysql2-pool';
 
 const NAME = 'mysql2';
 
@@ -32,6 +33,7 @@ export function mysql2Instrumentation(): DriverInstrumentation {
         ...traceCalls(NAME, 'mysql2:query', begin(reporter)),
         ...traceCalls(NAME, 'mysql2:execute', begin(reporter)),
         ...traceCalls(NAME, 'mysql2:pool:connect', beginConnect(reporter)),
+        ...watchPools(NAME, reporter),
         ...loadedCopies(NAME, 'lib/base/connection.js').flatMap(copy =>
           replaceCommands((copy as { prototype: object }).prototype, reporter),
         ),
@@ -45,7 +47,7 @@ function begin(reporter: QueryReporter) {
   return function beginQuery({ query, values }: QueryMessage) {
     const call = commandInMaking();
     try {
-      const handle = reporter.begin(call?.text ?? query, 'mysql', beginQuery, values);
+      const handle = reporter.begin(call?.text ?? query, 'mysql', beginQuery, values, call?.connection);
       return (
         handle &&
         ((failed: boolean, result: unknown) =>
@@ -59,15 +61,11 @@ function begin(reporter: QueryReporter) {
   };
 }
 
-/** `pool.query()` asks for a connection first, and is published when it has one. */
+/** `pool.query()` asks for a connection first: where there is none, it is known by its error alone. */
 function beginConnect(reporter: QueryReporter) {
-  return function beginWait() {
-    const wait = reporter.beginWait();
-    if (wait === undefined) return undefined;
+  return function connect() {
     return (failed: boolean): void => {
-      wait.end();
-      // The query that waited is not published: it is known by its error alone.
-      if (failed) reporter.begin(undefined, 'mysql', beginWait)?.end(0, true);
+      if (failed) reporter.begin(undefined, 'mysql', connect)?.end(0, true);
     };
   };
 }

@@ -1,0 +1,64 @@
+import type { QueryReporter } from '../driver-instrumentation';
+import { loadedCopies } from '../loaded-copies';
+import { isReplaced, replaceMethod } from '../method-replacement';
+
+type Callback = (this: unknown, error: unknown, connection?: object) => unknown;
+type GetConnection = (this: Pool, callback: Callback, ...rest: unknown[]) => unknown;
+type GiveBack = (this: object, ...args: unknown[]) => unknown;
+
+interface Pool {
+  readonly config: { readonly connectionLimit: number };
+  readonly _freeConnections: { readonly length: number };
+}
+
+/** By file: what a connection passes when it is given back, closed or lost, also once its pool is closed. */
+const RETURNS = [
+  ['lib/base/pool.js', 'releaseConnection', true],
+  ['lib/pool_connection.js', 'release', false],
+  ['lib/pool_connection.js', '_removeFromPool', false],
+] as const;
+
+/** Says who waits for a connection of a pool, and who holds one: its channel names neither. */
+export function watchPools(packageName: string, reporter: QueryReporter): (() => void)[] {
+  const prototypesIn = (file: string): object[] =>
+    loadedCopies(packageName, file).map(copy => (copy as { prototype: object }).prototype);
+  return [
+    ...RETURNS.flatMap(([file, method, isPool]) =>
+      prototypesIn(file).flatMap(prototype =>
+        replaceMethod<GiveBack>(prototype, method, original => {
+          return function giveBack(...args) {
+            const connection = isPool ? args[0] : this;
+            if (typeof connection === 'object' && connection !== null) reporter.released(connection);
+            return original.apply(this, args);
+          };
+        }),
+      ),
+    ),
+    ...prototypesIn('lib/base/pool.js').flatMap(prototype =>
+      isReplaced(prototype, 'releaseConnection')
+        ? replaceMethod<GetConnection>(prototype, 'getConnection', original => watch(original, reporter))
+        : [],
+    ),
+  ];
+}
+
+function watch(original: GetConnection, reporter: QueryReporter): GetConnection {
+  return function getConnection(callback, ...rest) {
+    // 0 is no limit.
+    const size = this.config.connectionLimit || Infinity;
+    const checkout =
+      typeof callback === 'function' ? reporter.beginCheckout(this, size, getConnection) : undefined;
+    if (checkout === undefined) return original.call(this, callback, ...rest);
+    if (this._freeConnections.length === 0) checkout.queued();
+    return original.call(
+      this,
+      function (...args) {
+        const [error, connection] = args;
+        if (error || connection === undefined) checkout.failed();
+        else checkout.acquired(connection);
+        return callback.apply(this, args);
+      },
+      ...rest,
+    );
+  };
+}
