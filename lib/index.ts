@@ -77,6 +77,7 @@ export { pgInstrumentation } from './instrumentation/drivers/pg.driver';
 export { pgliteInstrumentation } from './instrumentation/drivers/pglite.driver';
 export { postgresInstrumentation } from './instrumentation/drivers/postgres.driver';
 export { redisInstrumentation } from './instrumentation/drivers/redis.driver';
+export { tarnInstrumentation } from './instrumentation/drivers/tarn.driver';
 
 export type { CostRecordSink } from './sinks/cost-record.sink';
 export { MemorySink } from './sinks/memory.sink';

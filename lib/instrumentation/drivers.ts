@@ -18,6 +18,7 @@ import { pgInstrumentation } from './drivers/pg.driver';
 import { pgliteInstrumentation } from './drivers/pglite.driver';
 import { postgresInstrumentation } from './drivers/postgres.driver';
 import { redisInstrumentation } from './drivers/redis.driver';
+import { tarnInstrumentation } from './drivers/tarn.driver';
 
 /** What `instrumentations: 'auto'` means: every driver that is known, whether it is there or not. */
 export function everyDriver(): DriverInstrumentation[] {
@@ -28,6 +29,7 @@ export function everyDriver(): DriverInstrumentation[] {
     mysql2Instrumentation(),
     mariadbInstrumentation(),
     mssqlInstrumentation(),
+    tarnInstrumentation(),
     betterSqlite3Instrumentation(),
     nodeSqliteInstrumentation(),
     mongodbInstrumentation(),

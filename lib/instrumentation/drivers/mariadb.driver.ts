@@ -72,7 +72,9 @@ function cover(build: unknown, reporter: QueryReporter): (() => void)[] {
         return original.call(this, one);
       };
     }),
-    ...replaceMethod<GetConnection>(pool, 'getConnection', original => beginInPool(original, reporter)),
+    ...replaceMethod<GetConnection>(pool, 'getConnection', original =>
+      beginInPool(original, reporter, isReplaced(pool, '_endLeak')),
+    ),
     ...replaceMethod<Connect>(connection, 'connect', original => {
       return function connect(...args) {
         return reporter.uncharged(() => original.apply(this, args));
@@ -116,10 +118,10 @@ function learn(build: Build): MariadbClasses {
  *
  * A pool calls back in the context of whoever gives a connection back.
  */
-function beginInPool(original: GetConnection, reporter: QueryReporter): GetConnection {
+function beginInPool(original: GetConnection, reporter: QueryReporter, knowsRelease: boolean): GetConnection {
   return function getConnection(params, callback) {
     if (typeof callback !== 'function') return original.call(this, params, callback);
-    const checkout = isReplaced(this, '_endLeak')
+    const checkout = knowsRelease
       ? reporter.beginCheckout(this, this.opts.connectionLimit, getConnection)
       : undefined;
     const isQuery = params.sql !== undefined;

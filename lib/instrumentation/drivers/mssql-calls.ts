@@ -1,6 +1,7 @@
 import { inContext } from '../caller-context';
 import type { Below, QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { replaceMethod } from '../method-replacement';
+import { watchedAbove } from './tarn.driver';
 import { COUNTED, type Counted } from './tedious-request';
 
 type Callback = (error?: unknown, ...results: unknown[]) => unknown;
@@ -75,17 +76,19 @@ export function followCalls(parent: object, reporter: QueryReporter, isPool: boo
     return function acquire(requester, callback) {
       const counted = requester?.[COUNTED];
       const endWait = isPool && counted === undefined ? beginWait(reporter, acquire) : undefined;
+      // What it holds is in a call of `mssql`, which the pool below does not know.
+      const send = (...args: Parameters<Acquire>): unknown => watchedAbove(() => original.apply(this, args));
       const give = (connection: unknown): void => {
         endWait?.(!connection);
         if (connection) (connection as Counting)[COUNTED] = counted;
       };
       if (typeof callback === 'function') {
-        return original.call(this, requester, (error, connection, ...rest) => {
+        return send(requester, (error, connection, ...rest) => {
           give(connection);
           return callback(error, connection, ...rest);
         });
       }
-      const acquired = original.call(this, requester) as Promise<unknown>;
+      const acquired = send(requester) as Promise<unknown>;
       return acquired.then(
         connection => {
           give(connection);

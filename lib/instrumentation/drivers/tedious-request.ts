@@ -61,7 +61,7 @@ export function countRequests(connection: object, reporter: QueryReporter): (() 
       let counted: Counted;
       try {
         counted =
-          takeCounted(this, request, packet) ?? begin(request, packet, payload, reporter, makeRequest);
+          takeCounted(this, request, packet) ?? begin(this, request, packet, payload, reporter, makeRequest);
       } catch (error) {
         process.nextTick(() => request.callback(error));
         return undefined;
@@ -95,6 +95,7 @@ function isAnnouncement({ sqlTextOrProcedure = '' }: Request, packet: number): b
 }
 
 function begin(
+  connection: object,
   request: Request,
   packet: number,
   payload: Payload,
@@ -105,7 +106,7 @@ function begin(
   // The first one of what is executed says which of the prepared it is.
   const parameters = request.handle === undefined ? request.parameters : payload.parameters?.slice(1);
   const values = parameters?.map(({ value, data }) => data?.value ?? value);
-  const handle = text === undefined ? undefined : reporter.begin(text, 'mssql', below, values);
+  const handle = text === undefined ? undefined : reporter.begin(text, 'mssql', below, values, connection);
   return { handle, isBulk: isAnnouncement(request, packet) };
 }
 

@@ -1,0 +1,87 @@
+import type { CheckoutHandle, DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { loadedCopies } from '../loaded-copies';
+import { isReplaced, replaceMethod } from '../method-replacement';
+
+const NAME = 'tarn';
+
+type Acquire = (this: Pool, ...args: unknown[]) => PendingAcquire;
+type Release = (this: Pool, resource: unknown) => boolean;
+
+interface PendingAcquire {
+  promise: Promise<unknown>;
+}
+
+interface Pool {
+  readonly max: number;
+  numFree(): number;
+}
+
+let isWatchedAbove = false;
+
+/** Runs what asks a pool for a connection on behalf of a call that has its own wait. */
+export function watchedAbove<T>(fn: () => T): T {
+  isWatchedAbove = true;
+  try {
+    return fn();
+  } finally {
+    isWatchedAbove = false;
+  }
+}
+
+/**
+ * Watches the pools of `tarn`, and so of Knex: who waits for a connection, and who holds one. What is sent
+ * on them is counted by the instrumentation of their driver.
+ *
+ * @example
+ * AsyncContextModule.forRoot({ instrumentations: [pgInstrumentation(), tarnInstrumentation()] });
+ */
+export function tarnInstrumentation(): DriverInstrumentation {
+  return {
+    name: NAME,
+    install(reporter) {
+      const undo = loadedCopies(NAME, 'dist/Pool.js').flatMap(copy => cover(copy, reporter));
+      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+    },
+  };
+}
+
+function cover(copy: unknown, reporter: QueryReporter): (() => void)[] {
+  const { prototype } = (copy as { Pool: { prototype: object } }).Pool;
+  const undoRelease = replaceMethod<Release>(prototype, 'release', original => {
+    return function release(resource) {
+      if (isObject(resource)) reporter.released(resource);
+      return original.call(this, resource);
+    };
+  });
+  if (!isReplaced(prototype, 'release')) return [];
+  return [
+    ...undoRelease,
+    ...replaceMethod<Acquire>(prototype, 'acquire', original => {
+      return function acquire(...args) {
+        const checkout = isWatchedAbove ? undefined : reporter.beginCheckout(this, this.max, acquire);
+        if (checkout === undefined) return original.apply(this, args);
+        if (this.numFree() === 0) checkout.queued();
+        const pending = original.apply(this, args);
+        pending.promise = settle(pending.promise, checkout);
+        return pending;
+      };
+    }),
+  ];
+}
+
+function settle(promise: Promise<unknown>, checkout: CheckoutHandle): Promise<unknown> {
+  return promise.then(
+    resource => {
+      if (isObject(resource)) checkout.acquired(resource);
+      return resource;
+    },
+    (error: unknown) => {
+      checkout.failed();
+      throw error;
+    },
+  );
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}
