@@ -20,6 +20,7 @@ const OPTIONS = [
   'lateAfterMs',
   'poolWaitMs',
   'connectionLeakMs',
+  'answerLostErrors',
   'instrumentations',
   'trace',
   'sinks',
@@ -58,8 +59,9 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
       poolWaitMs: readWhole('poolWaitMs', options.poolWaitMs ?? 500, 0, MAX_TIMER_MS),
       connectionLeakMs: readWhole('connectionLeakMs', options.connectionLeakMs ?? 10_000, 0, MAX_TIMER_MS),
     }),
+    answerLostErrors: readBoolean('answerLostErrors', options.answerLostErrors ?? false),
     instrumentations: readInstrumentations(options.instrumentations),
-    trace: readFlag('trace', options.trace ?? false),
+    trace: readBoolean('trace', options.trace ?? false),
     sinks: readSinks(options.sinks),
     sinkQueue: readSinkQueue(options.sinkQueue),
     resourceMonitor:
@@ -158,7 +160,7 @@ function readSinkQueue(options: AsyncContextOptions['sinkQueue'] = {}): Resolved
   return Object.freeze({ ...options });
 }
 
-function readFlag(path: string, value: unknown): boolean {
+function readBoolean(path: string, value: unknown): boolean {
   if (typeof value === 'boolean') return value;
   throw invalidOption(path, value, 'Use true or false.');
 }

@@ -127,6 +127,12 @@ export interface AsyncContextOptions {
    */
   readonly connectionLeakMs?: number;
   /**
+   * Whether an HTTP request that still waits gets the answer of its exception filters when an error
+   * that nobody awaits has ended its work.
+   * @default false
+   */
+  readonly answerLostErrors?: boolean;
+  /**
    * Database drivers whose queries are counted; `'auto'` takes every supported driver that is installed.
    * @default 'auto'
    */
@@ -183,6 +189,7 @@ export interface ResolvedOptions {
   readonly stallMs: number;
   readonly lateAfterMs: number;
   readonly pools: PoolLimits;
+  readonly answerLostErrors: boolean;
   readonly instrumentations: readonly DriverInstrumentation[] | 'auto';
   readonly trace: boolean;
   readonly sinks: readonly CostRecordSink[];

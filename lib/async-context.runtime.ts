@@ -14,10 +14,12 @@ import { FaultReporter } from './diagnosis/fault-reporter';
 import { loopMonitor, type LoopUser } from './diagnosis/loop-monitor';
 import { StallLog } from './diagnosis/stall-log';
 import { ResourceMonitor } from './diagnosis/resource-monitor';
+import { LostErrors } from './diagnosis/lost-errors';
 import { ContextInterceptor } from './entry/context.interceptor';
 import { noteErrorsOfRequests } from './entry/error-note';
 import { interceptGateways } from './entry/gateway.interceptor';
 import { HttpEntry } from './entry/http.entry';
+import { LostErrorAnswer } from './entry/lost-error-answer';
 import { markRoutes } from './entry/route-cover';
 import { RpcEntry } from './entry/rpc.entry';
 import { registerJobs } from './entry/run-in-context.decorator';
@@ -76,6 +78,7 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     this.#config = config;
     this.#instrumentations = new Instrumentations(resolved.instrumentations, resolved.pools);
     this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations);
+    if (resolved.answerLostErrors) this.#units.lostErrorAnswer = new LostErrorAnswer(modules, config, host);
     this.contextService = new ContextService(this.#units);
     this.resourceMonitor = new ResourceMonitor(this.#units, faults);
     this.#monitored = resolved.resourceMonitor;
@@ -109,6 +112,7 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     loopMonitor().start(this.#loopUser);
     if (this.#monitored !== undefined) this.resourceMonitor.start(this.#monitored);
     if (this.tracer?.warning !== undefined) this.#logger.warn(this.tracer.warning);
+    LostErrors.ofProcess().install(this);
     for (const warning of expiredExemptions(this.#modules, Date.now())) this.#logger.warn(warning);
   }
 
@@ -116,6 +120,7 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     if (this.#phase === 'stopped') return;
     if (this.#phase === 'serving') this.#instrumentations.lost.serving -= 1;
     this.#phase = 'stopped';
+    LostErrors.ofProcess().uninstall(this);
     this.#instrumentations.uninstall();
     this.#rpc.uninstall(this.#modules);
     await loopMonitor().stop(this.#loopUser);

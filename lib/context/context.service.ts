@@ -7,6 +7,7 @@ import { runAside } from './aside';
 import type { ContextKey } from './context-key';
 import { contextStorage } from './context-storage';
 import type { ContextApplication, ContextKind, ContextUser, RequestContext } from './request-context';
+import { runAndNote } from './thrown-context';
 
 /** How a unit of work begins that no entry of Nest opens. */
 export interface ContextSeed {
@@ -198,7 +199,7 @@ export class ContextService {
     const context = this.#current();
     if (context === undefined) return fn;
     const bound = function (this: unknown, ...args: never[]): unknown {
-      return contextStorage.run(context, () => fn.apply(this, args));
+      return runAndNote(context, () => fn.apply(this, args));
     };
     Object.defineProperty(bound, 'name', { value: fn.name, configurable: true });
     Object.defineProperty(bound, 'length', { value: fn.length, configurable: true });
@@ -216,7 +217,7 @@ export class ContextService {
     // `run()` also without a store: `exit()` forgets on Node 20 and 22 that it has left as soon as
     // something inside it runs in another store.
     const context = contextStorage.getStore() as RequestContext;
-    return fn => contextStorage.run(context, fn);
+    return fn => runAndNote(context, fn);
   }
 
   /**

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import type { ResolvedBudget } from '../budget/budget-resolver';
 import { CostLedger } from '../cost/cost-ledger';
 import type { LoopBlock } from '../cost/event-loop';
@@ -39,6 +40,11 @@ export interface ContextApplication {
   routeOf(request: object): string | undefined;
   /** From when on it wants to hear of its connection pools; a copy of the package may be older. */
   readonly poolLimits?: PoolLimits;
+  /**
+   * Answers a request that still waits when an error that nobody awaits has ended its work, where the
+   * application wants it; whether it was answered. An older copy of the package does not have it.
+   */
+  answerLostError?(context: RequestContext, error: unknown): boolean;
   /** Notes that a unit of work asks for something after its close. Never throws. */
   noteLate(context: RequestContext, what: string, below: (...args: never[]) => unknown): void;
 }
@@ -64,6 +70,9 @@ export interface ContextHandler {
   acquiringLines?: AcquiringLines;
 }
 
+/** What Nest calls the handler of a route with. */
+export type HttpExchange = readonly [request: object, response: object, next?: unknown];
+
 /**
  * What belongs to one unit of work: opened once, closed once.
  *
@@ -81,6 +90,8 @@ export class RequestContext {
   route: string | undefined = undefined;
   /** Class name of the error that the handler ended with. */
   error: string | undefined = undefined;
+  /** Errors of this work that nobody awaited. */
+  lostErrors = 0;
   /** HTTP method. */
   method: string | undefined = undefined;
   /** HTTP status, once one was sent. */
@@ -89,6 +100,10 @@ export class RequestContext {
   aborted = false;
   /** The platform's request (Express's or Fastify's), until the close. */
   request: object | undefined = undefined;
+  /** The response of `node:http`, until the close. */
+  response: ServerResponse | undefined = undefined;
+  /** What an answer to a lost error needs, until the close; only where `answerLostErrors` is on. */
+  exchange: HttpExchange | undefined = undefined;
   /** What `setUser()` gave, until the close. */
   user: ContextUser | undefined = undefined;
   /** What outlives the user object, for log lines and the record. */
@@ -155,6 +170,8 @@ export class RequestContext {
   release(): void {
     this.cost.alarm = undefined;
     this.request = undefined;
+    this.response = undefined;
+    this.exchange = undefined;
     this.user = undefined;
     this.values = undefined;
     this.closeCallbacks = undefined;

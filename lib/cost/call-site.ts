@@ -65,7 +65,7 @@ export function siteOf(frame: NodeJS.CallSite): CallSite | undefined {
   const file = frame.getFileName();
   if (!file) return undefined;
   return {
-    file: file.startsWith('file://') ? decodeURIComponent(new URL(file).pathname) : file,
+    file: pathOf(file),
     line: frame.getLineNumber() ?? 0,
     column: frame.getColumnNumber() ?? 1,
     name: frame.getFunctionName() ?? frame.getMethodName() ?? undefined,
@@ -82,6 +82,18 @@ export function framesOf(raw: RawStack): readonly NodeJS.CallSite[] {
     if (prepare === undefined) delete (Error as { prepareStackTrace?: unknown }).prepareStackTrace;
     else Error.prepareStackTrace = prepare;
   }
+}
+
+/** The file of a frame of the application; `undefined` for Node, for packages and for this one. */
+export function applicationFile(name: string | null | undefined): string | undefined {
+  if (!name) return undefined;
+  const file = pathOf(name);
+  return isOfApplication(file) ? file : undefined;
+}
+
+/** A file of an ES module has the form of an address. */
+function pathOf(file: string): string {
+  return file.startsWith('file://') ? decodeURIComponent(new URL(file).pathname) : file;
 }
 
 /** Whether a file is one of this package. */

@@ -24,7 +24,7 @@ const MAX_TRACED = 20;
 
 /** The record of a closed unit of work, frozen. */
 export function buildCostRecord(context: RequestContext): CostRecord {
-  const { traceId, parentRequestId, handler, route, method, status, error, userId } = context;
+  const { traceId, parentRequestId, handler, route, method, status, error, lostErrors, userId } = context;
   const exempted = context.budget?.limits.find(
     ({ exemption }) => (exemption?.endsAt ?? 0) > context.startedAt,
   );
@@ -53,6 +53,7 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     ...(status !== undefined && { status }),
     aborted: context.aborted,
     ...(error !== undefined && { error }),
+    ...(lostErrors > 0 && { lostErrors }),
     startedAt: new Date(context.startedAt).toISOString(),
     durationMs: roundMs(context.elapsedMs),
     ...(userId !== undefined && { userId }),

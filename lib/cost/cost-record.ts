@@ -152,6 +152,8 @@ export interface CostRecord {
   readonly aborted: boolean;
   /** Class name of the error that the handler ended with. */
   readonly error?: string;
+  /** Errors that nobody awaited, until the record was written; absent when there were none. */
+  readonly lostErrors?: number;
   /** When the unit of work began. */
   readonly startedAt: string;
   /** How long the unit of work took. */

@@ -95,6 +95,6 @@ export function number(value: number): string {
 const CONTROL = /\p{Cc}|[\u2028\u2029]/gu;
 
 /** A user id, a table or a route must not be able to forge a second log line. */
-function oneLine(text: string): string {
+export function oneLine(text: string): string {
   return text.replace(CONTROL, c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { contextStorage } from '../context/context-storage';
 import { oncePerProcess } from '../context/context-storage';
+import { isAnswered } from './answer-once';
 import { noteError } from './settle';
 
 interface ExceptionsHandler {
@@ -22,6 +23,8 @@ export function noteErrorsOfRequests(): void {
     prototype.next = function (exception, host) {
       const context = contextStorage.getStore();
       if (context !== undefined) noteError(context, exception);
+      // The handler of a request whose lost error was answered may still fail, or answer.
+      if (isAnswered(host)) return undefined;
       return next.call(this, exception, host);
     };
     return true;

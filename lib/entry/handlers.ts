@@ -19,6 +19,12 @@ export function nextHandlerNumber(): number {
   return (handlers += 1);
 }
 
+/** Where a handler is declared; empty for work that no handler of Nest took. */
+export interface HandlerOwners extends BudgetOwners {
+  readonly method?: Method;
+  readonly controller?: Type;
+}
+
 /** One handler of the application, with its budget. */
 export class Handler implements ContextHandler {
   readonly name: string;
@@ -26,22 +32,22 @@ export class Handler implements ContextHandler {
   readonly number = nextHandlerNumber();
   readonly isStream: boolean;
   acquiringLines?: AcquiringLines;
+  readonly owners: HandlerOwners;
   readonly #budgets: BudgetResolver;
-  readonly #owners: BudgetOwners;
   readonly #byMethod = new Map<string | undefined, ResolvedBudget>();
 
-  constructor(name: string, budgets: BudgetResolver, owners: BudgetOwners) {
+  constructor(name: string, budgets: BudgetResolver, owners: HandlerOwners) {
     this.name = name;
     this.#budgets = budgets;
-    this.#owners = owners;
     this.isStream = owners.method !== undefined && Reflect.hasMetadata(SSE, owners.method);
+    this.owners = owners;
   }
 
   budget(httpMethod: string | undefined): ResolvedBudget {
     const method = this.#budgets.dependsOnMethod ? httpMethod : undefined;
     let budget = this.#byMethod.get(method);
     if (budget === undefined) {
-      budget = this.#budgets.resolve(this.#owners, method);
+      budget = this.#budgets.resolve(this.owners, method);
       this.#byMethod.set(method, budget);
     }
     return budget;

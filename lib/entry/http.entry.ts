@@ -94,7 +94,9 @@ export class HttpEntry {
   ): unknown {
     const raw = rawOf(request);
     const context = this.#contextOf(raw, 'raw' in response ? response.raw : response, request);
-    return context === undefined ? next() : contextStorage.run(context, next);
+    if (context === undefined) return next();
+    if (this.#units.lostErrorAnswer !== undefined) context.exchange ??= [request, response];
+    return contextStorage.run(context, next);
   }
 
   #contextOf(
@@ -124,6 +126,7 @@ export class HttpEntry {
     const { traceparent } = raw.headers;
     if (traceparent !== undefined) context.traceId = parseTraceId(traceparent);
     context.request = request;
+    context.response = response;
     remember(raw, context);
     if (this.#wantsTiming(request)) answerServerTiming(response, context);
     if (this.#responseHeader !== false) response.setHeader(this.#responseHeader, context.requestId);

@@ -82,6 +82,7 @@ export class RouteCover {
     }
     this.#units.setHandler(context, handler);
     context.time.runs();
+    if (this.#units.lostErrorAnswer !== undefined) context.exchange = [request, response as object, next];
     // A middleware may have lost the context, or run this in that of another request.
     return contextStorage.getStore() === context
       ? routed(request, response, next)

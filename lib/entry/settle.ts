@@ -2,6 +2,7 @@ import { isObservable, Observable, type Observer, type Subscriber } from 'rxjs';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 import { isThenable } from '../context/thenable';
+import { noteThrown } from '../context/thrown-context';
 
 type Close = (context: RequestContext) => void;
 
@@ -51,6 +52,7 @@ export function runToEnd<T>(context: RequestContext, work: () => T, close: Close
     result = contextStorage.run(context, work);
   } catch (error) {
     noteError(context, error);
+    noteThrown(context, error);
     close(context);
     throw error;
   }

@@ -31,6 +31,7 @@ import { SinkQueue } from '../sinks/sink-queue';
 import { Handler, Handlers, nextHandlerNumber } from './handlers';
 import { routePattern } from './http.entry';
 import { type PlatformRequest, rawOf } from './remembered-context';
+import type { LostErrorAnswer } from './lost-error-answer';
 import { runToEnd } from './settle';
 
 /** What this asks of the instrumentations of its application. */
@@ -49,6 +50,8 @@ export class UnitsOfWork implements ContextHost {
   readonly handlers: Handlers;
   readonly requestIds: RequestIdSource;
   readonly queue: SinkQueue<RequestContext>;
+  /** With `answerLostErrors`. */
+  lostErrorAnswer: LostErrorAnswer | undefined = undefined;
   readonly #options: ResolvedOptions;
   readonly #faults: FaultReporter;
   readonly #breachLog: BreachLog;
@@ -114,6 +117,10 @@ export class UnitsOfWork implements ContextHost {
 
   noteLate(context: RequestContext, what: string, below: (...args: never[]) => unknown): void {
     this.#faults.guard('late work', () => this.#lateLog.note(context, what, below));
+  }
+
+  answerLostError(context: RequestContext, error: unknown): boolean {
+    return this.lostErrorAnswer?.give(context, error) ?? false;
   }
 
   /** Runs `fn` in a unit of work of its own, which ends when its result has settled. */

@@ -1,6 +1,7 @@
 import { currentAside, runAgain } from '../context/aside';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
+import { runAndNote } from '../context/thrown-context';
 
 type Callback = (...args: never[]) => unknown;
 
@@ -9,6 +10,6 @@ export function inContext<F extends Callback>(callback: F): F {
   const context = contextStorage.getStore();
   const aside = currentAside();
   const bound = (...args: Parameters<F>): unknown =>
-    contextStorage.run(context as RequestContext, () => runAgain(aside, () => callback(...args)));
+    runAndNote(context as RequestContext, () => runAgain(aside, () => callback(...args)));
   return bound as F;
 }

@@ -1,0 +1,71 @@
+import { statSync } from 'node:fs';
+import { applicationFile, describeCallSite } from '../cost/call-site';
+
+const CLASS_NAME = /^[\w$]{1,80}$/;
+const CODE = /^[A-Z0-9_]{1,64}$/;
+const FUNCTION_NAME = /^[\w$#<>]{1,80}$/;
+const FRAME = /^ {4}at (?:async )?(?:(.{1,300}) \()?((?:file:\/\/|\/|[A-Za-z]:\\).{1,1000}):(\d+):(\d+)\)?$/;
+const SOURCE = /\.[cm]?[jt]sx?$/;
+const MAX_STACK = 32_768;
+
+/** What may be said of an error: its text may hold anything. */
+export interface ErrorOutline {
+  /** `TypeError`; `undefined`, `string`, … for what is no error. */
+  readonly name: string;
+  /** `ECONNRESET` */
+  readonly code: string | undefined;
+  /** The nearest line of the application: `orders.service.ts:47 audit`. */
+  readonly place: string | undefined;
+}
+
+/** Looks at an error and changes nothing of it; for what cannot be looked at, `object`. */
+export function outlineOf(error: unknown): ErrorOutline {
+  try {
+    if (typeof error !== 'object' || error === null) return nothingBut(String(typeof error));
+    const { code } = error as { code?: unknown };
+    return {
+      name: nameOf(error),
+      code: typeof code === 'string' && CODE.test(code) ? code : undefined,
+      place: placeOf(error as { stack?: unknown; message?: unknown }),
+    };
+  } catch {
+    // A getter or a proxy of the application.
+    return nothingBut('object');
+  }
+}
+
+function nothingBut(name: string): ErrorOutline {
+  return { name, code: undefined, place: undefined };
+}
+
+function nameOf(error: object): string {
+  if (!(error instanceof Error)) return 'object';
+  const names = [error.constructor.name, error.name];
+  return names.find(name => typeof name === 'string' && CLASS_NAME.test(name)) ?? 'Error';
+}
+
+/** From the text of the stack: `Error.prepareStackTrace` would be seen by who reads it after us. */
+function placeOf({ stack, message }: { stack?: unknown; message?: unknown }): string | undefined {
+  if (typeof stack !== 'string') return undefined;
+  // The message comes first, and may hold lines that look like frames.
+  const at = typeof message === 'string' && message !== '' ? stack.indexOf(message) : -1;
+  const from = at === -1 ? 0 : at + (message as string).length;
+  for (const line of stack.slice(from, from + MAX_STACK).split('\n')) {
+    const [, caller, path, row, column] = FRAME.exec(line) ?? [];
+    const file = applicationFile(path);
+    if (file === undefined || !isSource(file)) continue;
+    return describeCallSite({ file, line: Number(row), column: Number(column), name: functionName(caller) });
+  }
+  return undefined;
+}
+
+/** A stack may have come over the network, and the file of a frame is read for its source map. */
+function isSource(file: string): boolean {
+  return SOURCE.test(file) && statSync(file, { throwIfNoEntry: false })?.isFile() === true;
+}
+
+function functionName(caller: string | undefined): string | undefined {
+  const name = caller?.replace(/^new | \[as .*\]$/g, '').replace(/^.*\./, '');
+  // Node's own names for what it calls: `Timeout._onTimeout`, `Immediate.<anonymous>`.
+  return name && FUNCTION_NAME.test(name) && !/^(?:_on\w*|<anonymous>)$/.test(name) ? name : undefined;
+}

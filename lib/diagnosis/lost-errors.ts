@@ -1,0 +1,89 @@
+import { Logger } from '@nestjs/common';
+import { contextStorage, oncePerProcess } from '../context/context-storage';
+import type { RequestContext } from '../context/request-context';
+import { thrownContext } from '../context/thrown-context';
+import { outlineOf } from './error-outline';
+import { FaultReporter } from './fault-reporter';
+import { type ErrorOrigin, type LostErrorOutcome, LostErrorReport } from './lost-error-report';
+import { OncePerWindow } from './once-per-window';
+import { RejectionWatch } from './rejection-watch';
+
+/**
+ * Says which unit of work an error belongs to that nobody awaits. One for all applications of a
+ * process: the first installs it, the last takes it back.
+ *
+ * `uncaughtExceptionMonitor` changes nothing about what the process does next.
+ */
+export class LostErrors {
+  readonly #users = new Set<object>();
+  readonly #logger = new Logger('LostErrors');
+  readonly #faults = new FaultReporter();
+  readonly #windows = new OncePerWindow(60_000);
+  readonly #watch = new RejectionWatch(reason => this.#see(reason, 'unhandledRejection'));
+  /** Errors of this turn of the event loop: an `unhandledRejection` listener may throw what it was given. */
+  readonly #seen = new Map<unknown, RequestContext>();
+
+  static ofProcess(): LostErrors {
+    return oncePerProcess('lost-errors', () => new LostErrors());
+  }
+
+  install(user: object): void {
+    if (this.#users.size === 0) {
+      process.on('uncaughtExceptionMonitor', this.#see);
+      this.#watch.start();
+    }
+    this.#users.add(user);
+  }
+
+  uninstall(user: object): void {
+    if (!this.#users.delete(user) || this.#users.size > 0) return;
+    process.off('uncaughtExceptionMonitor', this.#see);
+    this.#watch.stop();
+  }
+
+  // What it throws would replace the error that the process ends with.
+  readonly #see = (error: unknown, origin: ErrorOrigin): void => {
+    try {
+      const context = contextOf(error, origin);
+      if (context === undefined || this.#hasSeen(error, context)) return;
+      contextStorage.run(context, () => this.#report(context, error, origin));
+    } catch (fault) {
+      this.#faults.report('reporting an error that nobody awaits', fault);
+    }
+  };
+
+  #report(context: RequestContext, error: unknown, origin: ErrorOrigin): void {
+    const outline = outlineOf(error);
+    context.lostErrors += 1;
+    if (!context.isClosed) context.error ??= outline.name;
+    const outcome = this.#answer(context, error);
+    const handler = context.handler?.name ?? context.currentRoute() ?? context.kind;
+    const suppressed = this.#windows.admit(`${handler}\n${origin}\n${outline.place ?? outline.name}`);
+    if (suppressed === undefined) return;
+    this.#logger.error(new LostErrorReport(context, outline, origin, outcome, suppressed));
+  }
+
+  #answer(context: RequestContext, error: unknown): LostErrorOutcome | undefined {
+    if (context.kind !== 'http') return undefined;
+    const { response } = context;
+    if (context.isClosed || response === undefined || response.headersSent || response.writableEnded)
+      return 'over';
+    return context.application.answerLostError?.(context, error) === true ? 'answered' : 'waiting';
+  }
+
+  #hasSeen(error: unknown, context: RequestContext): boolean {
+    if (this.#seen.get(error) === context) return true;
+    if (this.#seen.size === 0) setImmediate(() => this.#seen.clear()).unref();
+    this.#seen.set(error, context);
+    return false;
+  }
+}
+
+/**
+ * A callback that a context of ours was left by knows it better than what called it; the store of a
+ * rejection is that of its promise.
+ */
+function contextOf(error: unknown, origin: ErrorOrigin): RequestContext | undefined {
+  const store = contextStorage.getStore();
+  return origin === 'uncaughtException' ? (thrownContext(error) ?? store) : (store ?? thrownContext(error));
+}
