@@ -55,8 +55,17 @@ function describe(
 }
 
 function headline(context: RequestContext, error: ErrorOutline): string {
-  const who = context.handler?.name ?? context.currentRoute() ?? context.kind;
-  return `An error that nobody awaits ended work of ${who}: ${classOf(error)}${at(error)}`;
+  return `An error that nobody awaits ended work of ${workOf(context)}: ${classOf(error)}${at(error)}`;
+}
+
+/** `OrdersController.create`; in a middleware no route has taken the request yet. */
+export function workOf(context: RequestContext): string {
+  return context.handler?.name ?? routeOf(context);
+}
+
+function routeOf(context: RequestContext): string {
+  const { kind, method } = context;
+  return context.currentRoute() ?? (method === undefined ? kind : `${method}, no route yet`);
 }
 
 function classOf({ name, code }: ErrorOutline): string {
@@ -68,7 +77,7 @@ function at({ place }: ErrorOutline): string {
 }
 
 function requestOf(context: RequestContext): string {
-  const parts = [context.currentRoute() ?? context.kind, `request id ${context.requestId}`];
+  const parts = [routeOf(context), `request id ${context.requestId}`];
   if (context.traceId !== undefined) parts.push(`trace id ${context.traceId}`);
   const userId = context.currentUserId();
   if (userId !== undefined) parts.push(`user ${userId}`);

@@ -4,7 +4,7 @@ import type { RequestContext } from '../context/request-context';
 import { thrownContext } from '../context/thrown-context';
 import { outlineOf } from './error-outline';
 import { FaultReporter } from './fault-reporter';
-import { type ErrorOrigin, type LostErrorOutcome, LostErrorReport } from './lost-error-report';
+import { type ErrorOrigin, type LostErrorOutcome, LostErrorReport, workOf } from './lost-error-report';
 import { OncePerWindow } from './once-per-window';
 import { RejectionWatch } from './rejection-watch';
 
@@ -57,8 +57,7 @@ export class LostErrors {
     context.lostErrors += 1;
     if (!context.isClosed) context.error ??= outline.name;
     const outcome = this.#answer(context, error);
-    const handler = context.handler?.name ?? context.currentRoute() ?? context.kind;
-    const suppressed = this.#windows.admit(`${handler}\n${origin}\n${outline.place ?? outline.name}`);
+    const suppressed = this.#windows.admit(`${workOf(context)}\n${origin}\n${outline.place ?? outline.name}`);
     if (suppressed === undefined) return;
     this.#logger.error(new LostErrorReport(context, outline, origin, outcome, suppressed));
   }
@@ -68,7 +67,12 @@ export class LostErrors {
     const { response } = context;
     if (context.isClosed || response === undefined || response.headersSent || response.writableEnded)
       return 'over';
-    return context.application.answerLostError?.(context, error) === true ? 'answered' : 'waiting';
+    try {
+      return context.application.answerLostError?.(context, error) === true ? 'answered' : 'waiting';
+    } catch (fault) {
+      this.#faults.report('an exception filter, for an error that nobody awaits,', fault);
+      return 'waiting';
+    }
   }
 
   #hasSeen(error: unknown, context: RequestContext): boolean {

@@ -1,55 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { CostRecord } from 'nestjs-async-context';
-import { type Child, Programs } from '../support/child';
-import { platforms, until } from '../support/platforms';
-import type { LostErrorsApp, Said } from './lost-errors-app';
+import { describe, expect, it } from 'vitest';
+import { databaseUrl } from '../support/database';
+import { platforms } from '../support/platforms';
+import { hasRedis, redisUrl } from '../support/redis-server';
+import { usePrograms } from './lost-errors/running';
 
-const APP = 'test/diagnosis/lost-errors-app.ts';
 const NODE = Number(process.versions.node.split('.')[0]);
-const lines = readFileSync(join(import.meta.dirname, 'lost-errors-app.ts'), 'utf8').split('\n');
+const lines = readFileSync(join(import.meta.dirname, 'lost-errors/faults.ts'), 'utf8').split('\n');
+const start = usePrograms();
 
-let programs: Programs;
-let child: Child<Said>;
-beforeAll(() => {
-  programs = new Programs(APP);
-});
-afterAll(() => programs.remove());
-afterEach(() => child.stop());
-
-/** Starts the application and says where it listens. */
-async function start(settings: LostErrorsApp, nodeArgs: readonly string[] = []): Promise<string> {
-  child = programs.start<Said>(APP, settings, nodeArgs);
-  return (await child.hears('address', (said): said is Said & { url: string } => 'url' in said)).url;
-}
-
-type Line = Extract<Said, { level: string }>;
-const reports = (): Line[] =>
-  child.said.filter((said): said is Line => 'level' in said && said.context === 'LostErrors');
-const events = () => child.said.filter(said => 'event' in said);
-
-/** A request that hangs, because an error of its was lost; given up after the error has come. */
-async function lose(url: string, how: string): Promise<string> {
-  const leave = new AbortController();
-  const path = `${url}/lose/${encodeURIComponent(how)}`;
-  const id = `lost-${Math.random()}`;
-  const seen = events().length;
-  const request = fetch(path, { headers: { 'x-request-id': id }, signal: leave.signal }).catch(
-    () => undefined,
-  );
-  await until(() => events().length > seen, `event of ${how}`);
-  // One that came twice would be here by then.
-  await new Promise(resolve => setTimeout(resolve, 20));
-  leave.abort();
-  await request;
-  return id;
-}
-
-/** The line of the application's source that says how it loses its error. */
+/** The line of the application's source on which it loses its error. */
 function placeOf(how: string): string {
   const line = lines.findIndex(text => text.endsWith(`// ${how}`)) + 1;
-  return line === 0 ? '' : `lost-errors-app.ts:${line}`;
+  return line === 0 ? '' : `at faults.ts:${line}`;
 }
 
 const HOW = [
@@ -81,16 +45,16 @@ const UNKNOWN = NODE < 24 ? ['queueMicrotask'] : ['promise rejected by others'];
 
 describe.each(platforms)('an error that nobody awaits, on %s', platform => {
   it.each([
-    ['listens to uncaughtException', ['uncaughtException']],
-    ['listens to both', ['uncaughtException', 'unhandledRejection']],
+    ['uncaughtException', ['uncaughtException']],
+    ['unhandledRejection, too', ['uncaughtException', 'unhandledRejection']],
   ] as const)(
-    'is reported once with its request, handler and line where the application %s',
+    'is reported once, with its request, handler and line, where the application listens to %s',
     async (_name, listens) => {
-      const url = await start({ platform, listens, options: { requestId: { trust: true } } });
+      const running = await start({ platform, listens, options: { requestId: { trust: true } } });
       for (const how of HOW) {
-        const before = reports().length;
-        const id = await lose(url, how);
-        const found = reports().slice(before);
+        const before = running.reports.length;
+        const id = await running.lose(how);
+        const found = running.reports.slice(before);
         // Without a listener Node wraps it as it has wrapped `undefined`: said in the same minute.
         const isSame = how === 'rejected with a string' && listens.length === 1;
         if (UNKNOWN.includes(how) || isSame) {
@@ -98,7 +62,7 @@ describe.each(platforms)('an error that nobody awaits, on %s', platform => {
           continue;
         }
         expect(found, how).toHaveLength(1);
-        const [{ text, message, level, requestId }] = found as [Line & { requestId: string }];
+        const { text, message, level, requestId } = found[0]!;
         expect(level).toBe('error');
         expect(text).toMatch(/^An error that nobody awaits ended work of OrdersController\.lose: /);
         expect(text).toContain(`GET /lose/:how, request id ${id}`);
@@ -108,11 +72,89 @@ describe.each(platforms)('an error that nobody awaits, on %s', platform => {
           requestId: id,
           route: 'GET /lose/:how',
         });
-        // The line is written inside the context of the request, for the logger's own fields.
+        // Written inside the context of the request, for the logger's own fields.
         expect(requestId).toBe(id);
         expect(text + JSON.stringify(message)).not.toContain('secret');
       }
     },
     60_000,
+  );
+
+  it('says what it is and what to do, in flat fields', async () => {
+    const running = await start({ platform, listens: ['uncaughtException'], options: {} });
+    await running.lose('floating async function');
+    const { text, message } = running.reports[0]!;
+    const place = `${placeOf('floating async function').slice('at '.length)} audit`;
+    expect(text.split('\n')[0]).toBe(
+      `An error that nobody awaits ended work of OrdersController.lose: PaymentError (E_PAYMENT) at ${place}`,
+    );
+    expect(text).toContain('next      Await the promise, return it, or give it a catch().');
+    expect(message).toMatchObject({
+      message: text.split('\n')[0],
+      error: 'PaymentError',
+      code: 'E_PAYMENT',
+      at: place,
+      origin: 'unhandledRejection',
+      outcome: 'waiting',
+      method: 'GET',
+      suppressed: 0,
+    });
+    for (const value of Object.values(message as object)) expect(typeof value).not.toBe('object');
+  });
+
+  it('is said once a minute for a handler and a line, and counted in each record', async () => {
+    const running = await start({ platform, listens: ['uncaughtException'], options: {} });
+    for (let i = 0; i < 3; i++) await running.lose('setTimeout');
+    await running.lose('setImmediate');
+    expect(running.reports).toHaveLength(2);
+    const records = await running.records(4);
+    expect(records).toHaveLength(4);
+    for (const record of records) {
+      expect(record).toMatchObject({
+        handler: 'OrdersController.lose',
+        error: 'PaymentError',
+        lostErrors: 1,
+      });
+    }
+  });
+
+  it('is reported after the answer, too, and for a job', async () => {
+    const running = await start({ platform, listens: ['uncaughtException'], options: {} });
+    expect(await (await fetch(`${running.url}/job`)).text()).toBe('started');
+    await running.child.hears('event', said => 'event' in said);
+    expect(running.reports.map(({ text }) => text.split(':')[0])).toEqual([
+      'An error that nobody awaits ended work of Nightly.run',
+    ]);
+    expect(running.reports[0]!.text).not.toContain('answer ');
+  });
+
+  it('is none in 1,000 requests that await theirs', async () => {
+    const running = await start({ platform, listens: ['uncaughtException'], options: {} });
+    for (let i = 0; i < 50; i++) {
+      const clean = Array.from({ length: 20 }, async () => (await fetch(`${running.url}/clean`)).text());
+      expect(new Set(await Promise.all(clean))).toEqual(new Set(['clean']));
+    }
+    const records = await running.records(1_000);
+    expect(records.filter(record => 'lostErrors' in record)).toEqual([]);
+    expect([...running.reports, ...running.events]).toEqual([]);
+  });
+});
+
+// Nest 11 has its packages elsewhere, the drivers not among them.
+describe.skipIf(!hasRedis || process.env['NEST'] === '11')('a floating promise of a driver', () => {
+  it.each(['pg', 'ioredis', 'redis'])(
+    'belongs to the request that made it, over a connection that another has opened: %s',
+    async driver => {
+      const running = await start({
+        platform: 'fastify',
+        listens: ['uncaughtException', 'unhandledRejection'],
+        options: { requestId: { trust: true } },
+        servers: { postgres: databaseUrl(), redis: redisUrl },
+      });
+      expect((await fetch(`${running.url}/open`)).status).toBe(200);
+      const id = await running.hang(`driver/${driver}`);
+      expect(running.reports.map(({ requestId }) => requestId)).toEqual([id]);
+      expect(running.reports[0]!.text).toContain('ended work of OrdersController.driver');
+    },
   );
 });

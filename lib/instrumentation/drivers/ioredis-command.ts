@@ -1,3 +1,5 @@
+import { contextStorage } from '../../context/context-storage';
+import type { RequestContext } from '../../context/request-context';
 import type { CallHandle, QueryReporter } from '../driver-instrumentation';
 import { targetOf } from './redis-command';
 
@@ -40,12 +42,14 @@ export function watch(
   onReject: (error: unknown) => void,
 ): void {
   const { resolve, reject } = target;
+  const context = contextStorage.getStore();
   target.resolve = value => {
     onResolve(value);
     return resolve.call(target, value);
   };
   target.reject = error => {
     onReject(error);
-    return reject.call(target, error);
+    // From Node 24 on a rejection that nobody handles is that of who rejects: the shared connection.
+    return contextStorage.run(context as RequestContext, () => reject.call(target, error));
   };
 }
