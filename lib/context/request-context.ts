@@ -1,4 +1,3 @@
-import type { ServerResponse } from 'node:http';
 import type { ResolvedBudget } from '../budget/budget-resolver';
 import { CostLedger } from '../cost/cost-ledger';
 import type { LoopBlock } from '../cost/event-loop';
@@ -101,7 +100,7 @@ export class RequestContext {
   /** The platform's request (Express's or Fastify's), until the close. */
   request: object | undefined = undefined;
   /** The response of `node:http`, until the close. */
-  response: ServerResponse | undefined = undefined;
+  response: { readonly headersSent: boolean; readonly writableEnded: boolean } | undefined = undefined;
   /** What an answer to a lost error needs, until the close; only where `answerLostErrors` is on. */
   exchange: HttpExchange | undefined = undefined;
   /** What `setUser()` gave, until the close. */

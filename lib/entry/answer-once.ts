@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { oncePerProcess } from '../context/context-storage';
 import { isThenable } from '../context/thenable';
 
 /** What Nest gives the error of a route to. */
@@ -8,7 +9,7 @@ export interface ExceptionsHandler {
 }
 
 /** Raw responses that filters were asked to answer for a lost error. */
-const answered = new WeakSet<object>();
+const answered = oncePerProcess('answered', () => new WeakSet<object>());
 
 function rawOf(response: object): ServerResponse {
   return 'raw' in response ? (response.raw as ServerResponse) : (response as ServerResponse);
@@ -23,7 +24,7 @@ export function hasBegun(response: object): boolean {
 
 /** Whether the request of an error that Nest has caught was answered already, for a lost error. */
 export function isAnswered(host: unknown): boolean {
-  const response = (host as { getArgByIndex?(index: number): unknown }).getArgByIndex?.(1);
+  const response = (host as { getArgByIndex?(index: number): unknown } | undefined)?.getArgByIndex?.(1);
   if (typeof response !== 'object' || response === null) return false;
   return answered.has(rawOf(response)) && hasBegun(response);
 }

@@ -1,6 +1,5 @@
 import { createRequire } from 'node:module';
-import { contextStorage } from '../context/context-storage';
-import { oncePerProcess } from '../context/context-storage';
+import { contextStorage, oncePerProcess } from '../context/context-storage';
 import { isAnswered } from './answer-once';
 import { noteError } from './settle';
 

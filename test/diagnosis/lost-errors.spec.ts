@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { databaseUrl } from '../support/database';
 import { platforms } from '../support/platforms';
 import { hasRedis, redisUrl } from '../support/redis-server';
-import { usePrograms } from './lost-errors/running';
+import { type ProcessEvent, usePrograms } from './lost-errors/running';
 
 const NODE = Number(process.versions.node.split('.')[0]);
 const lines = readFileSync(join(import.meta.dirname, 'lost-errors/faults.ts'), 'utf8').split('\n');
@@ -121,7 +121,7 @@ describe.each(platforms)('an error that nobody awaits, on %s', platform => {
   it('is reported after the answer, too, and for a job', async () => {
     const running = await start({ platform, listens: ['uncaughtException'], options: {} });
     expect(await (await fetch(`${running.url}/job`)).text()).toBe('started');
-    await running.child.hears('event', said => 'event' in said);
+    await running.child.hears('event', (said): said is ProcessEvent => 'event' in said);
     expect(running.reports.map(({ text }) => text.split(':')[0])).toEqual([
       'An error that nobody awaits ended work of Nightly.run',
     ]);

@@ -33,6 +33,8 @@ export interface LostErrorsApp {
   readonly options?: AsyncContextOptions;
   /** Events of the process that the application listens to. */
   readonly listens?: readonly ProcessEvent[];
+  /** Whether its listener to `unhandledRejection` throws what it is given. */
+  readonly rethrows?: boolean;
   /** How many applications there are; the first one's address is told. */
   readonly applications?: number;
   /** With them `pg`, `ioredis` and `redis` are loaded. */
@@ -82,6 +84,11 @@ async function main(): Promise<void> {
   if (settings.servers !== undefined)
     held.drivers = new (await import('./drivers')).Drivers(settings.servers);
   for (const event of settings.listens ?? []) process.on(event, listen(event));
+  if (settings.rethrows) {
+    process.on('unhandledRejection', reason => {
+      throw reason;
+    });
+  }
   for (let i = 0; i < (settings.applications ?? 1); i++) applications.push(await startOne());
   process.on('message', (command: string) => void commands[command]!());
   const { port } = applications[0]!.getHttpServer().address() as AddressInfo;
