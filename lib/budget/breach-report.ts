@@ -8,7 +8,6 @@ import {
   number,
   queriesOf,
   Report,
-  reportBlock,
   type ReportLine,
   requestOf,
   shapeOf,
@@ -29,7 +28,7 @@ const LABELS: Readonly<Record<RepeatFinding['kind'], string>> = {
 /** A breach as it is logged. */
 export class BreachReport extends Report {
   constructor(record: CostRecord, fingerprint: string, breachSite: string | undefined, suppressed: number) {
-    super(describe(record, fingerprint, breachSite, suppressed), {
+    super(headline(record), linesOf(record, fingerprint, breachSite, suppressed), {
       ...fieldsOf(record),
       fingerprint,
       exceededAt: breachSite,
@@ -47,12 +46,12 @@ export function fingerprintOf(handler: string, breaches: readonly BreachRecord[]
     .slice(0, 16);
 }
 
-function describe(
+function linesOf(
   record: CostRecord,
   fingerprint: string,
   breachSite: string | undefined,
   suppressed: number,
-): string {
+): ReportLine[] {
   const { queries } = record;
   const lines: ReportLine[] = [
     ['request', requestOf(record)],
@@ -75,7 +74,7 @@ function describe(
   for (const traced of record.trace?.slice(0, TOP) ?? []) lines.push(['calls', tracedOf(traced)]);
   if (breachSite !== undefined) lines.push(['exceeded', `at ${breachSite}`]);
   lines.push(['next', nextStep(record)], ['group', groupOf(fingerprint, suppressed)]);
-  return reportBlock(headline(record), lines);
+  return lines;
 }
 
 function headline(record: CostRecord): string {
@@ -109,7 +108,6 @@ function groupOf(fingerprint: string, suppressed: number): string {
 function fieldsOf(record: CostRecord): Record<string, unknown> {
   const { queries } = record;
   const fields: Record<string, unknown> = {
-    message: headline(record),
     handler: record.handler,
     route: record.route,
     method: record.method,

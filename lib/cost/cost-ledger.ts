@@ -207,11 +207,6 @@ export class CostLedger {
     this.time?.end(POOL, now);
   }
 
-  /** Adds a wait for a connection that was asked for by itself. */
-  wait(startMs: number, endMs: number): void {
-    this.waitMs += endMs - startMs;
-  }
-
   /** Notes when a shape has returned rows. */
   note(shape: ShapeCost, rows: number): void {
     (this.repeatTrace ??= new RepeatTrace()).result(shape, rows);

@@ -59,7 +59,9 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     ...(userId !== undefined && { userId }),
     ...(owner !== undefined && { owner }),
     time,
-    ...(context.isSlow && { slow: recordSlow(time, { ...evidence, ownBlocks, holders: [] }) }),
+    ...(context.isSlow && {
+      slow: recordSlow(time, { ...evidence, ownBlocks, holders: holdersOf(context) }),
+    }),
     ...(account.blockedMs > 0 && { blockedMs: roundMs(account.blockedMs) }),
     ...evidence,
     ...(findings.length > 0 && { findings }),
@@ -89,6 +91,11 @@ function recordCalls({ calls }: CostLedger): Partial<Record<CallDimension, Calls
 
 function recordTarget({ count, errors, durationMs, bytes }: TargetCost): TargetCostRecord {
   return Object.freeze({ count, errors, durationMs: roundMs(durationMs), bytes });
+}
+
+/** Who held the connections that it had to wait for. */
+function holdersOf({ poolWaits = [] }: RequestContext): string[] {
+  return poolWaits.flatMap(({ holders }) => holders.map(({ handler }) => handler));
 }
 
 function recordFindings(cost: CostLedger): readonly RepeatFinding[] {

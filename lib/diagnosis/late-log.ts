@@ -2,7 +2,8 @@ import { Logger } from '@nestjs/common';
 import type { RequestContext } from '../context/request-context';
 import { callSitesOf, captureStack } from '../cost/call-site';
 import { OncePerWindow } from './once-per-window';
-import { cut, number, Report, reportBlock, type ReportLine } from './report-text';
+import { cut, number, Report, type ReportLine } from './report-text';
+import { requestFields, requestOf, workOf } from './request-of';
 
 const WINDOW_MS = 60_000;
 
@@ -21,7 +22,7 @@ export class LateLog {
   note(context: RequestContext, what: string, below: (...args: never[]) => unknown): void {
     const lateMs = performance.now() - context.endMs;
     if (this.#lateAfterMs === 0 || lateMs <= this.#lateAfterMs) return;
-    const name = context.handler?.name ?? context.route ?? context.kind;
+    const name = workOf(context);
     const suppressed = this.#windows.admit(name);
     if (suppressed === undefined) return;
     const at = callSitesOf(captureStack(below))[0];
@@ -29,7 +30,7 @@ export class LateLog {
     const next =
       'Await the work before the response, or give it a unit of work of its own: contextService.run(seed, fn) or a queue.';
     const lines: ReportLine[] = [
-      ['request', `${context.route ?? context.kind}, request id ${context.requestId}`],
+      ['request', requestOf(context)],
       ['late', cut(what)],
       ...(suppressed > 0
         ? [['more', `${number(suppressed)} were not logged since the last one`] as const]
@@ -37,11 +38,8 @@ export class LateLog {
       ['next', next],
     ];
     this.#logger.warn(
-      new Report(reportBlock(headline, lines), {
-        message: headline,
-        handler: context.handler?.name,
-        route: context.route,
-        requestId: context.requestId,
+      new Report(headline, lines, {
+        ...requestFields(context),
         lateMs,
         what,
         at,

@@ -4,7 +4,8 @@ import type { RequestContext } from '../context/request-context';
 import { thrownContext } from '../context/thrown-context';
 import { outlineOf } from './error-outline';
 import { FaultReporter } from './fault-reporter';
-import { type ErrorOrigin, type LostErrorOutcome, LostErrorReport, workOf } from './lost-error-report';
+import { type ErrorOrigin, type LostErrorOutcome, LostErrorReport } from './lost-error-report';
+import { workOf } from './request-of';
 import { OncePerWindow } from './once-per-window';
 import { RejectionWatch } from './rejection-watch';
 

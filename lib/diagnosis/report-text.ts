@@ -7,7 +7,7 @@ import type { CallsCostRecord, CostRecord, ShapeCostRecord } from '../cost/cost-
 export const TOP = 3;
 const SHAPE_WIDTH = 160;
 
-/** A label and what stands beside it. */
+/** A label of at most nine characters, and what stands beside it. No text can begin a line of its own. */
 export type ReportLine = readonly [label: string, text: string];
 
 /**
@@ -19,18 +19,15 @@ export type ReportLine = readonly [label: string, text: string];
 export class Report {
   [field: string]: unknown;
 
-  /** @param fields what is `undefined` is left out */
-  constructor(text: string, fields: Readonly<Record<string, unknown>>) {
+  /** @param fields beside the headline, which is `message`; what is `undefined` is left out */
+  constructor(headline: string, lines: readonly ReportLine[], fields: Readonly<Record<string, unknown>>) {
+    const block = lines.map(([label, line]) => `  ${label.padEnd(9)} ${oneLine(line)}`);
+    const text = [oneLine(headline), ...block].join('\n');
     Object.defineProperty(this, inspect.custom, { value: () => text });
     Object.defineProperty(this, 'toString', { value: () => text });
+    this['message'] = headline;
     for (const [name, value] of Object.entries(fields)) if (value !== undefined) this[name] = value;
   }
-}
-
-/** A headline and the lines under it. No text in it can begin a line of its own. */
-export function reportBlock(headline: string, lines: readonly ReportLine[]): string {
-  const block = lines.map(([label, line]) => `  ${label.padEnd(9)} ${oneLine(line)}`);
-  return [oneLine(headline), ...block].join('\n');
 }
 
 /** Which request a report is of. */
@@ -95,6 +92,6 @@ export function number(value: number): string {
 const CONTROL = /\p{Cc}|[\u2028\u2029]/gu;
 
 /** A user id, a table or a route must not be able to forge a second log line. */
-export function oneLine(text: string): string {
+function oneLine(text: string): string {
   return text.replace(CONTROL, c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

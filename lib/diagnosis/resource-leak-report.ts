@@ -1,18 +1,20 @@
-import { Report, reportBlock } from './report-text';
+import { Report } from './report-text';
 import type { LeftOpen } from './resource-ledger';
 import { RESOURCE_RULES } from './resource-types';
 
 /** What was left open, as it is logged. */
 export class ResourceLeakReport extends Report {
   constructor(left: LeftOpen, sample: number) {
-    const headline = headlineOf(left);
     const next = nextOf(left);
-    const block = reportBlock(headline, [
-      ['next', next],
-      ['sampled', `${share(sample)} of the units of work`],
-    ]);
     const { handler, type, callSite, count, oldestMs } = left;
-    super(block, { message: headline, handler, type, callSite, count, oldestMs, sample, next });
+    super(
+      headlineOf(left),
+      [
+        ['next', next],
+        ['sampled', `${share(sample)} of the units of work`],
+      ],
+      { handler, type, callSite, count, oldestMs, sample, next },
+    );
   }
 }
 

@@ -2,16 +2,17 @@ import { Logger } from '@nestjs/common';
 import type { CallDimension } from '../cost/call-ledger';
 import type { CostRecord } from '../cost/cost-record';
 import { partsOf, type SlowRecord, type TimePart } from '../cost/time-record';
+import type { PoolWait } from './pools/pool-wait';
 import {
   callsOf,
   number,
   queriesOf,
   Report,
-  reportBlock,
   type ReportLine,
   requestOf,
   shapeOf,
   TOP,
+  tracedOf,
 } from './report-text';
 
 const CALLS = ['cache', 'http', 'messages'] as const satisfies readonly CallDimension[];
@@ -44,18 +45,17 @@ const NEXT: Readonly<Record<TimePart, string>> = {
 export class SlowLog {
   readonly #logger = new Logger('SlowRequest');
 
-  write(record: CostRecord): void {
-    if (record.slow !== undefined) this.#logger.warn(slowReport(record, record.slow));
+  write(record: CostRecord, poolWaits: readonly PoolWait[] = []): void {
+    if (record.slow !== undefined) this.#logger.warn(slowReport(record, record.slow, poolWaits));
   }
 }
 
-function slowReport(record: CostRecord, slow: SlowRecord): Report {
+function slowReport(record: CostRecord, slow: SlowRecord, poolWaits: readonly PoolWait[]): Report {
   const name = record.handler ?? record.route ?? record.kind;
   const headline =
     `${name} took ${number(record.durationMs)} ms, ${share(slow.ms, record)} of it for ${NAMES[slow.because]}` +
     (slow.culprits.length > 0 && slow.because !== 'database' ? `: ${slow.culprits.join(', ')}` : '');
-  return new Report(reportBlock(headline, linesOf(record, slow)), {
-    message: headline,
+  return new Report(headline, linesOf(record, slow, poolWaits), {
     handler: record.handler,
     route: record.route,
     method: record.method,
@@ -73,7 +73,7 @@ function slowReport(record: CostRecord, slow: SlowRecord): Report {
   });
 }
 
-function linesOf(record: CostRecord, slow: SlowRecord): ReportLine[] {
+function linesOf(record: CostRecord, slow: SlowRecord, poolWaits: readonly PoolWait[]): ReportLine[] {
   const { queries, stalls = [], blockedMs } = record;
   const parts = partsOf(record.time)
     .filter(([, ms]) => ms > LEAST_SHARE * record.durationMs)
@@ -94,6 +94,14 @@ function linesOf(record: CostRecord, slow: SlowRecord): ReportLine[] {
     const who = requestId === undefined ? handler : `${handler} (request id ${requestId})`;
     lines.push(['stalled', `${number(ms)} ms by ${who}${at === undefined ? '' : ` at ${at}`}`]);
   }
+  for (const { driver, waitedMs, size, held, holders } of poolWaits.slice(0, TOP)) {
+    const by = holders.map(({ handler, connections }) => `${handler} ${connections}`).join(', ');
+    lines.push([
+      'pool',
+      `${number(waitedMs)} ms, ${held} of the ${size} of its ${driver} pool held by ${by}`,
+    ]);
+  }
+  for (const traced of record.trace?.slice(0, TOP) ?? []) lines.push(['calls', tracedOf(traced)]);
   if (blockedMs !== undefined) lines.push(['blocked', `the event loop for ${number(blockedMs)} ms`]);
   lines.push(['next', NEXT[slow.because]]);
   return lines;

@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import { callSitesOf } from '../cost/call-site';
 import type { LoopBlock } from '../cost/event-loop';
 import { siteOf } from '../cost/time-record';
-import { number, Report, reportBlock, type ReportLine } from './report-text';
+import { number, Report, type ReportLine } from './report-text';
 
 const FRAMES = 5;
 
@@ -30,8 +30,7 @@ function stallReport(block: LoopBlock): Report {
     ...stack.map((frame): ReportLine => ['at', frame]),
     ['next', next],
   ];
-  return new Report(reportBlock(headline, lines), {
-    message: headline,
+  return new Report(headline, lines, {
     handler: unit?.handler?.name,
     requestId: unit?.requestId,
     blockedMs: ms,

@@ -191,7 +191,8 @@ export class UnitsOfWork implements ContextHost {
       context.cost.history?.learn(context.cost);
       if (context.resources !== undefined) context.resources.close(context);
       this.#checkBudget(context);
-      if (context.isSlow) contextStorage.run(context, () => this.#slowLog.write(buildCostRecord(context)));
+      if (context.isSlow)
+        contextStorage.run(context, () => this.#slowLog.write(buildCostRecord(context), context.poolWaits));
       this.queue.offer(context);
       if (!this.#hasServed) this.#afterFirst();
     } catch (error) {

@@ -15,6 +15,7 @@ export class Checkout {
   statement: Statement | undefined = undefined;
   /** Who held the pool, once it has waited too long. */
   wait: PoolWait | undefined = undefined;
+  #charge: { end(): void } | undefined = undefined;
   #isOver = false;
 
   constructor(
@@ -33,6 +34,7 @@ export class Checkout {
   queued(): void {
     if (this.sinceMs !== 0 || this.#isOver) return;
     this.sinceMs = performance.now();
+    this.#charge = this.ledger?.beginWait();
     this.pool.enqueue(this);
   }
 
@@ -53,7 +55,7 @@ export class Checkout {
     this.#isOver = true;
     if (this.sinceMs === 0) return;
     this.pool.dequeue(this);
-    this.ledger?.wait(this.sinceMs, now);
+    this.#charge?.end();
     if (this.wait !== undefined) this.wait.waitedMs = now - this.sinceMs;
   }
 }

@@ -1,9 +1,9 @@
 import type { RequestContext } from '../../context/request-context';
 import { describeCallSite } from '../../cost/call-site';
-import { formatNumber, LogBlock, type LogLine } from '../log-block';
+import { number, Report, type ReportLine } from '../report-text';
 import { type Holding, nameOf } from './holding';
 import { describeStatement } from './pool-wait-report';
-import { requestFields, requestOf } from './request-of';
+import { requestFields, requestOf } from '../request-of';
 
 /** A connection that has outlived its request. */
 export interface ConnectionLeak {
@@ -19,19 +19,19 @@ const RELEASE = 'Release it in a finally block; TypeORM: queryRunner.release().'
 const AWAIT = 'Await the statement, or close the cursor, before the response; if nobody needs it, cancel it.';
 
 /** A connection that was not given back, as it is logged. */
-export function describeLeak(context: RequestContext, leak: ConnectionLeak, suppressed: number): LogBlock {
+export function describeLeak(context: RequestContext, leak: ConnectionLeak, suppressed: number): Report {
   const { driver, holding, line } = leak;
   const { state, statement } = holding;
   const next = state === 'running' ? AWAIT : RELEASE;
   const outlivedMs = Math.round(leak.outlivedMs);
   const headline =
     `${nameOf(context)} has not released a connection of its ${driver} pool, ` +
-    `${formatNumber(outlivedMs)} ms after its request has ended`;
+    `${number(outlivedMs)} ms after its request has ended`;
   // Which statement, and where from, says more than the line that many of them share.
   const site = statement && context.handler?.history.siteOf(statement.shape);
-  const lines: LogLine[] = [
+  const lines: ReportLine[] = [
     ['request', requestOf(context)],
-    ['held', `for ${formatNumber(Math.round(leak.heldMs))} ms`],
+    ['held', `for ${number(Math.round(leak.heldMs))} ms`],
     ['acquired', line === undefined ? 'at a line that is not known' : `at ${line}`],
     [
       'statement',
@@ -39,8 +39,8 @@ export function describeLeak(context: RequestContext, leak: ConnectionLeak, supp
     ],
     ['next', next],
   ];
-  if (suppressed > 0) lines.push(['more', `${formatNumber(suppressed)} were not logged since the last one`]);
-  return new LogBlock(headline, lines, {
+  if (suppressed > 0) lines.push(['more', `${number(suppressed)} were not logged since the last one`]);
+  return new Report(headline, lines, {
     ...requestFields(context),
     driver,
     outlivedMs,

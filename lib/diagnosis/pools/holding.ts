@@ -1,3 +1,4 @@
+import { workOf } from '../request-of';
 import type { RequestContext } from '../../context/request-context';
 import type { RawStack } from '../../cost/call-site';
 import type { Statement } from '../../cost/statement';
@@ -56,5 +57,5 @@ export class Holding {
 /** The name of what holds a connection, or waits for one. */
 export function nameOf(context: RequestContext | undefined): string {
   if (context === undefined) return 'outside of any unit of work';
-  return context.handler?.name ?? context.currentRoute() ?? context.kind;
+  return workOf(context);
 }

@@ -1,28 +1,28 @@
 import type { RequestContext } from '../../context/request-context';
-import { formatNumber, LogBlock, type LogLine } from '../log-block';
+import { number, Report, type ReportLine } from '../report-text';
 import { nameOf } from './holding';
 import type { HeldStatement, PoolHolder, PoolWait } from './pool-wait';
-import { requestFields, requestOf } from './request-of';
+import { requestFields, requestOf } from '../request-of';
 
 const TOP_HOLDERS = 3;
 const SHAPE_WIDTH = 160;
 
 /** A wait for a connection, as it is logged. */
-export function describeWait(context: RequestContext, wait: PoolWait, suppressed: number): LogBlock {
+export function describeWait(context: RequestContext, wait: PoolWait, suppressed: number): Report {
   const { driver, size, held, waiting, own, holders } = wait;
   const waitedMs = Math.round(wait.waitedMs);
   const headline =
-    `${nameOf(context)} has waited ${formatNumber(waitedMs)} ms for a connection: ` +
+    `${nameOf(context)} has waited ${number(waitedMs)} ms for a connection: ` +
     `${held} of the ${size} of its ${driver} pool are held, ${waiting} ${waiting === 1 ? 'call waits' : 'calls wait'}`;
   const next = nextStep(wait);
-  const lines: LogLine[] = [
+  const lines: ReportLine[] = [
     ['request', requestOf(context)],
-    ...holders.map((holder, i): LogLine => [`holder ${i + 1}`, describeHolder(holder)]),
+    ...holders.map((holder, i): ReportLine => [`holder ${i + 1}`, describeHolder(holder)]),
     ['next', next],
   ];
   if (own > 0) lines.splice(1, 0, ['itself', `holds ${own} of them while it waits`]);
-  if (suppressed > 0) lines.push(['more', `${formatNumber(suppressed)} were not logged since the last one`]);
-  return new LogBlock(headline, lines, {
+  if (suppressed > 0) lines.push(['more', `${number(suppressed)} were not logged since the last one`]);
+  return new Report(headline, lines, {
     ...requestFields(context),
     driver,
     waitedMs,
@@ -52,7 +52,7 @@ function describeHolder({
   maxHeldMs,
   statements,
 }: PoolHolder): string {
-  const [min, max] = [formatNumber(Math.round(minHeldMs)), formatNumber(Math.round(maxHeldMs))];
+  const [min, max] = [number(Math.round(minHeldMs)), number(Math.round(maxHeldMs))];
   const time = min === max ? `${max} ms` : `${min} to ${max} ms`;
   const over = closed === 0 ? '' : `, ${closed} of them after the end of the request`;
   const what = statements.map(one =>

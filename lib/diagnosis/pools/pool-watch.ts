@@ -7,7 +7,7 @@ import { callSitesOf } from '../../cost/call-site';
 import type { Statement } from '../../cost/statement';
 import type { QueryHandle } from '../../instrumentation/driver-instrumentation';
 import { FaultReporter } from '../fault-reporter';
-import type { LogBlock } from '../log-block';
+import type { Report } from '../report-text';
 import { OncePerWindow } from '../once-per-window';
 import { AcquiringLines } from './acquiring-lines';
 import { Checkout } from './checkout';
@@ -162,7 +162,7 @@ export class PoolWatch {
   }
 
   /** The line belongs to the request that it speaks of. */
-  #warn(context: RequestContext, describe: () => LogBlock): void {
+  #warn(context: RequestContext, describe: () => Report): void {
     contextStorage.run(context, () => {
       try {
         this.#logger.warn(describe());

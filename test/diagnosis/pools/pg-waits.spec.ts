@@ -2,7 +2,7 @@ import { Controller, Get, Query } from '@nestjs/common';
 import { Pool } from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { contextStorage } from '../../../lib/context/context-storage';
-import { LogBlock } from '../../../lib/diagnosis/log-block';
+import type { Report } from '../../../lib/diagnosis/report-text';
 import { databaseUrl, isEmbedded } from '../../support/database';
 import { platforms, startApp, type TestApp, until } from '../../support/platforms';
 
@@ -64,7 +64,7 @@ class WaitController {
 
 const lines = (): string[] => test!.logs.of('warn', 'ConnectionPool');
 const fieldsOfLine = (i = 0): Record<string, unknown> =>
-  test!.logs.lines.filter(({ context }) => context === 'ConnectionPool')[i]!.message as LogBlock;
+  test!.logs.lines.filter(({ context }) => context === 'ConnectionPool')[i]!.message as Report;
 const get = async (path: string): Promise<string> => (await fetch(`${test!.url}/${path}`)).text();
 
 describe.skipIf(needsServer).each(platforms)('a wait for a pool on %s', platform => {

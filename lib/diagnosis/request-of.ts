@@ -1,9 +1,14 @@
-import type { RequestContext } from '../../context/request-context';
+import type { RequestContext } from '../context/request-context';
+
+/** `OrdersController.list`, or what else the work is called. */
+export function workOf(context: RequestContext): string {
+  return context.handler?.name ?? routeOf(context);
+}
 
 /** `GET /orders/:id, request id …, user …` */
 export function requestOf(context: RequestContext): string {
   const userId = context.currentUserId();
-  const parts = [context.currentRoute() ?? context.kind, `request id ${context.requestId}`];
+  const parts = [routeOf(context), `request id ${context.requestId}`];
   if (context.traceId !== undefined) parts.push(`trace id ${context.traceId}`);
   if (userId !== undefined) parts.push(`user ${userId}`);
   return parts.join(', ');
@@ -19,4 +24,10 @@ export function requestFields(context: RequestContext): Readonly<Record<string, 
     traceId: context.traceId,
     userId: context.currentUserId(),
   };
+}
+
+/** In a middleware no route has taken the request yet. */
+function routeOf(context: RequestContext): string {
+  const { kind, method } = context;
+  return context.currentRoute() ?? (method === undefined ? kind : `${method}, no route yet`);
 }
