@@ -10,6 +10,7 @@ import { DatabaseModule } from './database/database.module';
 import { OrdersModule } from './orders/orders.module';
 import { ReportsModule } from './reports/reports.module';
 import { ShippingModule } from './shipping/shipping.module';
+import { SlowModule } from './slow/slow.module';
 
 @Module({})
 export class AppModule {
@@ -19,6 +20,9 @@ export class AppModule {
       imports: [
         AsyncContextModule.forRoot({
           budget: { queries: 100 },
+          slowAfterMs: 500,
+          serverTiming: true,
+          trace: true,
           sinks: [sink],
           sinkQueue: { intervalMs: 500 },
         }),
@@ -28,6 +32,7 @@ export class AppModule {
         OrdersModule,
         ReportsModule,
         ShippingModule,
+        SlowModule,
       ],
       providers: [{ provide: APP_GUARD, useClass: UserGuard }],
     };

@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import { WsAdapter } from '@nestjs/platform-ws';
-import { ContextLogger } from 'nestjs-async-context';
+import { ContextLogger, traceProviders } from 'nestjs-async-context';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { Pool } from 'pg';
@@ -41,6 +41,7 @@ async function run(pool: Pool, serve: boolean, stop: AbortSignal): Promise<void>
   const app = await NestFactory.create(AppModule.forRoot(pool, sink), {
     logger: new ContextLogger({ logLevels: ['warn', 'error'], colors: Boolean(process.stdout.isTTY) }),
     forceCloseConnections: true,
+    instrument: traceProviders(),
   });
   app.useWebSocketAdapter(new WsAdapter(app));
   try {

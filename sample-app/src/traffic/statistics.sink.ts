@@ -9,6 +9,7 @@ export interface HandlerStatistics {
   calls: number;
   nPlusOne: number;
   breaches: number;
+  slow: number;
 }
 
 /** Sums up the cost records by handler: a sink is a name and a `write()`. */
@@ -25,6 +26,7 @@ export class StatisticsSink implements CostRecordSink {
       statistics.calls += record.http?.count ?? 0;
       if (record.findings?.some(({ kind }) => kind === 'n-plus-one')) statistics.nPlusOne += 1;
       if (record.breaches.length > 0) statistics.breaches += 1;
+      if (record.slow !== undefined) statistics.slow += 1;
     }
   }
 
@@ -36,7 +38,16 @@ export class StatisticsSink implements CostRecordSink {
   #of(handler: string): HandlerStatistics {
     const known = this.#handlers.get(handler);
     if (known !== undefined) return known;
-    const statistics = { handler, queries: [], rows: 0, databaseMs: 0, calls: 0, nPlusOne: 0, breaches: 0 };
+    const statistics = {
+      handler,
+      queries: [],
+      rows: 0,
+      databaseMs: 0,
+      calls: 0,
+      nPlusOne: 0,
+      breaches: 0,
+      slow: 0,
+    };
     this.#handlers.set(handler, statistics);
     return statistics;
   }

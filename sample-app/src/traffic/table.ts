@@ -10,6 +10,7 @@ const COLUMNS = [
   'http',
   'n+1',
   'breaches',
+  'slow',
 ];
 
 /** The handlers as a table of text. */
@@ -33,6 +34,7 @@ function cellsOf({
   calls,
   nPlusOne,
   breaches,
+  slow,
 }: HandlerStatistics): string[] {
   const sorted = queries.toSorted((a, b) => a - b);
   const at = (share: number): number =>
@@ -46,6 +48,7 @@ function cellsOf({
     calls,
     nPlusOne,
     breaches,
+    slow,
   ];
   return [handler, ...figures.map(figure => figure.toLocaleString('en-US'))];
 }
