@@ -94,7 +94,7 @@ export class PoolWatch {
   }
 
   reportWait({ context }: Checkout, wait: PoolWait): void {
-    if (context === undefined) return;
+    if (context === undefined || this.#users.size === 0) return;
     const waits = (context.poolWaits ??= []);
     if (waits.length < MAX_WAITS) waits.push(wait);
     const suppressed = this.#windows.admit(`wait ${wait.driver} ${nameOf(context)}`);

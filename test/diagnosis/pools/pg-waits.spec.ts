@@ -10,6 +10,8 @@ const needsServer = isEmbedded && !process.env['CI'];
 
 let pool: Pool;
 let test: TestApp | undefined;
+/** How many handlers hold a connection and have come to their pause. */
+let paused = 0;
 
 const pause = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
 
@@ -28,7 +30,8 @@ class WaitController {
       await client.query('SAVEPOINT before');
       await client.query('ROLLBACK TO SAVEPOINT before');
       await client.query("SELECT 'secret', $1::int", [1]);
-      await pause(400);
+      paused += 1;
+      await pause(600);
       await client.query('COMMIT');
     } finally {
       client.release();
@@ -39,7 +42,8 @@ class WaitController {
   async between(): Promise<void> {
     const client = await pool.connect();
     await client.query('SELECT 1 FROM pg_class LIMIT 1');
-    await pause(300);
+    paused += 1;
+    await pause(600);
     client.release();
   }
 
@@ -70,7 +74,10 @@ const get = async (path: string): Promise<string> => (await fetch(`${test!.url}/
 describe.skipIf(needsServer).each(platforms)('a wait for a pool on %s', platform => {
   beforeEach(async () => {
     pool = new Pool({ connectionString: databaseUrl(), max: 2 });
-    test = await startApp({ platform, controllers: [WaitController], poolWaitMs: 100 });
+    // Both connections are open: on a busy machine that takes longer than the test waits.
+    await Promise.all([pool.query('SELECT pg_sleep(0.1)'), pool.query('SELECT pg_sleep(0.1)')]);
+    paused = 0;
+    test = await startApp({ platform, controllers: [WaitController], poolWaitMs: 200 });
   });
   afterEach(async () => {
     await test?.close();
@@ -78,7 +85,7 @@ describe.skipIf(needsServer).each(platforms)('a wait for a pool on %s', platform
   });
 
   it('names size, holders, how long they have held it, and their statement: 20 requests, 2 connections', async () => {
-    await Promise.all(Array.from({ length: 20 }, () => get('sleep?seconds=0.15')));
+    await Promise.all(Array.from({ length: 20 }, () => get('sleep?seconds=0.3')));
     expect(lines()).toHaveLength(1);
     expect(lines()[0]).toMatch(
       /^WaitController\.sleep has waited \d+ ms for a connection: 2 of the 2 of its pg pool are held, 18 calls wait\n/,
@@ -109,8 +116,8 @@ describe.skipIf(needsServer).each(platforms)('a wait for a pool on %s', platform
   });
 
   it('finds the transaction that is idle while its handler calls a service', async () => {
-    const holders = [get('calls-a-service'), get('sleep')];
-    await until(() => pool.totalCount === 2 && pool.idleCount === 0, 'full pool');
+    const holders = [get('calls-a-service'), get('sleep?seconds=0.6')];
+    await until(() => paused === 1 && pool.idleCount === 0, 'full pool');
     await get('waits');
     await Promise.all(holders);
     expect(lines()).toHaveLength(1);
@@ -127,7 +134,7 @@ describe.skipIf(needsServer).each(platforms)('a wait for a pool on %s', platform
     'is charged to the request that %s, and kept on it',
     async path => {
       const holders = [get('between'), get('between')];
-      await until(() => pool.totalCount === 2 && pool.idleCount === 0, 'full pool');
+      await until(() => paused === 2, 'full pool');
       const answer = await get(path);
       await Promise.all(holders);
       if (path === 'waits') {
