@@ -90,9 +90,8 @@ function linesOf(record: CostRecord, slow: SlowRecord, poolWaits: readonly PoolW
     .entries()) {
     lines.push([`top ${i + 1}`, shapeOf(shape)]);
   }
-  for (const { ms, handler = 'it is not known who', requestId, at } of stalls.slice(0, TOP)) {
-    const who = requestId === undefined ? handler : `${handler} (request id ${requestId})`;
-    lines.push(['stalled', `${number(ms)} ms by ${who}${at === undefined ? '' : ` at ${at}`}`]);
+  for (const { ms, handler, requestId, at } of stalls.slice(0, TOP)) {
+    lines.push(['stalled', `${number(ms)} ms ${culpritOf(handler, requestId, at)}`]);
   }
   for (const { driver, waitedMs, size, held, holders } of poolWaits.slice(0, TOP)) {
     const by = holders.map(({ handler, connections }) => `${handler} ${connections}`).join(', ');
@@ -109,4 +108,14 @@ function linesOf(record: CostRecord, slow: SlowRecord, poolWaits: readonly PoolW
 
 function share(ms: number, { durationMs }: CostRecord): string {
   return `${Math.round((100 * ms) / durationMs)} %`;
+}
+
+function culpritOf(
+  handler: string | undefined,
+  requestId: string | undefined,
+  at: string | undefined,
+): string {
+  const where = at === undefined ? '' : ` at ${at}`;
+  if (requestId !== undefined) return `by ${handler ?? 'a request'} (request id ${requestId})${where}`;
+  return at === undefined ? 'by what is not known' : `by work outside of any unit of work${where}`;
 }
