@@ -9,7 +9,8 @@ const start = usePrograms();
 const withoutFrames = (stderr: string): string =>
   stderr
     .replace(/^ {4}at .*\n/gm, '')
-    // Of a warning: `(node:4711)`.
+    // Of a warning: `(node:4711)`, and how many rejections there were before it.
+    .replace(/ \(rejection id: \d+\)/g, '')
     .replace(/node:\d+\)/g, 'node)');
 
 const HOW = ['setTimeout', 'floating async function', 'rejected with undefined'];
