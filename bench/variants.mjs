@@ -119,7 +119,20 @@ export const VARIANTS = {
   budget: {
     label: 'nestjs-async-context, budget and pg',
     expects: { context: true, queries: 1 },
-    create: () => ours({ budget: { queries: 1000 } }),
+    create: () =>
+      ours({
+        budget: { queries: 1000 },
+        slowAfterMs: 0,
+        stallMs: 0,
+        lateAfterMs: 0,
+        poolWaitMs: 0,
+        connectionLeakMs: 0,
+      }),
+  },
+  diagnosis: {
+    label: 'nestjs-async-context, budget, pg and diagnosis',
+    expects: { context: true, queries: 1 },
+    create: () => ours({ budget: { queries: 1000 }, serverTiming: true, answerLostErrors: true }),
   },
 };
 
