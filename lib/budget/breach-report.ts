@@ -5,6 +5,7 @@ import type { RepeatFinding } from '../cost/repeat-finding';
 import {
   callsOf,
   cut,
+  fieldsOfRequest,
   number,
   queriesOf,
   Report,
@@ -108,13 +109,7 @@ function groupOf(fingerprint: string, suppressed: number): string {
 function fieldsOf(record: CostRecord): Record<string, unknown> {
   const { queries } = record;
   const fields: Record<string, unknown> = {
-    handler: record.handler,
-    route: record.route,
-    method: record.method,
-    status: record.status,
-    requestId: record.requestId,
-    traceId: record.traceId,
-    userId: record.userId,
+    ...fieldsOfRequest(record),
     queries: queries.count,
     shapes: queries.shapes.length + (queries.shapesDropped > 0 ? 1 : 0),
     rows: queries.rows,

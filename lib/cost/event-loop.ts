@@ -140,8 +140,7 @@ export class EventLoop {
       // whoever was seen to start had stopped by then.
       this.#endBlock(nowMs, ranMs, idledMs > 0 ? undefined : starter, caller);
     } else if (ranMs > 0) {
-      const owner = starter ?? caller;
-      if (owner !== undefined) owner.ownMs += ranMs;
+      (starter ?? caller)?.ran(ranMs, false);
     }
     this.#capture = undefined;
   }
@@ -160,10 +159,8 @@ export class EventLoop {
     const isCulprit = isProven || ms < this.stallMs || this.#wasCaught(suspect, endMs);
     const culprit = capture === undefined ? (isCulprit ? suspect : undefined) : capture.account;
     this.blockedMs += ms;
-    if (culprit !== undefined) {
-      culprit.ownMs += ms;
-      culprit.blockedMs += ms;
-    } else if (suspect !== undefined && capture === undefined) {
+    culprit?.ran(ms, true);
+    if (culprit === undefined && suspect !== undefined && capture === undefined) {
       // It may have been at fault: then it was not stalled by others.
       suspect.doubtMs += ms;
     }

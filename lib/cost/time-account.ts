@@ -65,6 +65,13 @@ export class TimeAccount {
     return this.#waitedMs?.[WAITS.indexOf(wait)] ?? 0;
   }
 
+  /** Adds what it was seen to run; what it does after its end is in no record. */
+  ran(ms: number, isBlock: boolean): void {
+    if (this.isClosed) return;
+    this.ownMs += ms;
+    if (isBlock) this.blockedMs += ms;
+  }
+
   /** Says that its handler is known, and runs; another one may have been seen meanwhile. */
   runs(): void {
     if (!this.isClosed && !this.#loop.isNamed(this)) this.#loop.resumes(this, performance.now());

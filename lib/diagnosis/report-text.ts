@@ -44,6 +44,12 @@ export function requestOf(record: CostRecord): string {
   return parts.join(', ');
 }
 
+/** The same as fields; what is not known is `undefined`. */
+export function fieldsOfRequest(record: CostRecord): Readonly<Record<string, unknown>> {
+  const { handler, route, method, status, requestId, traceId, userId } = record;
+  return { handler, route, method, status, requestId, traceId, userId };
+}
+
 /** What it asked of its databases. */
 export function queriesOf({ queries }: CostRecord): string {
   const order = queries.maxConcurrent > 1 ? `up to ${queries.maxConcurrent} at once` : 'one after the other';

@@ -5,6 +5,7 @@ import { partsOf, type SlowRecord, type TimePart } from '../cost/time-record';
 import type { PoolWait } from './pools/pool-wait';
 import {
   callsOf,
+  fieldsOfRequest,
   number,
   queriesOf,
   Report,
@@ -56,13 +57,7 @@ function slowReport(record: CostRecord, slow: SlowRecord, poolWaits: readonly Po
     `${name} took ${number(record.durationMs)} ms, ${share(slow.ms, record)} of it for ${NAMES[slow.because]}` +
     (slow.culprits.length > 0 && slow.because !== 'database' ? `: ${slow.culprits.join(', ')}` : '');
   return new Report(headline, linesOf(record, slow, poolWaits), {
-    handler: record.handler,
-    route: record.route,
-    method: record.method,
-    status: record.status,
-    requestId: record.requestId,
-    traceId: record.traceId,
-    userId: record.userId,
+    ...fieldsOfRequest(record),
     durationMs: record.durationMs,
     because: slow.because,
     culprits: slow.culprits.join(', '),

@@ -1,9 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { RequestContext } from '../context/request-context';
-import { recordTime } from '../cost/time-record';
 
 const HEADER = 'server-timing';
-const MS_DIGITS = 1;
 
 type WriteHead = (this: ServerResponse, ...args: unknown[]) => ServerResponse;
 
@@ -42,31 +40,30 @@ function addHeader(response: ServerResponse, args: unknown[], context: RequestCo
   }
 }
 
-/** `db;dur=41.2;desc="12 queries", pool;dur=3.0, app;dur=8.7`: at most eight entries. */
-export function serverTiming(context: RequestContext): string {
-  context.time.look(performance.now());
-  const time = recordTime(context.time);
-  const { queries, http, cache, messages } = context.cost;
-  return [
-    entry('db', time.databaseMs, count(queries, 'query', 'queries')),
-    entry('pool', time.poolMs),
-    entry('http', time.httpMs, count(http, 'request', 'requests')),
-    entry('cache', time.cacheMs, count(cache, 'command', 'commands')),
-    entry('messages', time.messagesMs, count(messages, 'message', 'messages')),
-    entry('loop', time.stalledMs),
-    entry('app', time.ownMs),
-    `total;dur=${context.elapsedMs.toFixed(MS_DIGITS)}`,
-  ]
-    .filter(one => one !== undefined)
-    .join(', ');
+/** `db;dur=41.2;desc="12 queries", pool;dur=3, app;dur=8.7, total;dur=54.1`: at most eight entries. */
+export function serverTiming({ time, cost, startMs }: RequestContext): string {
+  const now = performance.now();
+  time.look(now);
+  const { queries, http, cache, messages } = cost;
+  return (
+    entry('db', time.waitedMs('database'), queries, 'query', 'queries') +
+    entry('pool', time.waitedMs('pool')) +
+    entry('http', time.waitedMs('http'), http, 'request') +
+    entry('cache', time.waitedMs('cache'), cache, 'command') +
+    entry('messages', time.waitedMs('messages'), messages, 'message') +
+    entry('loop', time.stalledMs) +
+    entry('app', time.ownMs) +
+    `total;dur=${tenths(now - startMs)}`
+  );
 }
 
-function entry(name: string, ms: number, description?: string): string | undefined {
-  if (ms === 0 && description === undefined) return undefined;
-  const text = `${name};dur=${ms.toFixed(MS_DIGITS)}`;
-  return description === undefined ? text : `${text};desc="${description}"`;
+/** Nothing for what took no time and was not asked for. */
+function entry(name: string, ms: number, calls = 0, one = '', many = `${one}s`): string {
+  if (calls > 0) return `${name};dur=${tenths(ms)};desc="${calls} ${calls === 1 ? one : many}", `;
+  return ms === 0 ? '' : `${name};dur=${tenths(ms)}, `;
 }
 
-function count(calls: number, one: string, many: string): string | undefined {
-  return calls === 0 ? undefined : `${calls} ${calls === 1 ? one : many}`;
+/** A tenth of a millisecond is what a client can make use of; */
+function tenths(ms: number): number {
+  return Math.round(ms * 10) / 10;
 }

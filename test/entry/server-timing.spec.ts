@@ -59,9 +59,9 @@ describe.each(platforms)('Server-Timing on %s', platform => {
     const header = await timingOf('/orders', true);
     const entries = header!.split(', ');
 
-    expect(entries[0]).toMatch(/^db;dur=\d+\.\d;desc="12 queries"$/);
+    expect(entries[0]).toMatch(/^db;dur=\d+(\.\d)?;desc="12 queries"$/);
     expect(Number(/^db;dur=([\d.]+)/.exec(header!)![1])).toBeGreaterThan(20);
-    for (const entry of entries) expect(entry).toMatch(/^[a-z]+;dur=\d+\.\d(;desc="[\w ]+")?$/);
+    for (const entry of entries) expect(entry).toMatch(/^[a-z]+;dur=\d+(\.\d)?(;desc="[\w ]+")?$/);
     expect(entries.length).toBeLessThanOrEqual(10);
     expect(entries.at(-1)).toMatch(/^total;dur=\d/);
   });
