@@ -249,6 +249,8 @@ const shapes: Record<string, (log: Log) => unknown> = {
 
 async function logOf(name: string): Promise<Log> {
   const log: Log = [];
+  // The connections of the shape before come to rest, with and without an application started between.
+  await new Promise(resolve => setTimeout(resolve, 20));
   await shapes[name]!(log);
   return log;
 }
