@@ -9,7 +9,7 @@ import type { AsyncContextOptions, ResolvedOptions } from './async-context.optio
 import { readOptions } from './async-context.options-reader';
 import { expiredExemptions } from './budget/expired-exemptions';
 import { ContextService } from './context/context.service';
-import { processShare } from './context/context-storage';
+import { contextStorage, eventLoop, processShare } from './context/context-storage';
 import { FaultReporter } from './diagnosis/fault-reporter';
 import { loopMonitor, type LoopUser } from './diagnosis/loop-monitor';
 import { StallLog } from './diagnosis/stall-log';
@@ -143,9 +143,13 @@ function loopUser(stallMs: number, faults: FaultReporter): LoopUser {
     stallMs,
     report: reason => faults.report('watchdog of the event loop', reason),
     onBlock(block) {
-      if (block.capture === undefined || block.ms < stallMs) return;
-      // The loop has been blocked for long enough: the line is written when it has caught up.
-      setImmediate(() => faults.guard('log of a stall', () => log.write(block))).unref();
+      if (block.sites === undefined || block.ms < stallMs) return;
+      // The loop has been blocked for long enough: the line is written when it has caught up, by nobody.
+      setImmediate(() => {
+        eventLoop.turns(performance.now());
+        contextStorage.run(undefined as never, () => faults.guard('log of a stall', () => log.write(block)));
+        eventLoop.turns(performance.now());
+      }).unref();
     },
   };
 }

@@ -49,7 +49,8 @@ export function describeCallSite({ file, line, column, name }: CallSite): string
   return name ? `${where} ${name.slice(name.lastIndexOf('.') + 1)}` : where;
 }
 
-function sitesOf(raw: RawStack, most: number): CallSite[] {
+/** The frames of the application as plain data: a raw stack keeps the objects that its functions were called on. */
+export function sitesOf(raw: RawStack, most: number): CallSite[] {
   const sites: CallSite[] = [];
   for (const frame of framesOf(raw)) {
     const site = siteOf(frame);

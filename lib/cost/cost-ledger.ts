@@ -185,7 +185,7 @@ export class CostLedger {
   /** A query that was begun waits for a connection. */
   queue(now: number): void {
     this.#pause(now);
-    this.time?.change(DATABASE, POOL, now);
+    this.time?.change(DATABASE, POOL, performance.now());
   }
 
   /** It has its connection. */

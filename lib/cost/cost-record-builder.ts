@@ -32,7 +32,7 @@ export function buildCostRecord(context: RequestContext): CostRecord {
   const account = context.time;
   const time = recordTime(account);
   const stalls = recordStalls(account, context.blocks);
-  const ownBlocks = context.blocks.filter(({ culprit }) => culprit === account);
+  const ownBlocks = context.blocks.filter(({ culprit }) => culprit?.account === account.number);
   const evidence = {
     // Call sites are looked up where they will be read: formatting one stack costs 20 µs and more.
     queries: recordQueries(context.cost, context.breaches.length > 0 || context.isSlow),

@@ -1,33 +1,45 @@
 import { performance } from 'node:perf_hooks';
-import { callSiteOf, captureStack, type RawStack } from './call-site';
+import { type CallSite, captureStack, sitesOf } from './call-site';
 import type { TimeAccount } from './time-account';
 
 /** From here on work is said to block the event loop: https://www.w3.org/TR/longtasks-1/ */
 export const LONG_TASK_MS = 50;
 /** Blocks that are remembered, for the units of work that waited. */
 const MAX_BLOCKS = 64;
+/** Below this, who ran may be inferred from who was seen before and after; nobody is blamed for it. */
+const INFERRED_MS = 250;
 /** For so long a handler that was caught is taken to be the one that blocks again. */
 const CAUGHT_MS = 60_000;
 const MAX_CAUGHT = 1_000;
+const MAX_SITES = 5;
 
-/** What ran when the watchdog looked. */
-export interface LoopCapture {
-  /** Whose work it was; absent for what runs outside of any unit of work. */
-  readonly account: TimeAccount | undefined;
-  readonly stack: RawStack;
+/** A unit of work that blocked the loop: what is said of it, and nothing that it holds on to. */
+export interface Culprit {
+  readonly account: number;
+  readonly requestId: string;
+  readonly handler: string | undefined;
 }
 
-/** A stretch in which the event loop ran one thing for 50 ms or longer. */
+/** A stretch of 50 ms or longer in which the event loop did not turn. */
 export interface LoopBlock {
   readonly endMs: number;
   /** How long, without the time in which the process was suspended. */
   readonly ms: number;
-  /** Whose work it was, where that is known. */
-  readonly culprit: TimeAccount | undefined;
-  /** What the watchdog saw of it, if it looked. */
-  readonly capture: LoopCapture | undefined;
+  /** Whose work it was, where that is proven. */
+  readonly culprit: Culprit | undefined;
+  /** Accounts of those who may have been at fault. */
+  readonly suspects: readonly number[];
+  /** Where the application was when the watchdog looked, nearest first; absent when it has not. */
+  readonly sites: readonly CallSite[] | undefined;
   /** Other units of work that were open. */
   readonly waiting: number;
+}
+
+/** What ran when the watchdog looked. */
+interface Capture {
+  /** Whose work it was; absent for what runs outside of any unit of work. */
+  readonly account: TimeAccount | undefined;
+  readonly sites: readonly CallSite[];
 }
 
 /**
@@ -35,17 +47,15 @@ export interface LoopBlock {
  *
  * Between two such moments the loop was idle, which libuv counts (`performance.nodeTiming.idleTime`, 33 ns
  * to read), or ran something. That is charged to whom the two moments show to have run: whose answer came
- * runs from then on, and who makes a call has run until then. What blocked the loop for `stallMs` is charged
- * only if the watchdog has seen it, if the same unit of work was seen at both ends, or if its handler was
- * caught just before. Else nobody is blamed.
+ * runs from then on, and who makes a call has run until then. What blocks the loop for 50 ms is charged to
+ * somebody only if the watchdog has seen it, if the same unit of work was seen at both ends, or if its
+ * handler was caught just before. Up to 250 ms it may still be inferred whose own work it was.
  */
 export class EventLoop {
   /** Milliseconds in which it ran one thing for 50 ms or longer, so far. */
   blockedMs = 0;
   /** Units of work that are open. */
   open = 0;
-  /** A stretch as long as this is a stall. */
-  stallMs = 250;
   onBlock: ((block: LoopBlock) => void) | undefined = undefined;
   /** What of a stretch the whole process was suspended, in milliseconds; absent when nobody watches. */
   suspendedMs: ((stretchMs: number) => number) | undefined = undefined;
@@ -58,7 +68,9 @@ export class EventLoop {
   #hasResumed = false;
   #sinceMs = performance.now();
   #idleMs = performance.nodeTiming.idleTime;
-  #capture: LoopCapture | undefined = undefined;
+  /** Whether the runner is the only one that was seen to start in this turn. */
+  #isSole = true;
+  #capture: Capture | undefined = undefined;
   readonly #blocks: LoopBlock[] = [];
   #blockCount = 0;
   readonly #caught = new Map<number, number>();
@@ -92,20 +104,27 @@ export class EventLoop {
     return true;
   }
 
+  /** Charges what ran up to now; who runs goes on. */
+  settle(nowMs: number): void {
+    this.#look(nowMs, undefined);
+  }
+
   /**
    * Keeps who runs now, and where; called by the watchdog, in the middle of it.
    *
    * @param beats the count that it saw: a stretch that has ended since is another one
+   * @returns the number of the handler, 0 for none; -1 when it was too late
    */
-  capture(beats: number): boolean {
-    if (beats !== this.shared[0]) return false;
+  capture(beats: number): number {
+    if (beats !== this.shared[0]) return -1;
     const account = this.#accountInForce();
-    const stack = captureStack(this.capture);
-    // Nothing of the application runs: the stretch is over, and it is too late to see whose it was.
-    if (account === undefined && callSiteOf(stack) === undefined) return false;
-    this.#capture = { account, stack };
-    if (account !== undefined) this.#noteCaught(account.handlerNumber);
-    return true;
+    const sites = sitesOf(captureStack(this.capture), MAX_SITES);
+    // Nothing of the application runs: the stretch is over, and it cannot be seen any more whose it was.
+    if (account === undefined && sites.length === 0) return -1;
+    this.#capture = { account, sites };
+    const handler = account?.handlerNumber ?? 0;
+    this.#noteCaught(handler);
+    return handler;
   }
 
   /** The blocks that have ended since then, the earliest first. */
@@ -121,10 +140,13 @@ export class EventLoop {
   }
 
   #next(runner: TimeAccount | undefined, hasResumed: boolean): void {
+    if (hasResumed && this.#hasResumed && this.#runner !== runner) this.#isSole = false;
+    if (runner === undefined) this.#isSole = true;
     this.#runner = runner;
     this.#hasResumed = hasResumed;
     this.shared[0]! += 1;
     this.shared[1] = runner === undefined ? 0 : runner.handlerNumber;
+    this.#capture = undefined;
   }
 
   /** Charges what ran since the last look. `caller` has run until now; without one, nobody is known to have. */
@@ -132,43 +154,58 @@ export class EventLoop {
     const idleMs = performance.nodeTiming.idleTime;
     const idledMs = idleMs - this.#idleMs;
     const ranMs = nowMs - this.#sinceMs - idledMs;
-    const starter = this.#hasResumed ? this.#runner : undefined;
     this.#sinceMs = nowMs;
     this.#idleMs = idleMs;
     if (ranMs >= LONG_TASK_MS) {
       // After so long the loop turns before it is idle again. So if it was idle, it was so before, and
       // whoever was seen to start had stopped by then.
-      this.#endBlock(nowMs, ranMs, idledMs > 0 ? undefined : starter, caller);
+      this.#endBlock(nowMs, ranMs, idledMs > 0, caller);
     } else if (ranMs > 0) {
-      (starter ?? caller)?.ran(ranMs, false);
+      const owner = this.#hasResumed ? this.#runner : caller;
+      owner?.ran(ranMs, false);
     }
-    this.#capture = undefined;
+    if (idledMs > 0) this.#isSole = true;
   }
 
-  #endBlock(
-    endMs: number,
-    ranMs: number,
-    starter: TimeAccount | undefined,
-    caller: TimeAccount | undefined,
-  ): void {
+  #endBlock(endMs: number, ranMs: number, hasIdled: boolean, caller: TimeAccount | undefined): void {
     const ms = ranMs - (this.suspendedMs?.(ranMs) ?? 0);
     if (ms < LONG_TASK_MS) return;
     const capture = this.#capture;
-    const suspect = starter ?? caller;
-    const isProven = capture !== undefined || (starter !== undefined && starter === caller);
-    const isCulprit = isProven || ms < this.stallMs || this.#wasCaught(suspect, endMs);
-    const culprit = capture === undefined ? (isCulprit ? suspect : undefined) : capture.account;
+    const last = hasIdled ? undefined : this.#runner;
+    const starter = this.#hasResumed ? last : undefined;
+    const suspect = this.#suspectOf(starter, caller);
+    const isProven = (starter !== undefined && starter === caller) || this.#wasCaught(suspect, endMs);
+    const culprit = capture === undefined ? (isProven ? suspect : undefined) : capture.account;
     this.blockedMs += ms;
     culprit?.ran(ms, true);
-    if (culprit === undefined && suspect !== undefined && capture === undefined) {
-      // It may have been at fault: then it was not stalled by others.
-      suspect.doubtMs += ms;
+    const suspects = new Set<TimeAccount>();
+    if (culprit === undefined && capture === undefined) {
+      for (const one of [last, starter, caller]) if (one !== undefined) suspects.add(one);
+      for (const one of suspects) one.doubtMs += ms;
+      // Its own time, where nobody else is likely; it is not blamed for it.
+      if (ms < INFERRED_MS && suspect !== undefined) suspect.ran(ms, false);
     }
-    const waiting = this.open - (culprit?.isClosed === false ? 1 : 0);
-    const block: LoopBlock = { endMs, ms, culprit, capture, waiting };
+    const block: LoopBlock = {
+      endMs,
+      ms,
+      culprit: culprit && {
+        account: culprit.number,
+        requestId: culprit.unit.requestId,
+        handler: culprit.unit.handler?.name,
+      },
+      suspects: [...suspects].map(({ number }) => number),
+      sites: capture?.sites,
+      waiting: this.open - (culprit?.isClosed === false ? 1 : 0),
+    };
     this.#blocks[this.#blockCount % MAX_BLOCKS] = block;
     this.#blockCount += 1;
     this.onBlock?.(block);
+  }
+
+  /** The one that both moments speak for, or the only one that speaks. */
+  #suspectOf(starter: TimeAccount | undefined, caller: TimeAccount | undefined): TimeAccount | undefined {
+    if (caller === undefined) return this.#isSole ? starter : undefined;
+    return starter === undefined || starter === caller ? caller : undefined;
   }
 
   #wasCaught(account: TimeAccount | undefined, nowMs: number): boolean {

@@ -14,6 +14,12 @@ export interface UnitOfAccount {
   readonly handler: { readonly name: string; readonly number: number } | undefined;
 }
 
+let accounts = 0;
+
+function nextNumber(): number {
+  return (accounts += 1);
+}
+
 /**
  * Where the wall time of one unit of work went.
  *
@@ -21,6 +27,8 @@ export interface UnitOfAccount {
  * else as a wait for the first of what it has asked for, else as the rest. So the parts add up.
  */
 export class TimeAccount {
+  /** Tells it from others in what outlives it. */
+  readonly number = nextNumber();
   /** Milliseconds in which it ran. */
   ownMs = 0;
   /** Milliseconds of that in stretches of 50 ms and longer. */
@@ -97,6 +105,7 @@ export class TimeAccount {
   /** Says that a call waits for something else from now on: the query has its connection. */
   change(from: number, to: number, nowMs: number): void {
     if (this.isClosed || this.#open === undefined) return;
+    this.#loop.settle(nowMs);
     this.#open[from]! -= 1;
     this.#open[to]! += 1;
     this.#settle(nowMs, this.#firstOpen());
@@ -105,7 +114,7 @@ export class TimeAccount {
   /** Counts a query that was measured elsewhere and has just ended. */
   record(durationMs: number, nowMs: number): void {
     if (this.isClosed) return;
-    this.#settle(nowMs, this.#waitsFor);
+    this.look(nowMs);
     const ms = Math.min(durationMs, this.otherMs);
     this.otherMs -= ms;
     (this.#waitedMs ??= [0, 0, 0, 0, 0])[DATABASE]! += ms;

@@ -1,4 +1,4 @@
-import { callSitesOf } from './call-site';
+import { describeCallSite } from './call-site';
 import type { LoopBlock } from './event-loop';
 import { type TimeAccount, WAITS } from './time-account';
 
@@ -84,16 +84,16 @@ export function partsOf(time: TimeRecord): [part: TimePart, ms: number][] {
 export function recordStalls(time: TimeAccount, blocks: readonly LoopBlock[]): readonly StallRecord[] {
   return Object.freeze(
     blocks
-      .filter(({ culprit }) => culprit !== time)
+      .filter(({ culprit, suspects }) => culprit?.account !== time.number && !suspects.includes(time.number))
       .sort((a, b) => b.ms - a.ms)
       .slice(0, MAX_STALLS)
       .map(block => {
-        const unit = block.culprit?.unit;
+        const { culprit } = block;
         const at = siteOf(block);
         return Object.freeze({
           ms: roundMs(block.ms),
-          ...(unit?.handler !== undefined && { handler: unit.handler.name }),
-          ...(unit !== undefined && { requestId: unit.requestId }),
+          ...(culprit?.handler !== undefined && { handler: culprit.handler }),
+          ...(culprit !== undefined && { requestId: culprit.requestId }),
           ...(at !== undefined && { at }),
         });
       }),
@@ -101,11 +101,12 @@ export function recordStalls(time: TimeAccount, blocks: readonly LoopBlock[]): r
 }
 
 // A stall is named in the records of all that have waited.
-const sites = new WeakMap<LoopBlock, string | undefined>();
+const sites = new WeakMap<LoopBlock, string>();
 
 /** What the application was at while it blocked the loop. */
 export function siteOf(block: LoopBlock): string | undefined {
-  if (block.capture === undefined) return undefined;
-  if (!sites.has(block)) sites.set(block, callSitesOf(block.capture.stack)[0]);
+  const [site] = block.sites ?? [];
+  if (site === undefined) return undefined;
+  if (!sites.has(block)) sites.set(block, describeCallSite(site));
   return sites.get(block);
 }

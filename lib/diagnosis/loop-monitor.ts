@@ -61,27 +61,43 @@ export class LoopMonitor {
     eventLoop.onBlock = block => {
       for (const { onBlock } of this.#users) onBlock(block);
     };
-    if (this.#watchdog !== undefined || user.stallMs === 0) return;
-    eventLoop.stallMs = user.stallMs;
-    this.#watchdog = new StallWatchdog(eventLoop, user.stallMs, user.report);
-    this.#watchdog.start();
+    this.#watch();
   }
 
   async stop(user: LoopUser): Promise<void> {
     this.#users.delete(user);
-    if (this.#users.size > 0) return;
-    clearInterval(this.#pulse);
-    this.#pulse = undefined;
-    this.#histogram?.disable();
-    this.#histogram = undefined;
-    eventLoop.onBlock = undefined;
-    const watchdog = this.#watchdog;
-    this.#watchdog = undefined;
-    await watchdog?.stop();
+    const ended = this.#watch();
+    if (this.#users.size === 0) {
+      clearInterval(this.#pulse);
+      this.#pulse = undefined;
+      this.#histogram?.disable();
+      this.#histogram = undefined;
+      eventLoop.onBlock = undefined;
+      // It lets go of the last unit of work.
+      eventLoop.turns(performance.now());
+    }
+    await ended;
+  }
+
+  /** Has the watchdog look for the shortest stall that anybody wants to hear of. */
+  #watch(): Promise<void> | undefined {
+    const wanted = [...this.#users].map(({ stallMs }) => stallMs).filter(ms => ms > 0);
+    const stallMs = wanted.length === 0 ? 0 : Math.min(...wanted);
+    if (stallMs === (this.#watchdog?.stallMs ?? 0)) return undefined;
+    const ended = this.#watchdog?.stop();
+    this.#watchdog =
+      stallMs === 0
+        ? undefined
+        : new StallWatchdog(eventLoop, stallMs, reason => {
+            for (const { report } of this.#users) report(reason);
+          });
+    this.#watchdog?.start();
+    return ended;
   }
 
   #turn(): void {
     eventLoop.turns(performance.now());
+    this.#watchdog?.turns();
     this.#pulses += 1;
     if (this.#pulses % PULSES_PER_CHECK === 0) this.#watchdog?.check();
   }

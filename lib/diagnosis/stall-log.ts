@@ -1,42 +1,48 @@
 import { Logger } from '@nestjs/common';
-import { callSitesOf } from '../cost/call-site';
+import { describeCallSite } from '../cost/call-site';
 import type { LoopBlock } from '../cost/event-loop';
 import { siteOf } from '../cost/time-record';
+import { OncePerWindow } from './once-per-window';
 import { number, Report, type ReportLine } from './report-text';
 
-const FRAMES = 5;
+const WINDOW_MS = 60_000;
+const NEXT =
+  'Divide the work (setImmediate between parts), move it to a worker thread, or use the asynchronous form of the call.';
 
-/** Says of each stall that the watchdog has seen who it was. */
+/** Says of each stall that the watchdog has seen who it was, once a minute for each. */
 export class StallLog {
   readonly #logger = new Logger('EventLoop');
+  readonly #windows = new OncePerWindow(WINDOW_MS);
 
   write(block: LoopBlock): void {
-    this.#logger.error(stallReport(block));
+    const suppressed = this.#windows.admit(block.culprit?.handler ?? siteOf(block) ?? '');
+    if (suppressed !== undefined) this.#logger.error(stallReport(block, suppressed));
   }
 }
 
-function stallReport(block: LoopBlock): Report {
-  const { capture, culprit, ms, waiting } = block;
-  const unit = culprit?.unit;
+function stallReport(block: LoopBlock, suppressed: number): Report {
+  const { sites = [], culprit, ms, waiting } = block;
   const at = siteOf(block);
-  const name = unit?.handler?.name ?? (unit === undefined ? 'Work outside of any unit of work' : 'A request');
+  const name = culprit?.handler ?? (culprit === undefined ? 'Work outside of any unit of work' : 'A request');
   const headline = `${name} blocked the event loop for ${number(ms)} ms${at === undefined ? '' : ` at ${at}`}`;
-  const stack = capture === undefined ? [] : callSitesOf(capture.stack, FRAMES);
-  const next =
-    'Divide the work (setImmediate between parts), move it to a worker thread, or use the asynchronous form of the call.';
+  const stack = sites.map(describeCallSite);
   const lines: ReportLine[] = [
-    ...(unit === undefined ? [] : [['request', `request id ${unit.requestId}`] as const]),
+    ...(culprit === undefined ? [] : [['request', `request id ${culprit.requestId}`] as const]),
     ['waiting', `${number(waiting)} other units of work were open`],
     ...stack.map((frame): ReportLine => ['at', frame]),
-    ['next', next],
+    ['next', NEXT],
+    ...(suppressed > 0
+      ? [['more', `${number(suppressed)} were not logged since the last one`] as const]
+      : []),
   ];
   return new Report(headline, lines, {
-    handler: unit?.handler?.name,
-    requestId: unit?.requestId,
+    handler: culprit?.handler,
+    requestId: culprit?.requestId,
     blockedMs: ms,
     at,
     stack: stack.join(' < '),
     waiting,
-    next,
+    next: NEXT,
+    suppressed,
   });
 }

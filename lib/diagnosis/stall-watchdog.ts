@@ -7,13 +7,13 @@ const TICK_MS = 25;
 /** The scheduler of a busy machine may be late by tens of milliseconds. */
 const LATE_MS = 250;
 const WINDOW_MS = 60_000;
+const SOON_MS = 1_000;
 /** A worker that has failed is started again after this time. */
 const RESTART_MS = 60_000;
 
 /** A worker thread that sees when the event loop of the main thread stands still, and who is at fault. */
 export class StallWatchdog {
   readonly #loop: EventLoop;
-  readonly #stallMs: number;
   readonly #report: (reason: unknown) => void;
   /** Written by the worker: its last tick, and for how long the process was suspended. By us: whether it is off. */
   readonly #figures = new Float64Array(new SharedArrayBuffer(3 * Float64Array.BYTES_PER_ELEMENT));
@@ -21,9 +21,12 @@ export class StallWatchdog {
   #worker: Worker | undefined;
   #restart: NodeJS.Timeout | undefined;
 
-  constructor(loop: EventLoop, stallMs: number, report: (reason: unknown) => void) {
+  constructor(
+    loop: EventLoop,
+    readonly stallMs: number,
+    report: (reason: unknown) => void,
+  ) {
     this.#loop = loop;
-    this.#stallMs = stallMs;
     this.#report = report;
   }
 
@@ -45,7 +48,8 @@ export class StallWatchdog {
     const worker = this.#worker;
     this.#worker = undefined;
     this.#loop.suspendedMs = undefined;
-    worker?.removeAllListeners();
+    // One that has just failed says so later, and must not be uncaught.
+    worker?.removeAllListeners().on('error', () => undefined);
     await worker?.terminate();
   }
 
@@ -54,6 +58,10 @@ export class StallWatchdog {
     // Not imported: a Node.js that was built without it could not load this file.
     const inspector = process.getBuiltinModule('node:inspector') as typeof Inspector | undefined;
     this.#figures[2] = inspector !== undefined && inspector.url() === undefined ? 0 : 1;
+  }
+
+  /** The loop has turned: for how long the process was suspended before is of no interest any more. */
+  turns(): void {
     this.#suspendedSeenMs = this.#figures[1]!;
   }
 
@@ -61,8 +69,9 @@ export class StallWatchdog {
     const workerData: WatcherData = {
       loop: this.#loop.shared,
       figures: this.#figures,
-      stallMs: this.#stallMs,
+      stallMs: this.stallMs,
       windowMs: WINDOW_MS,
+      soonMs: SOON_MS,
       tickMs: TICK_MS,
       lateMs: LATE_MS,
     };
@@ -85,7 +94,7 @@ export class StallWatchdog {
   }
 
   #fail(reason: unknown): void {
-    this.#worker?.removeAllListeners();
+    this.#worker?.removeAllListeners().on('error', () => undefined);
     this.#worker = undefined;
     this.#loop.suspendedMs = undefined;
     this.#report(reason);

@@ -9,6 +9,8 @@ export interface WatcherData {
   readonly stallMs: number;
   /** The same handler is looked at once in this time. */
   readonly windowMs: number;
+  /** The same for whoever is not known beforehand. */
+  readonly soonMs: number;
   readonly tickMs: number;
   /** A tick that is later than this shows that the whole process was suspended. */
   readonly lateMs: number;
@@ -28,7 +30,7 @@ export interface WatcherData {
 export function watchMainThread(): void {
   const { workerData } = process.getBuiltinModule('node:worker_threads');
   const inspector = process.getBuiltinModule('node:inspector');
-  const { loop, figures, stallMs, windowMs, tickMs, lateMs } = workerData as WatcherData;
+  const { loop, figures, stallMs, windowMs, soonMs, tickMs, lateMs } = workerData as WatcherData;
   const lastLooks = new Map<number, number>();
   let beats = -1;
   let sinceMs = 0;
@@ -76,8 +78,10 @@ export function watchMainThread(): void {
       opened.connectToMainThread();
       const expression = `globalThis[Symbol.for('nestjs-async-context')].single.get('loop').capture(${at})`;
       opened.post('Runtime.evaluate', { expression, silent: true }, (_error, answer) => {
-        // It had ended when the main thread took notice: the next one may be caught.
-        if (answer?.result.value !== true) lastLooks.delete(handler);
+        // Who it was may be another one than who was seen last: that one is to be looked at soon again.
+        const found = Number(answer?.result.value ?? -1);
+        if (found > 0) lastLooks.set(found, tickedMs);
+        if (found !== handler || handler === 0) lastLooks.set(handler, tickedMs - windowMs + soonMs);
         end();
       });
     } catch {

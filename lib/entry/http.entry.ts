@@ -128,8 +128,6 @@ export class HttpEntry {
     context.request = request;
     context.response = response;
     remember(raw, context);
-    if (this.#wantsTiming(request)) answerServerTiming(response, context);
-    if (this.#responseHeader !== false) response.setHeader(this.#responseHeader, context.requestId);
     // The event, not `writableFinished`: that is false for HTTP/2 and for `fastify.inject()`. And HTTP/2
     // fires it for a stream that was cut as well, where nobody has called `end()`.
     let isFinished = false;
@@ -142,6 +140,8 @@ export class HttpEntry {
       context.aborted = !isFinished;
       units.close(context);
     });
+    if (this.#wantsTiming(request)) answerServerTiming(response, context);
+    if (this.#responseHeader !== false) response.setHeader(this.#responseHeader, context.requestId);
     return context;
   }
 }

@@ -13,9 +13,12 @@ type WriteHead = (this: ServerResponse, ...args: unknown[]) => ServerResponse;
  */
 export function answerServerTiming(response: ServerResponse, context: RequestContext): void {
   const original = response.writeHead as WriteHead;
+  let isAdded = false;
   // Both platforms, and Node itself for a head that nobody writes, end up here.
   response.writeHead = function (this: ServerResponse, ...args: unknown[]) {
-    if (!this.headersSent) addHeader(this, args, context);
+    // It is called again for an error page when it has thrown.
+    if (!isAdded && !this.headersSent) addHeader(this, args, context);
+    isAdded = true;
     return original.apply(this, args);
   } as ServerResponse['writeHead'];
 }
@@ -60,10 +63,10 @@ export function serverTiming({ time, cost, startMs }: RequestContext): string {
 /** Nothing for what took no time and was not asked for. */
 function entry(name: string, ms: number, calls = 0, one = '', many = `${one}s`): string {
   if (calls > 0) return `${name};dur=${tenths(ms)};desc="${calls} ${calls === 1 ? one : many}", `;
-  return ms === 0 ? '' : `${name};dur=${tenths(ms)}, `;
+  return tenths(ms) === 0 ? '' : `${name};dur=${tenths(ms)}, `;
 }
 
-/** A tenth of a millisecond is what a client can make use of; */
+/** A tenth of a millisecond is what a client can make use of. */
 function tenths(ms: number): number {
   return Math.round(ms * 10) / 10;
 }

@@ -133,7 +133,13 @@ export class UnitsOfWork implements ContextHost {
     if (seed.handler !== undefined) this.#setName(context, seed.handler);
     if (seed.user !== undefined) context.user = seed.user;
     if (seed.values !== undefined) context.values = new Map(seed.values);
-    return runToEnd(context, fn, this.#close);
+    context.time.runs();
+    try {
+      return runToEnd(context, fn, this.#close);
+    } finally {
+      // It goes on where the work was begun.
+      parent?.time.runs();
+    }
   }
 
   /** Counts a query that the application measured itself. */
