@@ -20,7 +20,6 @@ export class AppModule {
       imports: [
         AsyncContextModule.forRoot({
           budget: { queries: 100 },
-          slowAfterMs: 500,
           serverTiming: true,
           trace: true,
           sinks: [sink],

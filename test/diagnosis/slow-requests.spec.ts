@@ -11,7 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { databaseUrl, isEmbedded } from '../support/database';
 import { platforms, startApp, type TestApp, until } from '../support/platforms';
 
-const REPETITIONS = Number(process.env['TEST_REPETITIONS'] ?? 3);
+const REPETITIONS = Number(process.env['TEST_REPETITIONS'] ?? 1);
 const outside = new AsyncResource('outside');
 let pool: Pool;
 let small: Pool;
