@@ -130,17 +130,19 @@ describe.each(platforms)('trace: true on %s', platform => {
     expect(await response.text()).toBe('1.5');
     const [record] = await test.records(1);
     const counts = record!.trace!.map(({ call, count, errors }) => [call, count, errors]);
-    expect(counts).toEqual([
-      ['PricesService.of', 3, 0],
+    expect(counts[0]).toEqual(['PricesService.of', 3, 0]);
+    // Of the other two either may take longer: both take microseconds.
+    expect(counts.slice(1).toSorted()).toEqual([
       ['OrdersService.oneByOne', 1, 0],
       ['PricesService.tax', 3, 0],
     ]);
-    const [of, all] = record!.trace!;
-    expect(of!.totalMs).toBeGreaterThan(25);
-    expect(of!.selfMs).toBe(of!.totalMs);
-    expect(all!.totalMs).toBeGreaterThan(of!.totalMs);
+    const of = callOf(record!, 'PricesService.of');
+    const all = callOf(record!, 'OrdersService.oneByOne');
+    expect(of.totalMs).toBeGreaterThan(25);
+    expect(of.selfMs).toBe(of.totalMs);
+    expect(all.totalMs).toBeGreaterThan(of.totalMs);
     // What is left of the one that waits is what it does itself.
-    expect(all!.selfMs).toBeLessThan(all!.totalMs - of!.totalMs + 0.01);
+    expect(all.selfMs).toBeLessThan(all.totalMs - of.totalMs + 0.01);
     expect(Object.isFrozen(record!.trace)).toBe(true);
   });
 
