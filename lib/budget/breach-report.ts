@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import type { CallDimension } from '../cost/call-ledger';
 import type { BreachRecord, CostRecord } from '../cost/cost-record';
 import type { RepeatFinding } from '../cost/repeat-finding';
 import {
+  CALLS,
   callsOf,
   cut,
   fieldsOfRequest,
@@ -19,7 +19,6 @@ import { nextStep } from './next-step';
 
 /** A finding names two; most stand above it in full. */
 const FINDING_WIDTH = 100;
-const CALLS = ['cache', 'http', 'messages'] as const satisfies readonly CallDimension[];
 const LABELS: Readonly<Record<RepeatFinding['kind'], string>> = {
   'n-plus-one': 'n+1',
   duplicate: 'duplicate',

@@ -7,6 +7,9 @@ import type { CallsCostRecord, CostRecord, ShapeCostRecord } from '../cost/cost-
 export const TOP = 3;
 const SHAPE_WIDTH = 160;
 
+/** What is asked for that is no query, in the order of a report. */
+export const CALLS = ['cache', 'http', 'messages'] as const satisfies readonly CallDimension[];
+
 /** A label of at most nine characters, and what stands beside it. No text can begin a line of its own. */
 export type ReportLine = readonly [label: string, text: string];
 

@@ -1,9 +1,9 @@
 import { Logger } from '@nestjs/common';
-import type { CallDimension } from '../cost/call-ledger';
 import type { CostRecord } from '../cost/cost-record';
 import { partsOf, type SlowRecord, type TimePart } from '../cost/time-record';
 import type { PoolWait } from './pools/pool-wait';
 import {
+  CALLS,
   callsOf,
   fieldsOfRequest,
   number,
@@ -16,7 +16,6 @@ import {
   tracedOf,
 } from './report-text';
 
-const CALLS = ['cache', 'http', 'messages'] as const satisfies readonly CallDimension[];
 /** Parts below this share of the time are not worth a word. */
 const LEAST_SHARE = 0.005;
 
