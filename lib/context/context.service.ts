@@ -88,9 +88,17 @@ export class ContextService {
     return this.#current()?.requestId;
   }
 
-  /** Trace id of a valid incoming W3C `traceparent`. */
+  /**
+   * Id of the distributed trace, 32 hexadecimal digits: OpenTelemetry's, where it traces this process, else
+   * the one of a valid W3C `traceparent` that came in, else a new one.
+   */
   get traceId(): string | undefined {
-    return this.#current()?.traceId;
+    return this.#current()?.trace.traceId;
+  }
+
+  /** Id of this unit of work in its trace, 16 hexadecimal digits: the parent of what it asks of others. */
+  get spanId(): string | undefined {
+    return this.#current()?.trace.spanId;
   }
 
   /** What `setUser()` gave, else `request.user`, else what `forRoot({ user })` finds; `undefined` after the close. */

@@ -1,9 +1,13 @@
 import { contextStorage } from './context-storage';
+import { activeSpan } from './open-telemetry';
 
 /** What a log line says about the unit of work that wrote it. */
 export interface ContextLogFields {
   readonly requestId: string;
-  readonly traceId?: string;
+  /** 32 hexadecimal digits. */
+  readonly traceId: string;
+  /** 16 hexadecimal digits: the active span of OpenTelemetry, else that of the unit of work. */
+  readonly spanId: string;
   readonly userId?: string;
   readonly handler?: string;
 }
@@ -18,9 +22,11 @@ export function contextLogFields(): ContextLogFields | undefined {
   const context = contextStorage.getStore();
   if (context === undefined) return undefined;
   const userId = context.currentUserId();
+  const { traceId, spanId } = activeSpan() ?? context.trace;
   return {
     requestId: context.requestId,
-    ...(context.traceId !== undefined && { traceId: context.traceId }),
+    traceId,
+    spanId,
     ...(userId !== undefined && { userId }),
     ...(context.handler !== undefined && { handler: context.handler.name }),
   };

@@ -10,6 +10,8 @@ import type { AcquiringLines } from '../diagnosis/pools/acquiring-lines';
 import type { PoolLimits, PoolWait } from '../diagnosis/pools/pool-wait';
 import type { ContextKey } from './context-key';
 import { eventLoop } from './context-storage';
+import { beginTrace, type Trace } from './trace';
+import type { TraceParent } from './trace-parent';
 
 const MAX_USER_ID = 200;
 const NO_BLOCKS: readonly LoopBlock[] = Object.freeze([]);
@@ -83,7 +85,12 @@ export class RequestContext {
   readonly startMs = performance.now();
   /** `performance.now()` of the close; 0 while the unit of work is open. */
   endMs = 0;
-  traceId: string | undefined = undefined;
+  /** Who asked for this work, where that is known. */
+  traceParent: TraceParent | undefined = undefined;
+  /** `baggage` of whoever asked, to be passed on: https://www.w3.org/TR/baggage/ */
+  baggage: string | undefined = undefined;
+  /** Made when it is first asked for; `knownTrace` does not make it. */
+  knownTrace: Trace | undefined = undefined;
   parentRequestId: string | undefined = undefined;
   handler: ContextHandler | undefined = undefined;
   route: string | undefined = undefined;
@@ -134,6 +141,16 @@ export class RequestContext {
 
   get elapsedMs(): number {
     return (this.endMs || performance.now()) - this.startMs;
+  }
+
+  /** Where it stands in a distributed trace: the active span of OpenTelemetry at its begin, else one of its own. */
+  get trace(): Trace {
+    return (this.knownTrace ??= beginTrace(this.traceParent));
+  }
+
+  /** Its trace, as far as it is known: one that begins here has none until somebody asks for it. */
+  get traceId(): string | undefined {
+    return (this.knownTrace ?? this.traceParent)?.traceId;
   }
 
   /** `setUser()`'s, else `request.user`, else what the application's option finds. */

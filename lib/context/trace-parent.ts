@@ -1,14 +1,33 @@
+/** A span of a trace, as W3C Trace Context passes it on. */
+export interface TraceParent {
+  /** 32 hexadecimal digits. */
+  readonly traceId: string;
+  /** 16 hexadecimal digits. */
+  readonly spanId: string;
+  /** One byte: 1 is sampled, 2 is random. */
+  readonly flags: number;
+  /** `tracestate`, as it is to be passed on. */
+  readonly state?: string | undefined;
+}
+
 // https://www.w3.org/TR/trace-context-2/#traceparent-header
-const VERSION_00 = /^00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$/;
+const VERSION_00 = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/;
 // A later version may append fields, each after another dash; version ff is invalid.
-const LATER_VERSION = /^(?!00|ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?$/;
+const LATER_VERSION = /^(?!00|ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/;
 const NO_TRACE = '0'.repeat(32);
 const NO_PARENT = '0'.repeat(16);
 
-/** The trace id of a W3C `traceparent`, or `undefined` when the header is absent or malformed. */
-export function parseTraceId(traceparent: unknown): string | undefined {
+/** What a W3C `traceparent` says, or `undefined` when it is absent or malformed. */
+export function parseTraceParent(traceparent: unknown): TraceParent | undefined {
   if (typeof traceparent !== 'string') return undefined;
   const match = VERSION_00.exec(traceparent) ?? LATER_VERSION.exec(traceparent);
-  if (match === null || match[1] === NO_TRACE || match[2] === NO_PARENT) return undefined;
-  return match[1];
+  if (match === null) return undefined;
+  const [, traceId = NO_TRACE, spanId = NO_PARENT, flags = ''] = match;
+  if (traceId === NO_TRACE || spanId === NO_PARENT) return undefined;
+  return { traceId, spanId, flags: Number.parseInt(flags, 16) };
+}
+
+/** The `traceparent` that says so, of version 00. */
+export function formatTraceParent({ traceId, spanId, flags }: TraceParent): string {
+  return `00-${traceId}-${spanId}-${flags.toString(16).padStart(2, '0')}`;
 }

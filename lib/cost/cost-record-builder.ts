@@ -24,7 +24,7 @@ const MAX_TRACED = 20;
 
 /** The record of a closed unit of work, frozen. */
 export function buildCostRecord(context: RequestContext): CostRecord {
-  const { traceId, parentRequestId, handler, route, method, status, error, lostErrors, userId } = context;
+  const { parentRequestId, handler, route, method, status, error, lostErrors, userId } = context;
   const exempted = context.budget?.limits.find(
     ({ exemption }) => (exemption?.endsAt ?? 0) > context.startedAt,
   );
@@ -39,12 +39,12 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     ...recordCalls(context.cost),
     ...(stalls.length > 0 && { stalls }),
   };
-  const trace = recordTrace(context.cost);
+  const trace = recordCallTrace(context.cost);
   const owner = exempted?.exemption?.owner;
   return Object.freeze<CostRecord>({
     v: 1,
     requestId: context.requestId,
-    ...(traceId !== undefined && { traceId }),
+    ...recordTrace(context),
     ...(parentRequestId !== undefined && { parentRequestId }),
     kind: context.kind,
     ...(handler !== undefined && { handler: handler.name }),
@@ -70,6 +70,13 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     ...(trace.length > 0 && { trace }),
     breaches: context.breaches,
   });
+}
+
+/** Nothing for a trace that would begin here and that nobody has asked for. */
+function recordTrace(context: RequestContext): Pick<CostRecord, 'traceId' | 'spanId' | 'parentSpanId'> {
+  if (context.traceId === undefined) return {};
+  const { traceId, spanId, parentSpanId } = context.trace;
+  return { traceId, spanId, ...(parentSpanId !== undefined && { parentSpanId }) };
 }
 
 /** The cost of each dimension that is not a query, as far as there are any. */
@@ -114,7 +121,7 @@ function recordLate(work: ReadonlyMap<string, number>): readonly LateRecord[] {
   return Object.freeze(records);
 }
 
-function recordTrace(cost: CostLedger): readonly TracedCallRecord[] {
+function recordCallTrace(cost: CostLedger): readonly TracedCallRecord[] {
   const calls = cost.trace().slice(0, MAX_TRACED);
   return Object.freeze(
     calls.map(({ totalMs, selfMs, ...call }) =>

@@ -134,9 +134,16 @@ export interface CostRecord {
   readonly v: 1;
   /** The id that was answered in `x-request-id`. */
   readonly requestId: string;
-  /** Trace id of a valid incoming W3C `traceparent`: 32 hexadecimal digits. */
+  /**
+   * Its distributed trace, 32 hexadecimal digits; absent when none came in and nobody asked for one: no log
+   * line, no other service, no job.
+   */
   readonly traceId?: string;
-  /** Id of the unit of work that started this one inside the same process. */
+  /** Its own span in that trace, 16 hexadecimal digits; absent where `traceId` is. */
+  readonly spanId?: string;
+  /** Span of whoever asked for it; absent when nobody did, or when OpenTelemetry knows it. */
+  readonly parentSpanId?: string;
+  /** Id of the unit of work that started this one. */
   readonly parentRequestId?: string;
   /** `http`, `graphql`, `rpc`, `websocket` or `job`. */
   readonly kind: string;

@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { ResolvedOptions } from '../async-context.options';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
-import { parseTraceId } from '../context/trace-parent';
+import { parseTraceParent } from '../context/trace-parent';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import {
   type PlatformRequest,
@@ -124,7 +124,7 @@ export class HttpEntry {
     const units = this.#units;
     const context = units.open('http', units.requestIds.of(raw, request), raw.method);
     const { traceparent } = raw.headers;
-    if (traceparent !== undefined) context.traceId = parseTraceId(traceparent);
+    if (traceparent !== undefined) context.traceParent = parseTraceParent(traceparent);
     context.request = request;
     context.response = response;
     remember(raw, context);

@@ -13,6 +13,7 @@ import {
   type ContextUser,
   RequestContext,
 } from '../context/request-context';
+import { activeSpan } from '../context/open-telemetry';
 import { isRequestId, RequestIdSource } from '../context/request-id';
 import { isThenable } from '../context/thenable';
 import { CallTrace } from '../cost/call-trace';
@@ -128,7 +129,12 @@ export class UnitsOfWork implements ContextHost {
     const parent = contextStorage.getStore();
     const id = isRequestId(seed.requestId) ? seed.requestId : this.requestIds.next();
     const context = this.open(seed.kind ?? 'job', id);
-    context.parentRequestId = parent?.application === this ? parent.requestId : undefined;
+    if (parent?.application === this) {
+      context.parentRequestId = parent.requestId;
+      // Its own span below the one that is at work, also where OpenTelemetry knows that one only.
+      context.traceParent = activeSpan() ?? parent.trace;
+      context.knownTrace = undefined;
+    }
     if (handler !== undefined) this.setHandler(context, handler);
     if (seed.handler !== undefined) this.#setName(context, seed.handler);
     if (seed.user !== undefined) context.user = seed.user;
@@ -156,6 +162,7 @@ export class UnitsOfWork implements ContextHost {
   open(kind: ContextKind, requestId: string = this.requestIds.next(), method?: string): RequestContext {
     const context = new RequestContext(this, kind, requestId);
     context.method = method;
+    context.knownTrace = activeSpan();
     if (this.sampler !== undefined) context.resources = this.sampler.sample();
     if (this.#options.trace) context.cost.callTrace = new CallTrace();
     setBudget(context, this.#nobody.budget(method));

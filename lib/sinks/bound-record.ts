@@ -89,10 +89,19 @@ function withoutLast<T>(list: readonly T[], takesOff: (item: T) => boolean): T[]
 function estimateBytes(record: CostRecord): number {
   const { queries, breaches, findings = [], uncounted = [], trace = [] } = record;
   const { handler = '', route = '', error = '', userId = '', owner = '' } = record;
-  const { requestId, kind, startedAt, traceId = '', parentRequestId = '', method = '' } = record;
+  const {
+    requestId,
+    kind,
+    startedAt,
+    traceId = '',
+    spanId = '',
+    parentSpanId = '',
+    parentRequestId = '',
+    method = '',
+  } = record;
   let characters = handler.length + route.length + error.length + userId.length + owner.length;
   characters += requestId.length + kind.length + startedAt.length;
-  characters += traceId.length + parentRequestId.length + method.length;
+  characters += traceId.length + spanId.length + parentSpanId.length + parentRequestId.length + method.length;
   let entries = queries.shapes.length + breaches.length;
   for (const { shape, table = '', callSite = '' } of queries.shapes) {
     characters += shape.length + table.length + callSite.length;

@@ -3,6 +3,8 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ContextLogger, contextLogFields, ContextService } from 'nestjs-async-context';
 import { startApp, type TestApp } from '../support/platforms';
 
+const IDS = / traceId=[0-9a-f]{32} spanId=[0-9a-f]{16}/;
+
 describe('ContextLogger', () => {
   let test: TestApp;
   let context: ContextService;
@@ -30,12 +32,10 @@ describe('ContextLogger', () => {
   }
 
   it('adds id, user and handler to a line of text, after the name of the logger', () => {
-    expect(write(new ContextLogger({ colors: false }), '7')).toContain(
-      '[Shop] [requestId=r-1 userId=7 handler=Orders.pay] paid',
-    );
-    expect(write(new ContextLogger({ colors: false }), undefined)).toContain(
-      '[Shop] [requestId=r-1 handler=Orders.pay] paid',
-    );
+    const text = (user: string | undefined): string =>
+      write(new ContextLogger({ colors: false }), user).replace(IDS, ' traceId=… spanId=…');
+    expect(text('7')).toContain('[Shop] [requestId=r-1 traceId=… spanId=… userId=7 handler=Orders.pay] paid');
+    expect(text(undefined)).toContain('[Shop] [requestId=r-1 traceId=… spanId=… handler=Orders.pay] paid');
   });
 
   it('adds them as fields in JSON mode', () => {
@@ -48,6 +48,8 @@ describe('ContextLogger', () => {
       message: 'paid',
       context: 'Shop',
       requestId: 'r-1',
+      traceId: expect.stringMatching(/^[0-9a-f]{32}$/),
+      spanId: expect.stringMatching(/^[0-9a-f]{16}$/),
       userId: '7',
       handler: 'Orders.pay',
     });

@@ -49,6 +49,7 @@ describe('ContextService', () => {
       for (const name of [
         'requestId',
         'traceId',
+        'spanId',
         'user',
         'kind',
         'handler',

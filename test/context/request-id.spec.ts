@@ -89,7 +89,13 @@ describe.each(platforms)('the request id on %s', platform => {
     ['', undefined],
   ])('reads the trace id of traceparent %j: %j', async (traceparent, traceId) => {
     const response = await fetch(untrusting.url, { headers: { traceparent } });
-    expect(((await response.json()) as { traceId?: string }).traceId).toBe(traceId);
+    const read = ((await response.json()) as { traceId: string }).traceId;
+    if (traceId !== undefined) expect(read).toBe(traceId);
+    else {
+      expect(read).toMatch(/^[0-9a-f]{32}$/);
+      expect(read).not.toBe('0'.repeat(32));
+      expect(traceparent.toLowerCase()).not.toContain(read);
+    }
   });
 });
 
