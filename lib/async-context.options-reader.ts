@@ -26,6 +26,9 @@ const OPTIONS = [
   'sinks',
   'sinkQueue',
   'resourceMonitor',
+  'carrierSecret',
+  'carrierUser',
+  'trustUnsignedCarriers',
 ] as const satisfies readonly (keyof AsyncContextOptions)[];
 const REQUEST_ID = ['header', 'trust', 'generate', 'responseHeader'] as const;
 const SINK_QUEUE = ['capacity', 'batchSize', 'intervalMs'] as const;
@@ -34,6 +37,9 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as 
 const MAX_TIMER_MS = 2_147_483_647;
 /** A header name, https://www.rfc-editor.org/rfc/rfc9110#name-tokens */
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}$/;
+
+/** 128 bits as hexadecimal text would be 32; what is shorter than half of that can be tried out. */
+const MIN_SECRET_LENGTH = 16;
 
 const DEFAULT_HEADER = 'x-request-id';
 
@@ -45,6 +51,7 @@ const DEFAULT_HEADER = 'x-request-id';
 export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions {
   checkObject('', options, OPTIONS);
   checkFunction('user', options.user);
+  checkFunction('carrierUser', options.carrierUser);
   return Object.freeze({
     requestId: readRequestId(options.requestId),
     user: options.user,
@@ -67,6 +74,9 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     resourceMonitor:
       options.resourceMonitor &&
       readResourceMonitorOptions(options.resourceMonitor, failAt('resourceMonitor')),
+    carrierSecrets: readCarrierSecrets(options.carrierSecret),
+    carrierUser: options.carrierUser ?? idOf,
+    trustUnsignedCarriers: readBoolean('trustUnsignedCarriers', options.trustUnsignedCarriers ?? false),
   });
 }
 
@@ -158,6 +168,26 @@ function readSinkQueue(options: AsyncContextOptions['sinkQueue'] = {}): Resolved
       readWhole(`sinkQueue.${name}`, value, 1, name === 'intervalMs' ? MAX_TIMER_MS : 1_000_000);
   }
   return Object.freeze({ ...options });
+}
+
+function readCarrierSecrets(value: AsyncContextOptions['carrierSecret']): ResolvedOptions['carrierSecrets'] {
+  if (value === undefined) return undefined;
+  const [first, ...others] = [value].flat() as unknown[];
+  for (const secret of [first, ...others]) {
+    if (typeof secret === 'string' && secret.length >= MIN_SECRET_LENGTH) continue;
+    // Not the value: it may be a secret that is a character too short.
+    const shown = typeof secret === 'string' ? `${secret.length} characters` : secret;
+    const remedy = `Use a random text of at least ${MIN_SECRET_LENGTH} characters, or a list of such.`;
+    throw invalidOption('carrierSecret', shown, remedy);
+  }
+  return Object.freeze([first, ...others]) as readonly [string, ...string[]];
+}
+
+/** Who somebody is, and nothing else of them. */
+function idOf(user: object): unknown {
+  const { id } = user as { id?: unknown };
+  if (typeof id === 'bigint') return { id: String(id) };
+  return typeof id === 'string' || typeof id === 'number' ? { id } : undefined;
 }
 
 function readBoolean(path: string, value: unknown): boolean {

@@ -151,6 +151,23 @@ export interface AsyncContextOptions {
    * @default it is not started
    */
   readonly resourceMonitor?: ResourceMonitorOptions;
+  /**
+   * Signs the user and the values that travel to other services and jobs; unsigned ones are then not
+   * believed. At least 16 characters. Of several, the first signs and all are accepted.
+   * @default nothing is signed, and no user travels
+   */
+  readonly carrierSecret?: string | readonly string[];
+  /**
+   * What of a user travels, as JSON; `undefined` for nothing.
+   * @default `{ id }`
+   */
+  readonly carrierUser?: (user: ContextUser) => unknown;
+  /**
+   * Whether the user and the values of an unsigned carrier are believed: where nobody else can send to
+   * this service, or while a secret is rolled out.
+   * @default false
+   */
+  readonly trustUnsignedCarriers?: boolean;
 }
 
 /** Makes the options; what `useClass` and `useExisting` name. */
@@ -195,4 +212,7 @@ export interface ResolvedOptions {
   readonly sinks: readonly CostRecordSink[];
   readonly sinkQueue: SinkQueueOptions;
   readonly resourceMonitor: Required<ResourceMonitorOptions> | undefined;
+  readonly carrierSecrets: readonly [string, ...string[]] | undefined;
+  readonly carrierUser: (user: ContextUser) => unknown;
+  readonly trustUnsignedCarriers: boolean;
 }

@@ -11,7 +11,14 @@ export type {
 export { AsyncContextError, type AsyncContextErrorCode } from './async-context.errors';
 
 export { ContextService, type ContextSeed, type MeasuredQuery } from './context/context.service';
-export { type ContextKey, createContextKey } from './context/context-key';
+export type { Carrier } from './context/carrier';
+export {
+  type ContextKey,
+  type ContextKeyOptions,
+  createContextKey,
+  type SchemaResult,
+  type ValueSchema,
+} from './context/context-key';
 export type { ContextKind, ContextUser } from './context/request-context';
 export { ContextLogger } from './context/context-logger';
 export { type ContextLogFields, contextLogFields } from './context/log-fields';

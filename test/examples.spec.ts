@@ -20,11 +20,11 @@ import {
   AsyncContextError, AsyncContextModule, ContextLogger, ContextService, MemorySink, NdjsonFileSink, QueryBudget,
   QueryBudgetExceededError, ResourceMonitor, RunInContext, contextLogFields, createContextKey,
   traceProviders,
-  type BudgetLimits, type CostRecord, type CostRecordSink, type DriverInstrumentation,
+  type BudgetLimits, type Carrier, type CostRecord, type CostRecordSink, type DriverInstrumentation,
 } from 'nestjs-async-context';
 declare const context: ContextService;
 declare const app: INestApplication;
-declare const socket: { on(event: string, listener: (chunk: unknown) => unknown): void };
+declare const socket: { write(text: string): void; on(event: string, listener: (chunk: unknown) => unknown): void };
 declare const emitter: typeof socket;
 declare const orders: { list(): Promise<void> };
 declare function expect(value: unknown): { rejects: { toBeInstanceOf(type: unknown): Promise<void> }; toBe(value: unknown): void; toEqual(value: unknown): void };

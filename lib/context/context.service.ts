@@ -4,6 +4,7 @@ import type { RequestCost } from '../cost/request-cost';
 import type { EventLoopDelay } from '../diagnosis/loop-monitor';
 import type { Attribution } from '../instrumentation/attribution';
 import { runAside } from './aside';
+import type { Carrier } from './carrier';
 import type { ContextKey } from './context-key';
 import { contextStorage } from './context-storage';
 import type { ContextApplication, ContextKind, ContextUser, RequestContext } from './request-context';
@@ -21,6 +22,8 @@ export interface ContextSeed {
   /** Name for log lines and records: `NightlyReport.run`. */
   readonly handler?: string;
   readonly user?: ContextUser;
+  /** What has travelled here from whoever asked for this work; see `carry()`. */
+  readonly carrier?: Carrier;
   /** Values that `get()` finds. */
   readonly values?: Iterable<readonly [key: ContextKey<unknown> | string, value: unknown]>;
 }
@@ -47,9 +50,12 @@ export interface MeasuredQuery {
   readonly write?: boolean;
 }
 
+const NOTHING: Carrier = Object.freeze({});
+
 /** What `ContextService` asks of the application it belongs to. */
 export interface ContextHost extends ContextApplication {
   runSeeded<T>(seed: ContextSeed, fn: () => T): T;
+  carrierOf(context: RequestContext): Carrier;
   recordQuery(context: RequestContext, query: MeasuredQuery): void;
   /** How the calls of all drivers were charged since the process started. */
   readonly attribution: Attribution;
@@ -194,6 +200,33 @@ export class ContextService {
    */
   run<T>(seed: ContextSeed, fn: () => T): T {
     return this.#host.runSeeded(seed, fn);
+  }
+
+  /**
+   * What travels of this unit of work to another service or a job: its place in the trace, its id, the
+   * values whose keys say `carry: true`, and with `carrierSecret` who the user is. Outside of any unit of
+   * work it is empty.
+   *
+   * @example
+   * const message = { text: 'paid', carrier: context.carry() };
+   * socket.write(JSON.stringify(message));
+   */
+  carry(): Carrier {
+    const context = this.#current();
+    return context === undefined ? NOTHING : this.#host.carrierOf(context);
+  }
+
+  /**
+   * Runs `fn` in a unit of work of its own, which goes on from `carrier`: in its trace, with its request as
+   * parent, with its values and, where it is believed, its user. What is not valid in it is left out;
+   * it may be anything, such as `undefined`. The same as `run({ carrier }, fn)`.
+   *
+   * @example
+   * const message = JSON.parse('{}') as { text?: string; carrier?: Carrier };
+   * await context.resume(message.carrier, async () => console.log(context.traceId, message.text));
+   */
+  resume<T>(carrier: Carrier | undefined, fn: () => T): T {
+    return this.#host.runSeeded({ carrier: carrier ?? NOTHING }, fn);
   }
 
   /**

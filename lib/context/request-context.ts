@@ -8,6 +8,7 @@ import type { BreachRecord } from '../cost/cost-record';
 import type { ResourceType } from '../diagnosis/resource-types';
 import type { AcquiringLines } from '../diagnosis/pools/acquiring-lines';
 import type { PoolLimits, PoolWait } from '../diagnosis/pools/pool-wait';
+import type { Carrier } from './carrier';
 import type { ContextKey } from './context-key';
 import { eventLoop } from './context-storage';
 import { beginTrace, type Trace } from './trace';
@@ -46,6 +47,8 @@ export interface ContextApplication {
    * application wants it; whether it was answered. An older copy of the package does not have it.
    */
   answerLostError?(context: RequestContext, error: unknown): boolean;
+  /** What travels of a unit of work to another process; an older copy of the package does not have it. Never throws. */
+  carrierOf?(context: RequestContext): Carrier;
   /** Notes that a unit of work asks for something after its close. Never throws. */
   noteLate(context: RequestContext, what: string, below: (...args: never[]) => unknown): void;
 }

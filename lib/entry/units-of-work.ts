@@ -13,6 +13,10 @@ import {
   type ContextUser,
   RequestContext,
 } from '../context/request-context';
+import type { Carrier, CarrierRules } from '../context/carrier';
+import { readCarrier } from '../context/carrier-reader';
+import { CarrierSeal } from '../context/carrier-seal';
+import { writeCarrier } from '../context/carrier-writer';
 import { activeSpan } from '../context/open-telemetry';
 import { isRequestId, RequestIdSource } from '../context/request-id';
 import { isThenable } from '../context/thenable';
@@ -63,6 +67,7 @@ export class UnitsOfWork implements ContextHost {
   readonly #nobody: Handler;
   /** By name, as `contextService.run()` gives it. */
   readonly #named = new RecentMap<ContextHandler>(MAX_NAMED);
+  readonly #carrierRules: CarrierRules;
   readonly #close = (context: RequestContext): void => this.close(context);
 
   readonly #instrumentations: DriversOfProcess;
@@ -88,6 +93,13 @@ export class UnitsOfWork implements ContextHost {
       options.onExceeded === 'throw' ? throwingAlarm : rememberingAlarm,
     );
     this.handlers = new Handlers(this.#budgets, modules);
+    const { carrierSecrets: secrets, carrierUser, trustUnsignedCarriers } = options;
+    this.#carrierRules = {
+      seal: secrets && new CarrierSeal(secrets),
+      trustsUnsigned: trustUnsignedCarriers,
+      user: carrierUser,
+      report: (what, reason) => faults.report(what, reason),
+    };
     this.#nobody = new Handler('', this.#budgets, {});
     this.queue = new SinkQueue<RequestContext>({
       sinks: options.sinks,
@@ -135,10 +147,11 @@ export class UnitsOfWork implements ContextHost {
       context.traceParent = activeSpan() ?? parent.trace;
       context.knownTrace = undefined;
     }
+    if (seed.carrier !== undefined) this.adopt(context, seed.carrier);
     if (handler !== undefined) this.setHandler(context, handler);
     if (seed.handler !== undefined) this.#setName(context, seed.handler);
     if (seed.user !== undefined) context.user = seed.user;
-    if (seed.values !== undefined) context.values = new Map(seed.values);
+    if (seed.values !== undefined) context.values = new Map([...(context.values ?? []), ...seed.values]);
     context.time.runs();
     try {
       return runToEnd(context, fn, this.#close);
@@ -146,6 +159,21 @@ export class UnitsOfWork implements ContextHost {
       // It goes on where the work was begun.
       parent?.time.runs();
     }
+  }
+
+  /** What travels of a unit of work to another service or a job. Never throws. */
+  carrierOf(context: RequestContext): Carrier {
+    return writeCarrier(context, this.#carrierRules);
+  }
+
+  /** Makes a unit of work go on from what has travelled here, as far as that is believed. Never throws. */
+  adopt(context: RequestContext, carrier: unknown): void {
+    const { requestId, traceParent, baggage, user, values } = readCarrier(carrier, this.#carrierRules);
+    if (requestId !== undefined) context.parentRequestId = requestId;
+    if (traceParent !== undefined) context.traceParent = traceParent;
+    if (baggage !== undefined) context.baggage = baggage;
+    if (user !== undefined) context.user = user;
+    if (values !== undefined) context.values = new Map([...(context.values ?? []), ...values]);
   }
 
   /** Counts a query that the application measured itself. */

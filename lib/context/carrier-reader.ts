@@ -1,0 +1,122 @@
+import { type CarrierRules, CONTEXT, REQUEST_ID, SIGNATURE, signedText } from './carrier';
+import { carriedKey } from './carried-keys';
+import type { ContextKey } from './context-key';
+import type { ContextUser } from './request-context';
+import { isRequestId } from './request-id';
+import { isThenable } from './thenable';
+import { parseTraceParent, type TraceParent } from './trace-parent';
+
+/** The limit of `baggage`, the longest of all: https://www.w3.org/TR/baggage/#limits */
+const MAX_FIELD = 8_192;
+
+/** What has arrived, as far as it is believed. */
+export interface Arrival {
+  readonly requestId: string | undefined;
+  readonly traceParent: TraceParent | undefined;
+  readonly baggage: string | undefined;
+  readonly user: ContextUser | undefined;
+  readonly values: Map<ContextKey<unknown> | string, unknown> | undefined;
+}
+
+/** What may be believed of a carrier, whatever it is. Never throws. */
+export function readCarrier(carrier: unknown, rules: CarrierRules): Arrival {
+  const field = fieldReader(carrier);
+  const requestId = field(REQUEST_ID);
+  const parent = parseTraceParent(field('traceparent'));
+  const state = field('tracestate');
+  const { user, values } = readContext(requestId, field(CONTEXT), field(SIGNATURE), rules);
+  return {
+    requestId: isRequestId(requestId) ? requestId : undefined,
+    traceParent: parent === undefined || state === undefined ? parent : { ...parent, state },
+    baggage: field('baggage'),
+    user,
+    values,
+  };
+}
+
+function readContext(
+  requestId: string | undefined,
+  text: string | undefined,
+  signature: string | undefined,
+  rules: CarrierRules,
+): Pick<Arrival, 'user' | 'values'> {
+  const nothing = { user: undefined, values: undefined };
+  if (text === undefined) return nothing;
+  const { seal, trustsUnsigned, report } = rules;
+  const isSigned = seal !== undefined && signature !== undefined;
+  if (isSigned && !seal.fits(signedText(requestId ?? '', text), signature)) {
+    report('carrier', 'its signature does not fit: its user and values were left out');
+    return nothing;
+  }
+  if (seal !== undefined && !isSigned && !trustsUnsigned) {
+    report('carrier', 'it is not signed: its user and values were left out');
+    return nothing;
+  }
+  const content = parseObject(text);
+  if (content === undefined) {
+    report('carrier', `its ${CONTEXT} is no JSON object`);
+    return nothing;
+  }
+  const user = isSigned || trustsUnsigned ? content['user'] : undefined;
+  return {
+    user: typeof user === 'object' && user !== null ? (user as ContextUser) : undefined,
+    values: readValues(content['values'], report),
+  };
+}
+
+function readValues(values: unknown, report: CarrierRules['report']): Arrival['values'] {
+  if (typeof values !== 'object' || values === null) return undefined;
+  const read = new Map<ContextKey<unknown> | string, unknown>();
+  for (const [name, value] of Object.entries(values)) {
+    const key = carriedKey(name);
+    // What nobody has declared here is of no use here, and may be anything.
+    if (key === undefined) continue;
+    const valid = validate(key, value, reason => report(`carrier, key ${name}`, reason));
+    if (valid !== undefined) read.set(key, valid.value);
+  }
+  return read.size === 0 ? undefined : read;
+}
+
+function validate(
+  { schema }: ContextKey<unknown>,
+  value: unknown,
+  report: (reason: string) => void,
+): { readonly value: unknown } | undefined {
+  if (schema === undefined) return { value };
+  try {
+    const result = schema['~standard'].validate(value);
+    if (isThenable(result)) {
+      result.then(undefined, () => undefined);
+      report('its schema answers with a promise: use one that answers at once');
+      return undefined;
+    }
+    if (result.issues === undefined) return { value: result.value };
+    // Not the messages of the issues: they may quote the value.
+    report('its schema does not take the value that arrived');
+  } catch {
+    report('its schema threw');
+  }
+  return undefined;
+}
+
+function parseObject(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Reads strings of a sane length from what may be anything. */
+function fieldReader(carrier: unknown): (name: string) => string | undefined {
+  if (typeof carrier !== 'object' || carrier === null) return () => undefined;
+  return name => {
+    try {
+      const value = (carrier as Record<string, unknown>)[name];
+      return typeof value === 'string' && value.length <= MAX_FIELD ? value : undefined;
+    } catch {
+      return undefined;
+    }
+  };
+}

@@ -1,0 +1,96 @@
+import {
+  type Carrier,
+  type CarrierRules,
+  CONTEXT,
+  MAX_CARRIER_BYTES,
+  REQUEST_ID,
+  SIGNATURE,
+  signedText,
+} from './carrier';
+import { activeSpan } from './open-telemetry';
+import type { RequestContext } from './request-context';
+import { formatTraceParent } from './trace-parent';
+
+/** What travels of a unit of work. Never throws. */
+export function writeCarrier(context: RequestContext, rules: CarrierRules): Carrier {
+  const span = activeSpan() ?? context.trace;
+  const carrier: Record<string, string> = {
+    traceparent: formatTraceParent(span),
+    [REQUEST_ID]: context.requestId,
+  };
+  let room = MAX_CARRIER_BYTES - sizeOf(carrier);
+  const { seal } = rules;
+  if (seal !== undefined) room -= SIGNATURE.length + seal.length;
+  const text = writeContext(context, room - CONTEXT.length, rules);
+  if (text !== undefined) {
+    carrier[CONTEXT] = text;
+    room -= CONTEXT.length + text.length;
+    if (seal !== undefined) carrier[SIGNATURE] = seal.sign(signedText(context.requestId, text));
+  }
+  for (const [name, value] of [
+    ['tracestate', span.state],
+    ['baggage', context.baggage],
+  ] as const) {
+    if (value === undefined || name.length + value.length > room) continue;
+    carrier[name] = value;
+    room -= name.length + value.length;
+  }
+  return Object.freeze(carrier);
+}
+
+function writeContext(context: RequestContext, room: number, rules: CarrierRules): string | undefined {
+  // Members as JSON; the braces and names around them are `{"user":…,"values":{…}}`.
+  const parts: string[] = [];
+  const user = writeUser(context, rules);
+  if (user !== undefined && user.length + 9 <= room) {
+    parts.push(`"user":${user}`);
+    room -= user.length + 9;
+  } else if (user !== undefined) rules.report('carrier', 'the user takes too much room');
+  const values: string[] = [];
+  room -= 12;
+  for (const [key, value] of context.values ?? []) {
+    if (typeof key === 'string' || key.carry !== true) continue;
+    const json = asciiJson(value, reason => rules.report(`carrier, key ${key.name}`, reason));
+    if (json === undefined) continue;
+    const member = `${asciiJson(key.name)}:${json}`;
+    if (member.length + 1 > room) {
+      rules.report(`carrier, key ${key.name}`, `it would be larger than ${MAX_CARRIER_BYTES} bytes`);
+      continue;
+    }
+    values.push(member);
+    room -= member.length + 1;
+  }
+  if (values.length > 0) parts.push(`"values":{${values.join(',')}}`);
+  return parts.length === 0 ? undefined : `{${parts.join(',')}}`;
+}
+
+/** Only where the other side will believe it: who somebody is does not leave the process for nothing. */
+function writeUser(context: RequestContext, rules: CarrierRules): string | undefined {
+  if (rules.seal === undefined && !rules.trustsUnsigned) return undefined;
+  try {
+    const user = context.currentUser();
+    if (user === undefined || user === null) return undefined;
+    return asciiJson(rules.user(user), reason => rules.report('carrierUser', reason));
+  } catch (error) {
+    rules.report('carrierUser', error instanceof Error ? error.message : 'it threw');
+    return undefined;
+  }
+}
+
+/** JSON of ASCII alone, as a header wants it. */
+function asciiJson(value: unknown, report: (reason: string) => void = () => undefined): string | undefined {
+  try {
+    const json: string | undefined = JSON.stringify(value);
+    return json?.replace(
+      /[\u007f-\uffff]/g,
+      character => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    );
+  } catch (error) {
+    report(error instanceof Error ? error.message : 'it is no JSON');
+    return undefined;
+  }
+}
+
+function sizeOf(carrier: Record<string, string>): number {
+  return Object.entries(carrier).reduce((sum, [name, value]) => sum + name.length + value.length, 0);
+}

@@ -1,0 +1,42 @@
+import type { CarrierSeal } from './carrier-seal';
+import type { ContextUser } from './request-context';
+
+/** The most that a carrier may take, names and values, in bytes. */
+export const MAX_CARRIER_BYTES = 4_096;
+
+export const REQUEST_ID = 'x-request-id';
+export const CONTEXT = 'x-async-context';
+export const SIGNATURE = 'x-async-context-signature';
+
+/**
+ * A context on its way to another service or a job: names and values of printable ASCII, at most 4 KB, so that
+ * it fits into the headers or the metadata of anything. The first three are W3C's
+ * (https://www.w3.org/TR/trace-context-2/, https://www.w3.org/TR/baggage/).
+ */
+export interface Carrier {
+  readonly traceparent?: string;
+  readonly tracestate?: string;
+  readonly baggage?: string;
+  /** Id of the unit of work that it comes from. */
+  readonly 'x-request-id'?: string;
+  /** Its user, and the values whose keys are declared to travel, as JSON. */
+  readonly 'x-async-context'?: string;
+  /** HMAC of the two above it; only with `carrierSecret`. */
+  readonly 'x-async-context-signature'?: string;
+}
+
+/** What an application wants of its carriers. */
+export interface CarrierRules {
+  readonly seal: CarrierSeal | undefined;
+  /** Whether the user of a carrier without a signature is believed. */
+  readonly trustsUnsigned: boolean;
+  /** What of a user travels. */
+  readonly user: (user: ContextUser) => unknown;
+  /** Says that something is left out; `what` is a fixed name. */
+  readonly report: (what: string, reason: string) => void;
+}
+
+/** What a signature is made of. */
+export function signedText(requestId: string, context: string): string {
+  return `${requestId}\n${context}`;
+}
