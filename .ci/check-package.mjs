@@ -34,14 +34,16 @@ const printNames = object =>
   `const names = Object.keys(${object}).filter(name => !/^(__esModule|default|module\\.exports)$/.test(name));
   console.log(JSON.stringify(names.sort()));`;
 
+const packageOf = name => name.split('/', name.startsWith('@') ? 2 : 1).join('/');
+
 // Specifiers that a declaration file imports; the scanner of TypeScript skips the examples in comments.
 function imports(file) {
   const found = ts.preProcessFile(readFileSync(file, 'utf8'), true, true);
   return [...found.importedFiles, ...found.typeReferenceDirectives].map(reference => reference.fileName);
 }
 
-// What the declarations reachable from one file import from outside the package.
-function foreignTypes(entry) {
+// What the declarations reachable from one file import from outside the package and the packages named.
+function foreignTypes(entry, packages) {
   const seen = new Set();
   const foreign = [];
   const visit = file => {
@@ -53,7 +55,7 @@ function foreignTypes(entry) {
         const next = [`${base}.d.ts`, join(base, 'index.d.ts')].find(path => existsSync(path));
         if (next === undefined) foreign.push(`${relative(root, file)}: ${name} does not exist`);
         else visit(next);
-      } else if (!PEERS.includes(name) && !name.startsWith('node:') && name !== 'node') {
+      } else if (!packages.includes(packageOf(name)) && !name.startsWith('node:') && name !== 'node') {
         foreign.push(`${relative(root, file)}: ${name}`);
       }
     }
@@ -115,20 +117,29 @@ await check('the required peers are the four of Nest, the others optional', () =
   );
 });
 await check('the types of the root import nothing but the peers and Node', () =>
-  none(foreignTypes(manifest.types), 'imported by the types'),
+  none(foreignTypes(manifest.types, PEERS), 'imported by the types'),
 );
-await check('require() and import give the same names', () => {
-  const entry = JSON.stringify(resolve(root, manifest.main));
-  const required = run('node', '--input-type=commonjs', '-e', printNames(`require(${entry})`));
-  const imported = run(
-    'node',
-    '--input-type=module',
-    '-e',
-    `import * as m from ${entry}; ${printNames('m')}`,
+// Everything else is a file of its own, so that an application has to have what it uses and no more.
+const entries = Object.entries(manifest.exports).filter(([, target]) => typeof target === 'object');
+const peers = Object.keys(manifest.peerDependencies);
+for (const [subpath, { types, default: main }] of entries) {
+  const name = `${manifest.name}${subpath.slice(1)}`;
+  await check(`${name}: the types import nothing but peers and Node`, () =>
+    none(foreignTypes(types, peers), 'imported by the types'),
   );
-  if (required !== imported) throw new Error(`require: ${required}import:  ${imported}`);
-  if (JSON.parse(required).length === 0) throw new Error('no name at all');
-});
+  await check(`${name}: require() and import give the same names`, () => {
+    const entry = JSON.stringify(resolve(root, main));
+    const required = run('node', '--input-type=commonjs', '-e', printNames(`require(${entry})`));
+    const imported = run(
+      'node',
+      '--input-type=module',
+      '-e',
+      `import * as m from ${entry}; ${printNames('m')}`,
+    );
+    if (required !== imported) throw new Error(`require: ${required}import:  ${imported}`);
+    if (JSON.parse(required).length === 0) throw new Error('no name at all');
+  });
+}
 
 const tracked = run('git', 'ls-files', '-z')
   .split('\0')
