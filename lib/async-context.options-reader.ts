@@ -31,7 +31,14 @@ const OPTIONS = [
   'trustUnsignedCarriers',
 ] as const satisfies readonly (keyof AsyncContextOptions)[];
 const REQUEST_ID = ['header', 'trust', 'generate', 'responseHeader'] as const;
-const SINK_QUEUE = ['capacity', 'batchSize', 'intervalMs'] as const;
+const SINK_QUEUE = [
+  'capacity',
+  'batchSize',
+  'intervalMs',
+  'retryDelayMs',
+  'maxRetryDelayMs',
+  'retryForMs',
+] as const;
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 /** `setTimeout` takes no longer delay. */
 const MAX_TIMER_MS = 2_147_483_647;
@@ -164,8 +171,13 @@ function readSinkQueue(options: AsyncContextOptions['sinkQueue'] = {}): Resolved
   checkObject('sinkQueue', options, SINK_QUEUE);
   for (const name of SINK_QUEUE) {
     const value = options[name];
-    if (value !== undefined)
-      readWhole(`sinkQueue.${name}`, value, 1, name === 'intervalMs' ? MAX_TIMER_MS : 1_000_000);
+    if (value === undefined) continue;
+    readWhole(
+      `sinkQueue.${name}`,
+      value,
+      name === 'retryForMs' ? 0 : 1,
+      name.endsWith('Ms') ? MAX_TIMER_MS : 1_000_000,
+    );
   }
   return Object.freeze({ ...options });
 }

@@ -64,6 +64,23 @@ export interface SinkQueueOptions {
    * @default 5000
    */
   readonly intervalMs?: number;
+  /**
+   * Milliseconds after which a batch that a sink has refused is offered again: at most so many, at least
+   * half of it, and twice as many after each further failure.
+   * @default 500
+   */
+  readonly retryDelayMs?: number;
+  /**
+   * The longest of these pauses, in milliseconds; never shorter than `retryDelayMs`.
+   * @default 10000
+   */
+  readonly maxRetryDelayMs?: number;
+  /**
+   * Milliseconds after which a batch that is still refused is dropped, so that one which a sink can never
+   * take does not hold up those behind it for good. 0 for no second try.
+   * @default 300000
+   */
+  readonly retryForMs?: number;
 }
 
 /**

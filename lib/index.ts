@@ -86,6 +86,7 @@ export { postgresInstrumentation } from './instrumentation/drivers/postgres.driv
 export { redisInstrumentation } from './instrumentation/drivers/redis.driver';
 export { tarnInstrumentation } from './instrumentation/drivers/tarn.driver';
 
-export type { CostRecordSink } from './sinks/cost-record.sink';
+export type { CostRecordSink, SinkFailure } from './sinks/cost-record.sink';
 export { MemorySink } from './sinks/memory.sink';
 export { NdjsonFileSink } from './sinks/ndjson-file.sink';
+export type { SinkStats } from './sinks/sink-writer';

@@ -40,6 +40,9 @@ describe('AsyncContextModule.forRoot()', () => {
     [{ sinkQueue: { batchSize: 1.5 } }, 'sinkQueue.batchSize'],
     [{ sinkQueue: { intervalMs: Infinity } }, 'sinkQueue.intervalMs'],
     [{ sinkQueue: { pace: 1 } }, 'sinkQueue.pace'],
+    [{ sinkQueue: { retryDelayMs: 0 } }, 'sinkQueue.retryDelayMs'],
+    [{ sinkQueue: { maxRetryDelayMs: 2 ** 31 } }, 'sinkQueue.maxRetryDelayMs'],
+    [{ sinkQueue: { retryForMs: -1 } }, 'sinkQueue.retryForMs'],
     ['production', 'options'],
   ])('refuses %j and names %s', (options, path) => {
     expect(() => AsyncContextModule.forRoot(options as AsyncContextOptions)).toThrow(
@@ -56,6 +59,8 @@ describe('AsyncContextModule.forRoot()', () => {
     { trace: true },
     { breachWindowMs: 2 ** 31 - 1 },
     { sinkQueue: { capacity: 1, batchSize: 1, intervalMs: 1 } },
+    { sinkQueue: { retryDelayMs: 1, maxRetryDelayMs: 2 ** 31 - 1, retryForMs: 0 } },
+    { sinkQueue: { retryDelayMs: 2 ** 31 - 1, maxRetryDelayMs: 1, retryForMs: 2 ** 31 - 1 } },
     { instrumentations: [] },
     { requestId: { responseHeader: false, trust: true, header: 'X-Id' } },
   ])('accepts %j', options => {

@@ -3,6 +3,7 @@ import { contextMissing, userMissing } from '../async-context.errors';
 import type { RequestCost } from '../cost/request-cost';
 import type { EventLoopDelay } from '../diagnosis/loop-monitor';
 import type { Attribution } from '../instrumentation/attribution';
+import type { SinkStats } from '../sinks/sink-writer';
 import { runAside } from './aside';
 import type { Carrier } from './carrier';
 import type { ContextKey } from './context-key';
@@ -60,6 +61,7 @@ export interface ContextHost extends ContextApplication {
   /** How the calls of all drivers were charged since the process started. */
   readonly attribution: Attribution;
   readonly eventLoopDelay: EventLoopDelay | undefined;
+  readonly sinkStats: readonly SinkStats[];
 }
 
 /**
@@ -152,6 +154,16 @@ export class ContextService {
    */
   get attribution(): Attribution {
     return this.#host.attribution;
+  }
+
+  /**
+   * What became of the cost records so far, for each sink, in the order of `forRoot({ sinks })`.
+   *
+   * @example
+   * const lost = context.sinkStats.reduce((sum, { dropped }) => sum + dropped, 0);
+   */
+  get sinkStats(): readonly SinkStats[] {
+    return this.#host.sinkStats;
   }
 
   /** The value of a key. Keys are flat: `a.b` and `__proto__` are names like any other. */

@@ -193,4 +193,6 @@ export interface CostRecord {
   /** Calls of providers, most self time first, at most 20; absent unless traced, or when there were none. */
   readonly trace?: readonly TracedCallRecord[];
   readonly breaches: readonly BreachRecord[];
+  /** How many units of work it stands for where `sinkQueue.sample` leaves others out (10 of 0.1); absent means 1. */
+  readonly weight?: number;
 }

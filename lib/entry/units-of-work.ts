@@ -33,6 +33,7 @@ import type { ResourceSampler } from '../diagnosis/resource-monitor';
 import type { PoolLimits } from '../diagnosis/pools/pool-wait';
 import type { Attribution } from '../instrumentation/attribution';
 import { SinkQueue } from '../sinks/sink-queue';
+import type { SinkStats } from '../sinks/sink-writer';
 import { Handler, Handlers, nextHandlerNumber } from './handlers';
 import { routePattern } from './http.entry';
 import { type PlatformRequest, rawOf } from './remembered-context';
@@ -115,6 +116,10 @@ export class UnitsOfWork implements ContextHost {
 
   get eventLoopDelay(): EventLoopDelay | undefined {
     return loopMonitor().delay;
+  }
+
+  get sinkStats(): readonly SinkStats[] {
+    return this.queue.stats();
   }
 
   userOf(request: object): ContextUser | undefined {

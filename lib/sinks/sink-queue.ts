@@ -1,23 +1,31 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { CostRecord } from '../cost/cost-record';
-import { boundRecord } from './bound-record';
 import type { CostRecordSink } from './cost-record.sink';
+import { makeRecords, recordOf, type RecordMaking } from './record-batch';
 import { type SinkStats, SinkWriter } from './sink-writer';
 
-/** How much waits, how much is written at once, and how often. */
-export const SINK_QUEUE_DEFAULTS = Object.freeze({ capacity: 2_048, batchSize: 512, intervalMs: 5_000 });
+/** How much waits, how much is written at once, how often, and how a failed write is done again. */
+export const SINK_QUEUE_DEFAULTS = Object.freeze({
+  capacity: 2_048,
+  batchSize: 512,
+  intervalMs: 5_000,
+  retryDelayMs: 500,
+  maxRetryDelayMs: 10_000,
+  retryForMs: 300_000,
+});
 
 /** How long the sinks may take at shutdown: the grace period of most platforms is 10 s and more. */
 const CLOSE_WITHIN_MS = 5_000;
 /** What of this is for writing; the rest is for closing the sinks. */
 const WRITING_SHARE = 0.8;
 
-interface SinkQueueSettings<Closed> {
+type Limits = typeof SINK_QUEUE_DEFAULTS;
+
+interface SinkQueueSettings<Closed> extends Partial<Readonly<Record<keyof Limits, number | undefined>>> {
   readonly sinks: readonly CostRecordSink[];
-  readonly capacity?: number;
-  readonly batchSize?: number;
-  readonly intervalMs?: number;
   readonly toRecord: (closed: Closed) => CostRecord;
+  /** The weight of its record, 0 for none; without it each has a record. Never throws. */
+  readonly weigh?: ((closed: Closed) => number) | undefined;
   readonly report: (where: string, reason: unknown) => void;
 }
 
@@ -35,53 +43,60 @@ interface SinkQueueSettings<Closed> {
  */
 export class SinkQueue<Closed> {
   readonly #writers: readonly SinkWriter[];
-  readonly #capacity: number;
-  readonly #batchSize: number;
-  readonly #intervalMs: number;
-  readonly #toRecord: (closed: Closed) => CostRecord;
-  readonly #report: (where: string, reason: unknown) => void;
+  readonly #making: RecordMaking<Closed>;
+  readonly #limits: Readonly<Record<keyof Limits, number>>;
+  readonly #weigh: ((closed: Closed) => number) | undefined;
   // Made at start-up: a timer started in a request would keep it, and sinks would run in its context.
   readonly #outside = new AsyncResource('nestjs-async-context.sinks', { requireManualDestroy: true });
   #waiting: Closed[] = [];
+  /** Of those that wait, where there is a choice. */
+  #weights: number[] = [];
+  #sampledOut = 0;
   #timer: NodeJS.Timeout | undefined;
   #isDispatchDue = false;
   #closing: Promise<void> | undefined;
 
-  constructor(settings: SinkQueueSettings<Closed>) {
-    const { sinks, toRecord, report } = settings;
+  constructor({ sinks, toRecord, weigh, report, ...limits }: SinkQueueSettings<Closed>) {
     // Not a spread: `{ capacity: undefined }` would take the bound away.
-    const {
-      capacity = SINK_QUEUE_DEFAULTS.capacity,
-      batchSize = SINK_QUEUE_DEFAULTS.batchSize,
-      intervalMs = SINK_QUEUE_DEFAULTS.intervalMs,
-    } = settings;
-    this.#capacity = capacity;
-    this.#batchSize = batchSize;
-    this.#intervalMs = intervalMs;
-    this.#toRecord = toRecord;
-    this.#report = report;
-    this.#writers = sinks.map(sink => new SinkWriter(sink, capacity, batchSize, report));
+    const names = Object.keys(SINK_QUEUE_DEFAULTS) as (keyof Limits)[];
+    this.#limits = Object.fromEntries(
+      names.map(name => [name, limits[name] ?? SINK_QUEUE_DEFAULTS[name]]),
+    ) as Record<keyof Limits, number>;
+    this.#weigh = weigh;
+    this.#writers = sinks.map(sink => new SinkWriter(sink, { ...this.#limits, report }));
+    this.#making = { toRecord, report, hasEvery: this.#writers.some(({ everyRecord }) => everyRecord) };
   }
 
   /** Queues a closed unit of work, or drops it when the queue is full. Never waits, never throws. */
   offer(closed: Closed): void {
     if (this.#writers.length === 0) return;
-    if (this.#waiting.length >= this.#capacity || this.#closing !== undefined) {
-      for (const writer of this.#writers) writer.drop(1);
+    const weight = this.#weigh === undefined ? 1 : this.#weigh(closed);
+    if (weight === 0) {
+      this.#sampledOut += 1;
+      if (!this.#making.hasEvery) return;
+    }
+    if (this.#waiting.length >= this.#limits.capacity || this.#closing !== undefined) {
+      this.#overflow(closed, weight);
       return;
     }
     this.#waiting.push(closed);
-    if (this.#waiting.length >= this.#batchSize) this.#dispatchSoon();
+    if (this.#weigh !== undefined) this.#weights.push(weight);
+    if (this.#waiting.length >= this.#limits.batchSize) this.#dispatchSoon();
     else this.#startTimer();
   }
 
   /** What became of the records, for each sink. */
   stats(): readonly SinkStats[] {
-    return this.#writers.map(({ stats }) => ({
-      ...stats,
-      produced: stats.produced + this.#waiting.length,
-      queued: stats.queued + this.#waiting.length,
-    }));
+    const leftOut = this.#weights.filter(weight => weight === 0).length;
+    return this.#writers.map(({ stats, everyRecord }) => {
+      const waiting = this.#waiting.length - (everyRecord ? 0 : leftOut);
+      return {
+        ...stats,
+        produced: stats.produced + waiting,
+        queued: stats.queued + waiting,
+        sampledOut: everyRecord ? 0 : this.#sampledOut,
+      };
+    });
   }
 
   /** Writes all that waits; a sink that hangs keeps the promise waiting. */
@@ -104,6 +119,7 @@ export class SinkQueue<Closed> {
   async #close(timeoutMs: number): Promise<void> {
     const writingMs = timeoutMs * WRITING_SHARE;
     this.#dispatch();
+    for (const writer of this.#writers) writer.hurry();
     // Each sink by itself: one that hangs must not take from the others the time to close.
     await Promise.all(
       this.#writers.map(async writer => {
@@ -115,7 +131,7 @@ export class SinkQueue<Closed> {
 
   #startTimer(): void {
     this.#timer ??= this.#outside.runInAsyncScope(() =>
-      setTimeout(() => this.#dispatch(), this.#intervalMs).unref(),
+      setTimeout(() => this.#dispatch(), this.#limits.intervalMs).unref(),
     );
   }
 
@@ -130,20 +146,35 @@ export class SinkQueue<Closed> {
     this.#timer = undefined;
     this.#isDispatchDue = false;
     const closed = this.#waiting;
+    const weights = this.#weights;
     this.#waiting = [];
-    const records = closed.flatMap(one => this.#recordOf(one));
+    this.#weights = [];
+    const room = Math.max(0, ...this.#writers.map(({ everyRecord, room }) => (everyRecord ? 0 : room)));
+    const batch = makeRecords(closed, weights, room, this.#making);
     for (const writer of this.#writers) {
-      writer.drop(closed.length - records.length);
-      if (records.length > 0) writer.push(records);
+      if (writer.everyRecord) {
+        writer.drop(batch.failed);
+        writer.push(batch.every);
+      } else {
+        writer.drop(batch.failedKept);
+        writer.push(batch.kept);
+        writer.lose(batch.unwanted);
+      }
     }
   }
 
-  #recordOf(closed: Closed): CostRecord[] {
-    try {
-      return [boundRecord(this.#toRecord(closed))];
-    } catch (error) {
-      this.#report('making a cost record', error);
-      return [];
+  /** There is no room, or it is too late. A sink that counts gets its record all the same. */
+  #overflow(closed: Closed, weight: number): void {
+    const isClosing = this.#closing !== undefined;
+    const record = isClosing || !this.#making.hasEvery ? undefined : recordOf(closed, this.#making);
+    for (const writer of this.#writers) {
+      if (writer.everyRecord) {
+        if (record === undefined) writer.drop(1);
+        else this.#outside.runInAsyncScope(() => writer.overflow([record]));
+      } else if (weight > 0) {
+        if (isClosing) writer.drop(1);
+        else writer.lose(1);
+      }
     }
   }
 }

@@ -1,35 +1,52 @@
 import type { CostRecord } from '../cost/cost-record';
-import type { CostRecordSink } from './cost-record.sink';
+import type { CostRecordSink, SinkFailure } from './cost-record.sink';
+import { readFailure, SinkRetry, type SinkRetrySettings } from './sink-retry';
 
 /** What became of the records of one sink; produced = delivered + dropped + queued. */
 export interface SinkStats {
+  /** Name of the sink. */
   readonly sink: string;
+  /** Records that were meant for it. */
   readonly produced: number;
+  /** Records that it has taken. A write that failed halfway is done again, so it may hold some twice. */
   readonly delivered: number;
+  /** Records that are lost: the queue was full, the sink refused them for too long, or time was up. */
   readonly dropped: number;
+  /** Records that wait, or are being written. */
   readonly queued: number;
+  /** Records that `sinkQueue.sample` has left out; they are not among those produced. */
+  readonly sampledOut: number;
 }
 
 type Report = (where: string, reason: unknown) => void;
 
+/** Size, pace and patience of one writer. */
+export interface SinkWriterSettings extends SinkRetrySettings {
+  readonly capacity: number;
+  readonly batchSize: number;
+  readonly report: Report;
+}
+
 /** Writes to one sink, one batch at a time, so that a sink that fails or hangs stands alone. */
 export class SinkWriter {
+  /** Whether sampling and a full queue keep nothing from this sink. */
+  readonly everyRecord: boolean;
   readonly #sink: CostRecordSink;
-  readonly #capacity: number;
-  readonly #batchSize: number;
-  readonly #report: Report;
+  readonly #settings: SinkWriterSettings;
+  readonly #retry: SinkRetry;
   #waiting: CostRecord[] = [];
   #inFlight = 0;
   #delivered = 0;
   #dropped = 0;
   #idle: Promise<void> = Promise.resolve();
+  #isDraining = false;
   #isClosed = false;
 
-  constructor(sink: CostRecordSink, capacity: number, batchSize: number, report: Report) {
+  constructor(sink: CostRecordSink, settings: SinkWriterSettings) {
     this.#sink = sink;
-    this.#capacity = capacity;
-    this.#batchSize = batchSize;
-    this.#report = report;
+    this.everyRecord = sink.everyRecord === true;
+    this.#settings = settings;
+    this.#retry = new SinkRetry(settings);
   }
 
   /** Resolves when all that was pushed so far is delivered or dropped; a sink that hangs keeps it waiting. */
@@ -37,7 +54,13 @@ export class SinkWriter {
     return this.#idle;
   }
 
-  get stats(): SinkStats {
+  /** How many records it would take now. */
+  get room(): number {
+    if (this.#isClosed) return 0;
+    return Math.max(0, this.#settings.capacity - this.#waiting.length - this.#inFlight);
+  }
+
+  get stats(): Omit<SinkStats, 'sampledOut'> {
     const queued = this.#waiting.length + this.#inFlight;
     const produced = this.#delivered + this.#dropped + queued;
     return { sink: this.#sink.name, produced, delivered: this.#delivered, dropped: this.#dropped, queued };
@@ -45,15 +68,50 @@ export class SinkWriter {
 
   /** Takes what there is room for; the rest, the newest, is dropped. */
   push(records: readonly CostRecord[]): void {
-    const room = this.#isClosed ? 0 : Math.max(0, this.#capacity - this.#waiting.length - this.#inFlight);
-    this.#waiting.push(...records.slice(0, room));
-    this.drop(records.length - Math.min(room, records.length));
-    if (this.#inFlight === 0 && this.#waiting.length > 0) this.#idle = this.#drain();
+    const { room } = this;
+    for (const record of room < records.length ? records.slice(0, room) : records) this.#waiting.push(record);
+    if (room < records.length) this.overflow(records.slice(room));
+    if (!this.#isDraining && this.#waiting.length > 0) this.#idle = this.#drain();
+  }
+
+  /** What is over the capacity is lost, but to a sink that counts: to that it is said at once. */
+  overflow(records: readonly CostRecord[]): void {
+    if (this.#isClosed) {
+      this.drop(records.length);
+      return;
+    }
+    if (!this.everyRecord) {
+      this.lose(records.length);
+      return;
+    }
+    try {
+      const result: unknown = this.#sink.write(Object.freeze(records));
+      this.#delivered += records.length;
+      if (result instanceof Promise) result.catch((error: unknown) => this.#report(error));
+    } catch (error) {
+      this.drop(records.length);
+      this.#report(error);
+    }
   }
 
   /** Counts records that never came this far. */
   drop(count: number): void {
     this.#dropped += count;
+  }
+
+  /** Counts records that found the queue full, and says so. */
+  lose(count: number): void {
+    if (count === 0) return;
+    this.#dropped += count;
+    this.#settings.report(
+      `queue of sink ${this.#sink.name}`,
+      `it is full, ${this.#dropped} records are lost`,
+    );
+  }
+
+  /** Waits no longer than needed for what it still has to write. */
+  hurry(): void {
+    this.#retry.hurry();
   }
 
   /** Gives up what still waits, then closes the sink. */
@@ -62,33 +120,56 @@ export class SinkWriter {
     this.drop(this.#waiting.length + this.#inFlight);
     this.#waiting = [];
     this.#inFlight = 0;
+    this.#retry.hurry();
     try {
       await this.#sink.close?.();
     } catch (error) {
-      this.#report(`sink ${this.#sink.name}, close()`, error);
+      this.#settings.report(`sink ${this.#sink.name}, close()`, error);
     }
   }
 
   async #drain(): Promise<void> {
+    this.#isDraining = true;
     while (this.#waiting.length > 0) {
-      const batch = Object.freeze(this.#waiting.splice(0, this.#batchSize));
+      const batch = Object.freeze(this.#waiting.splice(0, this.#settings.batchSize));
       this.#inFlight = batch.length;
-      const written = await this.#write(batch);
-      // Closed meanwhile: then the batch is counted as dropped already.
-      if (this.#isClosed) return;
+      await this.#deliver(batch);
       this.#inFlight = 0;
-      if (written) this.#delivered += batch.length;
-      else this.#dropped += batch.length;
+    }
+    this.#isDraining = false;
+  }
+
+  /** Offers a batch until it is taken, or lost. */
+  async #deliver(offered: readonly CostRecord[]): Promise<void> {
+    const sinceMs = performance.now();
+    for (let batch = offered; ; await this.#retry.pause()) {
+      if (this.#isClosed) return;
+      const failure = await this.#write(batch);
+      if (this.#isClosed) return;
+      const taken = failure?.delivered ?? batch.length;
+      this.#delivered += taken;
+      this.#inFlight -= taken;
+      if (taken > 0) this.#retry.succeeded();
+      if (failure === undefined || taken === batch.length) return;
+      batch = Object.freeze(batch.slice(taken));
+      if (this.everyRecord || this.#retry.givesUp(failure, sinceMs)) {
+        this.#dropped += batch.length;
+        return;
+      }
     }
   }
 
-  async #write(batch: readonly CostRecord[]): Promise<boolean> {
+  async #write(batch: readonly CostRecord[]): Promise<Required<SinkFailure> | undefined> {
     try {
       await this.#sink.write(batch);
-      return true;
-    } catch (error) {
-      this.#report(`sink ${this.#sink.name}`, error);
-      return false;
+      return undefined;
+    } catch (reason) {
+      this.#report(reason);
+      return readFailure(reason, batch.length);
     }
+  }
+
+  #report(reason: unknown): void {
+    this.#settings.report(`sink ${this.#sink.name}`, reason);
   }
 }

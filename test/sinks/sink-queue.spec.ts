@@ -70,11 +70,11 @@ describe('SinkQueue', () => {
     const queue = queueOf([sinkOf()]);
     offer(queue, 2_048);
     expect(queue.stats()).toEqual([
-      { sink: 'taken', produced: 2_048, delivered: 0, dropped: 0, queued: 2_048 },
+      { sink: 'taken', produced: 2_048, delivered: 0, dropped: 0, queued: 2_048, sampledOut: 0 },
     ]);
     offer(queue, 1);
     expect(queue.stats()).toEqual([
-      { sink: 'taken', produced: 2_049, delivered: 0, dropped: 1, queued: 2_048 },
+      { sink: 'taken', produced: 2_049, delivered: 0, dropped: 1, queued: 2_048, sampledOut: 0 },
     ]);
   });
 
@@ -156,7 +156,9 @@ describe('SinkQueue', () => {
     });
     offer(queue, 3);
     await queue.flush();
-    expect(queue.stats()).toEqual([{ sink: 'taken', produced: 3, delivered: 2, dropped: 1, queued: 0 }]);
+    expect(queue.stats()).toEqual([
+      { sink: 'taken', produced: 3, delivered: 2, dropped: 1, queued: 0, sampledOut: 0 },
+    ]);
     expect(reports).toEqual(['making a cost record: Error: broken']);
   });
 
@@ -172,11 +174,13 @@ describe('SinkQueue', () => {
       await vi.advanceTimersByTimeAsync(0);
     }
     expect(queue.stats()).toEqual([
-      { sink: 'hanging', produced: 10_000, delivered: 0, dropped: 9_900, queued: 100 },
-      { sink: 'throwing', produced: 10_000, delivered: 0, dropped: 10_000, queued: 0 },
-      { sink: 'good', produced: 10_000, delivered: 10_000, dropped: 0, queued: 0 },
+      { sink: 'hanging', produced: 10_000, delivered: 0, dropped: 9_900, queued: 100, sampledOut: 0 },
+      { sink: 'throwing', produced: 10_000, delivered: 0, dropped: 9_900, queued: 100, sampledOut: 0 },
+      { sink: 'good', produced: 10_000, delivered: 10_000, dropped: 0, queued: 0, sampledOut: 0 },
     ]);
-    expect(reports).toHaveLength(1_000);
+    expect(new Set(reports.map(report => report.split(':')[0]))).toEqual(
+      new Set(['sink throwing', 'queue of sink hanging', 'queue of sink throwing']),
+    );
   });
 
   describe.each<[string, (records: readonly CostRecord[]) => unknown, number]>([
@@ -207,8 +211,8 @@ describe('SinkQueue', () => {
       void queue.close();
       await vi.advanceTimersByTimeAsync(5_000);
       expect(queue.stats()).toEqual([
-        { sink: 'taken', produced: 10_000, delivered, dropped: 10_000 - delivered, queued: 0 },
-        { sink: 'other', produced: 10_000, delivered: 10_000, dropped: 0, queued: 0 },
+        { sink: 'taken', produced: 10_000, delivered, dropped: 10_000 - delivered, queued: 0, sampledOut: 0 },
+        { sink: 'other', produced: 10_000, delivered: 10_000, dropped: 0, queued: 0, sampledOut: 0 },
       ]);
       expect(other.batches.flat()).toHaveLength(10_000);
     });
@@ -220,6 +224,7 @@ describe('SinkQueue', () => {
     const faults = new FaultReporter();
     const queue = new SinkQueue<number>({
       sinks: [sinkOf(fail, 'first'), sinkOf(() => Promise.reject(undefined), 'second')],
+      retryForMs: 0,
       toRecord: id => recordOf(String(id)),
       report: (where, reason) => faults.report(where, reason),
     });
@@ -244,7 +249,9 @@ describe('SinkQueue', () => {
     });
     offer(queue, 3);
     await queue.flush();
-    expect(queue.stats()).toEqual([{ sink: 'taken', produced: 3, delivered: 2, dropped: 1, queued: 0 }]);
+    expect(queue.stats()).toEqual([
+      { sink: 'taken', produced: 3, delivered: 2, dropped: 1, queued: 0, sampledOut: 0 },
+    ]);
     expect(reports).toEqual([expect.stringContaining('making a cost record: RangeError')]);
   });
 
@@ -273,7 +280,9 @@ describe('SinkQueue', () => {
       expect(sink.batches.flat()).toHaveLength(3);
       expect(close).toHaveBeenCalledTimes(1);
       offer(queue, 2);
-      expect(queue.stats()).toEqual([{ sink: 'taken', produced: 5, delivered: 3, dropped: 2, queued: 0 }]);
+      expect(queue.stats()).toEqual([
+        { sink: 'taken', produced: 5, delivered: 3, dropped: 2, queued: 0, sampledOut: 0 },
+      ]);
       expect(vi.getTimerCount()).toBe(0);
     });
 
@@ -333,7 +342,9 @@ describe('SinkQueue', () => {
       expect(isClosed).not.toHaveBeenCalled();
       await vi.advanceTimersByTimeAsync(1);
       expect(isClosed).toHaveBeenCalledTimes(1);
-      expect(queue.stats()).toEqual([{ sink: 'hanging', produced: 3, delivered: 0, dropped: 3, queued: 0 }]);
+      expect(queue.stats()).toEqual([
+        { sink: 'hanging', produced: 3, delivered: 0, dropped: 3, queued: 0, sampledOut: 0 },
+      ]);
     });
 
     it('counts a batch once that a sink takes or refuses after the time is up', async () => {
@@ -347,8 +358,8 @@ describe('SinkQueue', () => {
       settle[1]!(Promise.reject(new Error('no')));
       await vi.advanceTimersByTimeAsync(0);
       expect(queue.stats()).toEqual([
-        { sink: 'late', produced: 2, delivered: 0, dropped: 2, queued: 0 },
-        { sink: 'later', produced: 2, delivered: 0, dropped: 2, queued: 0 },
+        { sink: 'late', produced: 2, delivered: 0, dropped: 2, queued: 0, sampledOut: 0 },
+        { sink: 'later', produced: 2, delivered: 0, dropped: 2, queued: 0, sampledOut: 0 },
       ]);
     });
 
