@@ -38,6 +38,7 @@ const SINK_QUEUE = [
   'retryDelayMs',
   'maxRetryDelayMs',
   'retryForMs',
+  'sample',
 ] as const;
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 /** `setTimeout` takes no longer delay. */
@@ -172,12 +173,14 @@ function readSinkQueue(options: AsyncContextOptions['sinkQueue'] = {}): Resolved
   for (const name of SINK_QUEUE) {
     const value = options[name];
     if (value === undefined) continue;
-    readWhole(
-      `sinkQueue.${name}`,
-      value,
-      name === 'retryForMs' ? 0 : 1,
-      name.endsWith('Ms') ? MAX_TIMER_MS : 1_000_000,
-    );
+    if (name === 'sample') readShare('sinkQueue.sample', value);
+    else
+      readWhole(
+        `sinkQueue.${name}`,
+        value,
+        name === 'retryForMs' ? 0 : 1,
+        name.endsWith('Ms') ? MAX_TIMER_MS : 1_000_000,
+      );
   }
   return Object.freeze({ ...options });
 }
@@ -205,6 +208,11 @@ function idOf(user: object): unknown {
 function readBoolean(path: string, value: unknown): boolean {
   if (typeof value === 'boolean') return value;
   throw invalidOption(path, value, 'Use true or false.');
+}
+
+function readShare(path: string, value: unknown): number {
+  if (typeof value === 'number' && value >= 0 && value <= 1) return value;
+  throw invalidOption(path, value, 'Use a number from 0 to 1, such as 0.1 for one of ten.');
 }
 
 function readWhole(path: string, value: unknown, least: number, most: number): number {

@@ -81,6 +81,13 @@ export interface SinkQueueOptions {
    * @default 300000
    */
   readonly retryForMs?: number;
+  /**
+   * The share of ordinary units of work that leave a record, from 0 to 1: those without a breach, an error,
+   * a status of 500 and above or a block of the event loop that are not slow. All others leave one.
+   * `record.weight` says how many it stands for.
+   * @default 1
+   */
+  readonly sample?: number;
 }
 
 /**

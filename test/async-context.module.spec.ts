@@ -43,6 +43,9 @@ describe('AsyncContextModule.forRoot()', () => {
     [{ sinkQueue: { retryDelayMs: 0 } }, 'sinkQueue.retryDelayMs'],
     [{ sinkQueue: { maxRetryDelayMs: 2 ** 31 } }, 'sinkQueue.maxRetryDelayMs'],
     [{ sinkQueue: { retryForMs: -1 } }, 'sinkQueue.retryForMs'],
+    [{ sinkQueue: { sample: 1.01 } }, 'sinkQueue.sample'],
+    [{ sinkQueue: { sample: -0.01 } }, 'sinkQueue.sample'],
+    [{ sinkQueue: { sample: NaN } }, 'sinkQueue.sample'],
     ['production', 'options'],
   ])('refuses %j and names %s', (options, path) => {
     expect(() => AsyncContextModule.forRoot(options as AsyncContextOptions)).toThrow(
@@ -59,8 +62,8 @@ describe('AsyncContextModule.forRoot()', () => {
     { trace: true },
     { breachWindowMs: 2 ** 31 - 1 },
     { sinkQueue: { capacity: 1, batchSize: 1, intervalMs: 1 } },
-    { sinkQueue: { retryDelayMs: 1, maxRetryDelayMs: 2 ** 31 - 1, retryForMs: 0 } },
-    { sinkQueue: { retryDelayMs: 2 ** 31 - 1, maxRetryDelayMs: 1, retryForMs: 2 ** 31 - 1 } },
+    { sinkQueue: { retryDelayMs: 1, maxRetryDelayMs: 2 ** 31 - 1, retryForMs: 0, sample: 0 } },
+    { sinkQueue: { retryDelayMs: 2 ** 31 - 1, maxRetryDelayMs: 1, retryForMs: 2 ** 31 - 1, sample: 1 } },
     { instrumentations: [] },
     { requestId: { responseHeader: false, trust: true, header: 'X-Id' } },
   ])('accepts %j', options => {

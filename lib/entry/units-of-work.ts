@@ -32,6 +32,7 @@ import { SlowLog } from '../diagnosis/slow-log';
 import type { ResourceSampler } from '../diagnosis/resource-monitor';
 import type { PoolLimits } from '../diagnosis/pools/pool-wait';
 import type { Attribution } from '../instrumentation/attribution';
+import { recordSampler } from '../sinks/record-sampler';
 import { SinkQueue } from '../sinks/sink-queue';
 import type { SinkStats } from '../sinks/sink-writer';
 import { Handler, Handlers, nextHandlerNumber } from './handlers';
@@ -106,6 +107,7 @@ export class UnitsOfWork implements ContextHost {
       sinks: options.sinks,
       ...options.sinkQueue,
       toRecord: buildCostRecord,
+      weigh: recordSampler(options.sinkQueue.sample ?? 1),
       report: (where, reason) => faults.report(where, reason),
     });
   }
