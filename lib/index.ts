@@ -20,8 +20,9 @@ export {
   type ValueSchema,
 } from './context/context-key';
 export type { ContextKind, ContextUser } from './context/request-context';
-export { ContextLogger } from './context/context-logger';
+export { ContextLogger, type ContextLoggerOptions } from './context/context-logger';
 export { type ContextLogFields, contextLogFields } from './context/log-fields';
+export type { LogFieldNames } from './context/log-field-names';
 export { RunInContext } from './entry/run-in-context.decorator';
 
 export { ResourceMonitor, type ResourceLeak } from './diagnosis/resource-monitor';

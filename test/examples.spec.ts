@@ -21,6 +21,7 @@ import {
   QueryBudgetExceededError, ResourceMonitor, RunInContext, contextLogFields, createContextKey,
   traceProviders,
   type BudgetLimits, type Carrier, type CostRecord, type CostRecordSink, type DriverInstrumentation,
+  type LogFieldNames,
 } from 'nestjs-async-context';
 declare const context: ContextService;
 declare const app: INestApplication;

@@ -1,30 +1,56 @@
-import { ConsoleLogger, Injectable, Scope } from '@nestjs/common';
+import { ConsoleLogger, type ConsoleLoggerOptions, Injectable, Optional, Scope } from '@nestjs/common';
+import { type LogFieldNames, type NamedFields, readFieldNames } from './log-field-names';
 import { contextLogFields } from './log-fields';
+import { oneWord } from './one-line';
 
 type JsonOptions = Parameters<ConsoleLogger['getJsonLogObject']>[1];
 
+/** Options of Nest's `ConsoleLogger`, and what the fields of the unit of work are called. */
+export interface ContextLoggerOptions extends ConsoleLoggerOptions {
+  readonly fieldNames?: LogFieldNames;
+}
+
 /**
- * Nest's `ConsoleLogger` with request id, trace id, user id and handler on each line that a unit
+ * Nest's `ConsoleLogger` with request id, trace id, span id, user id and handler on each line that a unit
  * of work writes; as fields of their own in JSON mode.
  *
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a name in `fieldNames` that cannot be
  * @example
  * const app = await NestFactory.create(AppModule, { logger: new ContextLogger({ json: true }) });
  */
 @Injectable({ scope: Scope.TRANSIENT })
 export class ContextLogger extends ConsoleLogger {
+  readonly #named: NamedFields;
+
+  /** As of `ConsoleLogger`: the name of the logger, the options, or both. */
+  constructor(
+    @Optional() contextOrOptions?: string | ContextLoggerOptions,
+    @Optional() options?: ContextLoggerOptions,
+  ) {
+    // Nest declares the two as overloads and takes them as they come.
+    super(contextOrOptions as string, options as ContextLoggerOptions);
+    const given = typeof contextOrOptions === 'object' ? contextOrOptions : options;
+    this.#named = readFieldNames(given?.fieldNames, 'ContextLogger');
+  }
+
   protected override getJsonLogObject(message: unknown, options: JsonOptions) {
-    return { ...super.getJsonLogObject(message, options), ...contextLogFields() };
+    const line: Record<string, unknown> = super.getJsonLogObject(message, options);
+    for (const [name, value] of this.#fields()) line[name] ??= value;
+    return line as ReturnType<ConsoleLogger['getJsonLogObject']>;
   }
 
   protected override formatContext(context: string): string {
-    const fields = Object.entries(contextLogFields() ?? {});
-    if (fields.length === 0) return super.formatContext(context);
-    const text = fields.map(([name, value]) => `${name}=${oneWord(String(value))}`).join(' ');
-    return `${super.formatContext(context)}[${text}] `;
+    const text = this.#fields().map(([name, value]) => `${name}=${oneWord(value)}`);
+    if (text.length === 0) return super.formatContext(context);
+    return `${super.formatContext(context)}[${text.join(' ')}] `;
   }
-}
 
-/** A user id must not be able to look like another field or another line. */
-function oneWord(value: string): string {
-  return /^[\w.:=+/@-]{1,200}$/.test(value) ? value : JSON.stringify(value.slice(0, 200));
+  #fields(): [name: string, value: string][] {
+    const fields = contextLogFields();
+    if (fields === undefined) return [];
+    return this.#named.flatMap(([field, name]) => {
+      const value = fields[field];
+      return value === undefined ? [] : [[name, value] as [string, string]];
+    });
+  }
 }

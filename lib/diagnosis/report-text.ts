@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { oneLine } from '../context/one-line';
 import type { CallDimension } from '../cost/call-ledger';
 import type { TracedCallRecord } from '../cost/call-trace';
 import type { CallsCostRecord, CostRecord, ShapeCostRecord } from '../cost/cost-record';
@@ -96,11 +97,4 @@ export function cut(shape: string, width = SHAPE_WIDTH): string {
 /** `12,345.6` */
 export function number(value: number): string {
   return value.toLocaleString('en-US', { maximumFractionDigits: 1 });
-}
-
-const CONTROL = /\p{Cc}|[\u2028\u2029]/gu;
-
-/** A user id, a table or a route must not be able to forge a second log line. */
-function oneLine(text: string): string {
-  return text.replace(CONTROL, c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

@@ -69,6 +69,35 @@ describe('ContextLogger', () => {
     },
   );
 
+  it.each(['\u007f', '\u0085', '\u009b31m', '\u2028', '\u2029', '\u202e', '\u2066', '\ud800'])(
+    'shows %j in a user id as what it is',
+    user => {
+      const shown = `\\u${user.charCodeAt(0).toString(16).padStart(4, '0')}${user.slice(1)}`;
+      expect(write(new ContextLogger({ colors: false }), user)).toContain(`userId="${shown}" handler=`);
+    },
+  );
+
+  it('calls the fields what the application wants, or leaves them out', () => {
+    const fieldNames = { requestId: 'request.id', traceId: false, spanId: false, userId: 'level' } as const;
+    expect(write(new ContextLogger('Own', { colors: false, fieldNames }), '7')).toContain(
+      '[Shop] [request.id=r-1 level=7 handler=Orders.pay] paid',
+    );
+    const json = write(new ContextLogger({ json: true, colors: false, fieldNames }), '7');
+    expect(JSON.parse(json)).toMatchObject({ level: 'log', 'request.id': 'r-1', handler: 'Orders.pay' });
+    expect(json).not.toContain('traceId');
+    expect(() => new ContextLogger({ fieldNames: { handler: '' } })).toThrow(
+      expect.objectContaining({ code: 'ASYNC_CONTEXT_INVALID_OPTION' }),
+    );
+  });
+
+  it('is injected as ConsoleLogger is', async () => {
+    const own = await startApp({ providers: [ContextLogger] });
+    const logger = await own.app.resolve(ContextLogger);
+    expect(write(logger, '7')).toContain('userId=7');
+    await own.close();
+    Logger.overrideLogger(test.logs);
+  });
+
   it.each([200, 201])('keeps 200 characters of a user id of %i', length => {
     const line = JSON.parse(write(new ContextLogger({ json: true, colors: false }), 'x'.repeat(length))) as {
       userId: string;
