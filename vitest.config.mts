@@ -25,7 +25,12 @@ const onNest11 = process.env['NEST'] === '11';
 
 export default defineConfig({
   plugins: onNest11 ? [nest11()] : [],
-  resolve: { alias: { 'nestjs-async-context': `${root}lib/index.ts` } },
+  resolve: {
+    alias: [
+      { find: /^nestjs-async-context\/(pino|winston)$/, replacement: `${root}lib/logging/$1.ts` },
+      { find: /^nestjs-async-context$/, replacement: `${root}lib/index.ts` },
+    ],
+  },
   test: {
     include: ['test/**/*.spec.ts'],
     pool: 'forks',

@@ -62,7 +62,11 @@ function examplesOfDocs(): Example[] {
 function examplesOfComments(): Example[] {
   // What the package exports; inside, an example is for the reader of the file.
   const index = readFileSync(join(root, 'lib/index.ts'), 'utf8');
-  const exported = filesOf('lib', '.ts').filter(path => index.includes(`'./${path.slice(4, -3)}'`));
+  const manifest = readFileSync(join(root, 'package.json'), 'utf8');
+  const exported = filesOf('lib', '.ts').filter(
+    path =>
+      index.includes(`'./${path.slice(4, -3)}'`) || manifest.includes(`"./dist/${path.slice(4, -3)}.d.ts"`),
+  );
   return exported.flatMap(path => {
     const text = readFileSync(join(root, path), 'utf8');
     return [...text.matchAll(/@example\n([\s\S]*?)\*\//g)].map((match, i) => {
