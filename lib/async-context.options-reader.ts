@@ -29,6 +29,7 @@ const OPTIONS = [
   'carrierSecret',
   'carrierUser',
   'trustUnsignedCarriers',
+  'canonicalLog',
 ] as const satisfies readonly (keyof AsyncContextOptions)[];
 const REQUEST_ID = ['header', 'trust', 'generate', 'responseHeader'] as const;
 const SINK_QUEUE = [
@@ -85,6 +86,7 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     carrierSecrets: readCarrierSecrets(options.carrierSecret),
     carrierUser: options.carrierUser ?? idOf,
     trustUnsignedCarriers: readBoolean('trustUnsignedCarriers', options.trustUnsignedCarriers ?? false),
+    canonicalLog: readCanonicalLog(options.canonicalLog),
   });
 }
 
@@ -134,6 +136,13 @@ function readServerTiming(
 ): ResolvedOptions['serverTiming'] {
   if (typeof value === 'boolean' || typeof value === 'function') return value;
   throw invalidOption('serverTiming', value, 'Use true, false or a function of the request.');
+}
+
+function readCanonicalLog(
+  value: AsyncContextOptions['canonicalLog'] = false,
+): ResolvedOptions['canonicalLog'] {
+  if (typeof value === 'boolean' || typeof value === 'function') return value;
+  throw invalidOption('canonicalLog', value, 'Use true, false or a function of the record.');
 }
 
 function readStallMs(value: AsyncContextOptions['stallMs'] = 250): number {

@@ -7,6 +7,7 @@ import type {
 } from '@nestjs/common';
 import type { BudgetBreach, BudgetLimits } from './budget/budget';
 import type { ContextUser } from './context/request-context';
+import type { CostRecord } from './cost/cost-record';
 import type { ResourceMonitorOptions } from './diagnosis/resource-monitor-options';
 import type { PoolLimits } from './diagnosis/pools/pool-wait';
 import type { DriverInstrumentation } from './instrumentation/driver-instrumentation';
@@ -192,6 +193,12 @@ export interface AsyncContextOptions {
    * @default false
    */
   readonly trustUnsignedCarriers?: boolean;
+  /**
+   * Whether each unit of work writes one line to the log when it has closed: never, always, or when the
+   * function says so of its record.
+   * @default false
+   */
+  readonly canonicalLog?: boolean | ((record: CostRecord) => boolean);
 }
 
 /** Makes the options; what `useClass` and `useExisting` name. */
@@ -239,4 +246,5 @@ export interface ResolvedOptions {
   readonly carrierSecrets: readonly [string, ...string[]] | undefined;
   readonly carrierUser: (user: ContextUser) => unknown;
   readonly trustUnsignedCarriers: boolean;
+  readonly canonicalLog: boolean | ((record: CostRecord) => boolean);
 }

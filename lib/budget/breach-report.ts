@@ -5,6 +5,7 @@ import {
   CALLS,
   callsOf,
   cut,
+  fieldsOfCalls,
   fieldsOfRequest,
   number,
   queriesOf,
@@ -120,9 +121,7 @@ function fieldsOf(record: CostRecord): Record<string, unknown> {
     databaseShare: shareOf(record) / 100,
     maxConcurrent: queries.maxConcurrent,
     waitMs: queries.waitMs,
-    cache: record.cache?.count,
-    http: record.http?.count,
-    messages: record.messages?.count,
+    ...fieldsOfCalls(record),
     next: nextStep(record),
   };
   for (const { dimension, used, limit, from } of record.breaches) {

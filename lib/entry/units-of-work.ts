@@ -33,6 +33,7 @@ import type { ResourceSampler } from '../diagnosis/resource-monitor';
 import type { PoolLimits } from '../diagnosis/pools/pool-wait';
 import type { Attribution } from '../instrumentation/attribution';
 import { recordSampler } from '../sinks/record-sampler';
+import { CanonicalLog } from '../logging/canonical-log';
 import { SinkQueue } from '../sinks/sink-queue';
 import type { SinkStats } from '../sinks/sink-writer';
 import { Handler, Handlers, nextHandlerNumber } from './handlers';
@@ -64,6 +65,7 @@ export class UnitsOfWork implements ContextHost {
   readonly #breachLog: BreachLog;
   readonly #slowLog = new SlowLog();
   readonly #lateLog: LateLog;
+  readonly #canonicalLog: CanonicalLog | undefined;
   readonly #budgets: BudgetResolver;
   /** Stands for work that no handler took: a 404, a refused request, `contextService.run()`. */
   readonly #nobody: Handler;
@@ -89,6 +91,8 @@ export class UnitsOfWork implements ContextHost {
     this.#faults = faults;
     this.#breachLog = new BreachLog(options.breachWindowMs);
     this.#lateLog = new LateLog(options.lateAfterMs);
+    const { canonicalLog } = options;
+    this.#canonicalLog = canonicalLog === false ? undefined : new CanonicalLog(canonicalLog);
     this.requestIds = new RequestIdSource(options.requestId, faults);
     this.#budgets = new BudgetResolver(
       options.budget,
@@ -242,6 +246,8 @@ export class UnitsOfWork implements ContextHost {
       if (context.isSlow)
         contextStorage.run(context, () => this.#slowLog.write(buildCostRecord(context), context.poolWaits));
       this.queue.offer(context);
+      if (this.#canonicalLog !== undefined)
+        this.#faults.guard('canonicalLog', () => this.#canonicalLog?.write(context));
       if (!this.#hasServed) this.#afterFirst();
     } catch (error) {
       this.#faults.report('closing a unit of work', error);

@@ -1,0 +1,27 @@
+import { Logger } from '@nestjs/common';
+import { contextStorage } from '../context/context-storage';
+import { contextLogFields } from '../context/log-fields';
+import type { RequestContext } from '../context/request-context';
+import type { CostRecord } from '../cost/cost-record';
+import { buildCostRecord } from '../cost/cost-record-builder';
+import { CanonicalLine, levelOf } from './canonical-line';
+
+/** Writes one line for each unit of work, when it has closed, or for those that the filter picks. */
+export class CanonicalLog {
+  readonly #logger = new Logger('Request');
+  readonly #picks: (record: CostRecord) => unknown;
+
+  constructor(option: true | ((record: CostRecord) => boolean)) {
+    this.#picks = option === true ? () => true : option;
+  }
+
+  write(context: RequestContext): void {
+    contextStorage.run(context, () => {
+      // First: who asks gives the unit of work its trace, and the record says the same as the line.
+      const ids = contextLogFields()!;
+      const record = buildCostRecord(context);
+      if (this.#picks(record) !== true) return;
+      this.#logger[levelOf(record)](new CanonicalLine(record, ids));
+    });
+  }
+}
