@@ -26,6 +26,7 @@ import { registerJobs } from './entry/run-in-context.decorator';
 import { UnitsOfWork } from './entry/units-of-work';
 import { coverWebSockets } from './entry/websocket.entry';
 import { Instrumentations } from './instrumentation/instrumentations';
+import { attachSinks } from './sinks/attached-sink';
 import { ProviderTracer } from './trace/provider-tracer';
 
 /** All that one application has of this package: made once, started and stopped with it. */
@@ -80,6 +81,7 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations);
     if (resolved.answerLostErrors) this.#units.lostErrorAnswer = new LostErrorAnswer(modules, config, host);
     this.contextService = new ContextService(this.#units);
+    attachSinks(resolved.sinks, this.contextService, (where, call) => faults.guard(where, call));
     this.resourceMonitor = new ResourceMonitor(this.#units, faults);
     this.#monitored = resolved.resourceMonitor;
     this.#interceptor = new ContextInterceptor(this.#units);

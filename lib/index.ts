@@ -88,6 +88,7 @@ export { redisInstrumentation } from './instrumentation/drivers/redis.driver';
 export { tarnInstrumentation } from './instrumentation/drivers/tarn.driver';
 
 export type { CostRecordSink, SinkFailure } from './sinks/cost-record.sink';
+export type { AttachedSink, SinkApplication } from './sinks/attached-sink';
 export { MemorySink } from './sinks/memory.sink';
 export { NdjsonFileSink } from './sinks/ndjson-file.sink';
 export type { SinkStats } from './sinks/sink-writer';
