@@ -21,15 +21,24 @@ function nest11(): Plugin {
   };
 }
 
+/** The names that the package is imported by, and the sources that they stand for. */
+function sources(): { find: RegExp; replacement: string }[] {
+  const { exports } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
+    exports: Record<string, string | { default: string }>;
+  };
+  return Object.entries(exports).flatMap(([subpath, target]) => {
+    if (typeof target === 'string') return [];
+    const source = target.default.replace('./dist/', `${root}lib/`).replace(/\.js$/, '.ts');
+    return { find: new RegExp(`^nestjs-async-context${subpath.slice(1)}$`), replacement: source };
+  });
+}
+
 const onNest11 = process.env['NEST'] === '11';
 
 export default defineConfig({
   plugins: onNest11 ? [nest11()] : [],
   resolve: {
-    alias: [
-      { find: /^nestjs-async-context\/(pino|winston)$/, replacement: `${root}lib/logging/$1.ts` },
-      { find: /^nestjs-async-context$/, replacement: `${root}lib/index.ts` },
-    ],
+    alias: sources(),
   },
   test: {
     include: ['test/**/*.spec.ts'],

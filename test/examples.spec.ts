@@ -5,24 +5,41 @@ import { describe, expect, it } from 'vitest';
 
 const root = join(import.meta.dirname, '..');
 
-/** The names of all instrumentations. */
-function driversOf(): string {
-  const names = readFileSync(join(root, 'lib/index.ts'), 'utf8').match(/\w+Instrumentation\b(?= \})/g);
-  return (names ?? []).join(', ');
+/** What the package exports, by the name that it is imported by; types as `type Name`. */
+function exportsOf(): Map<string, string[]> {
+  const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    exports: Record<string, string | { types: string }>;
+  };
+  const names = new Map<string, string[]>();
+  for (const [subpath, target] of Object.entries(exports)) {
+    if (typeof target === 'string') continue;
+    const text = readFileSync(sourceOf(target.types), 'utf8');
+    const listed = [...text.matchAll(/^export (type )?\{([^}]*)\}/gm)].flatMap(([, type = '', list = '']) =>
+      list
+        .split(',')
+        .map(name => name.trim())
+        .filter(name => name !== '')
+        .map(name => (name.startsWith('type ') ? name : `${type}${name}`)),
+    );
+    const declared = [
+      ...text.matchAll(/^export (?:abstract )?(class|function|const|interface|type) (\w+)/gm),
+    ].map(([, kind = '', name = '']) => (/interface|type/.test(kind) ? `type ${name}` : name));
+    const known = new Set([...names.values()].flat());
+    const fresh = [...listed, ...declared].filter(name => !known.has(name));
+    names.set(`nestjs-async-context${subpath.slice(1)}`, fresh);
+  }
+  return names;
 }
+
+/** `lib/index.ts` of `./dist/index.d.ts`. */
+const sourceOf = (types: string): string =>
+  join(root, types.replace('./dist/', 'lib/').replace(/\.d\.ts$/, '.ts'));
 
 /** What the fragments in doc comments take for granted. */
 const PRELUDE = `
 import { Controller, Get, Injectable, Logger, Module, type DynamicModule, type INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import * as library from 'nestjs-async-context';
-import {
-  AsyncContextError, AsyncContextModule, ContextLogger, ContextService, MemorySink, NdjsonFileSink, QueryBudget,
-  QueryBudgetExceededError, ResourceMonitor, RunInContext, contextLogFields, createContextKey,
-  traceProviders,
-  type BudgetLimits, type Carrier, type CostRecord, type CostRecordSink, type DriverInstrumentation,
-  type LogFieldNames,
-} from 'nestjs-async-context';
+${[...exportsOf()].map(([name, names]) => `import { ${names.join(', ')} } from '${name}';`).join('\n')}
 declare const context: ContextService;
 declare const app: INestApplication;
 declare const socket: { write(text: string): void; on(event: string, listener: (chunk: unknown) => unknown): void };
@@ -33,8 +50,7 @@ declare function Cron(expression: string): MethodDecorator;
 declare class ConfigModule {}
 declare class ConfigService { get<T>(name: string): T }
 declare class Connection { query(text: string): unknown[] }
-const { ${driversOf()} } = library;
-export { library, Controller, Get, Injectable, Logger, Module, NestFactory, type DynamicModule };
+export { Controller, Get, Injectable, Logger, Module, NestFactory, type DynamicModule };
 `;
 
 interface Example {

@@ -1,0 +1,81 @@
+import { Counter, Gauge, type Registry } from 'prom-client';
+import type { SinkApplication } from '../attached-sink';
+
+const MS_PER_SECOND = 1_000;
+
+/** Registers what is asked of the process when somebody scrapes it. */
+export function processMetrics(
+  registry: Registry,
+  prefix: string,
+  applications: ReadonlySet<SinkApplication>,
+): void {
+  registry.registerMetric(
+    new Counter({
+      name: `${prefix}driver_calls_total`,
+      help: 'Calls of drivers: charged to their unit of work, late, or lost (made outside of any).',
+      labelNames: ['driver', 'charge'],
+      registers: [],
+      collect() {
+        this.reset();
+        // All applications of a process share the drivers: the first knows the figures of all.
+        const [application] = applications;
+        for (const [driver, figures] of Object.entries(application?.attribution.drivers ?? {})) {
+          this.inc({ driver, charge: 'charged' }, figures.charged);
+          this.inc({ driver, charge: 'late' }, figures.late);
+          this.inc({ driver, charge: 'lost' }, figures.lost);
+        }
+      },
+    }),
+  );
+  registry.registerMetric(
+    new Counter({
+      name: `${prefix}sink_records_total`,
+      help: 'Cost records by what became of them.',
+      labelNames: ['sink', 'result'],
+      registers: [],
+      collect() {
+        this.reset();
+        for (const { sinkStats = [] } of applications) {
+          for (const { sink, produced, delivered, dropped } of sinkStats) {
+            this.inc({ sink, result: 'produced' }, produced);
+            this.inc({ sink, result: 'delivered' }, delivered);
+            this.inc({ sink, result: 'dropped' }, dropped);
+          }
+        }
+      },
+    }),
+  );
+  registry.registerMetric(
+    new Gauge({
+      name: `${prefix}sink_queued_records`,
+      help: 'Cost records that wait or are being written.',
+      labelNames: ['sink'],
+      registers: [],
+      collect() {
+        this.reset();
+        for (const { sinkStats = [] } of applications) {
+          for (const { sink, queued } of sinkStats) this.inc({ sink }, queued);
+        }
+      },
+    }),
+  );
+  registry.registerMetric(
+    new Gauge({
+      name: `${prefix}event_loop_delay_seconds`,
+      help: 'How late the event loop was since the application serves.',
+      labelNames: ['stat'],
+      aggregator: 'max',
+      registers: [],
+      collect() {
+        this.reset();
+        const [application] = applications;
+        const delay = application?.eventLoopDelay;
+        if (delay === undefined) return;
+        this.set({ stat: 'mean' }, delay.meanMs / MS_PER_SECOND);
+        this.set({ stat: 'p50' }, delay.p50Ms / MS_PER_SECOND);
+        this.set({ stat: 'p99' }, delay.p99Ms / MS_PER_SECOND);
+        this.set({ stat: 'max' }, delay.maxMs / MS_PER_SECOND);
+      },
+    }),
+  );
+}

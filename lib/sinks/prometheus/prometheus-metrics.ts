@@ -1,0 +1,104 @@
+import { Counter, Histogram, type Registry } from 'prom-client';
+import type { SinkApplication } from '../attached-sink';
+import type { PrometheusSettings } from './prometheus-options';
+import { processMetrics } from './process-metrics';
+
+/** The metrics of one registry, without those that are asked for at each scrape. */
+export interface PrometheusMetrics {
+  readonly duration: Histogram;
+  readonly queries: Histogram;
+  readonly rows: Histogram;
+  readonly database: Histogram;
+  readonly time: Counter;
+  readonly calls: Counter;
+  readonly breaches: Counter;
+  readonly slow: Counter;
+  readonly findings: Counter;
+  readonly queryErrors: Counter;
+  readonly lateQueries: Counter;
+  readonly lostErrors: Counter;
+  readonly poolWait: Counter;
+  readonly blocked: Counter;
+  readonly blocking: Counter;
+  /** Whose figures are asked for at each scrape. */
+  readonly applications: Set<SinkApplication>;
+}
+
+const made = new WeakMap<Registry, Map<string, PrometheusMetrics>>();
+
+/**
+ * Registers the metrics, or gives those that another sink has registered there under this prefix.
+ *
+ * @throws Error of `prom-client`, when a name is taken
+ */
+export function metricsOf(
+  registry: Registry,
+  { prefix, buckets }: Pick<PrometheusSettings, 'prefix' | 'buckets'>,
+): PrometheusMetrics {
+  const ofRegistry = made.get(registry) ?? new Map<string, PrometheusMetrics>();
+  made.set(registry, ofRegistry);
+  const known = ofRegistry.get(prefix);
+  // `registry.clear()` may have taken them off, between two tests.
+  if (known !== undefined && registry.getSingleMetric(`${prefix}request_rows`) === known.rows) return known;
+
+  const registers = [registry];
+  const counter = (name: string, help: string, ...labelNames: string[]): Counter =>
+    new Counter({ name: prefix + name, help, labelNames, registers });
+  const histogram = (name: string, help: string, bounds: number[], ...labelNames: string[]): Histogram =>
+    new Histogram({ name: prefix + name, help, buckets: bounds, labelNames, registers });
+  const labels = ['kind', 'handler', 'route', 'method', 'outcome'];
+  const applications = new Set<SinkApplication>();
+  const metrics: PrometheusMetrics = {
+    duration: histogram(
+      'request_duration_seconds',
+      'How long units of work took.',
+      buckets.duration,
+      ...labels,
+    ),
+    queries: histogram('request_queries', 'Queries of one unit of work.', buckets.queries, 'handler'),
+    rows: histogram('request_rows', 'Rows read or changed by one unit of work.', buckets.rows, 'handler'),
+    database: histogram(
+      'request_database_seconds',
+      'Sum of the durations of the queries of one unit of work.',
+      buckets.database,
+      'handler',
+    ),
+    time: counter('request_time_seconds_total', 'Where the time of units of work went.', 'handler', 'part'),
+    calls: counter('calls_total', 'Cache commands, HTTP requests and messages sent.', 'handler', 'dimension'),
+    breaches: counter('budget_breaches_total', 'Budgets that were exceeded.', 'handler', 'dimension'),
+    slow: counter(
+      'slow_requests_total',
+      'Slow units of work, by the largest part of their time.',
+      'handler',
+      'cause',
+    ),
+    findings: counter(
+      'repeated_queries_total',
+      'Statement shapes that repeat in one unit of work.',
+      'handler',
+      'kind',
+    ),
+    queryErrors: counter('query_errors_total', 'Queries that failed.', 'handler'),
+    lateQueries: counter(
+      'late_queries_total',
+      'Queries made after their unit of work was closed.',
+      'handler',
+    ),
+    lostErrors: counter('lost_errors_total', 'Errors that nobody awaited.', 'handler'),
+    poolWait: counter('pool_wait_seconds_total', 'Time that queries waited for a connection.', 'handler'),
+    blocked: counter(
+      'blocked_seconds_total',
+      'Time in which it blocked the event loop, in stretches of 50 ms and longer.',
+      'handler',
+    ),
+    blocking: counter(
+      'blocking_requests_total',
+      'Units of work that blocked the event loop for 50 ms or longer.',
+      'handler',
+    ),
+    applications,
+  };
+  processMetrics(registry, prefix, applications);
+  ofRegistry.set(prefix, metrics);
+  return metrics;
+}

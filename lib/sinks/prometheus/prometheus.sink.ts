@@ -1,0 +1,67 @@
+import { register } from 'prom-client';
+import type { CostRecord } from '../../cost/cost-record';
+import type { AttachedSink, SinkApplication } from '../attached-sink';
+import { BoundedNames } from '../bounded-names';
+import { HandlerSeries } from './handler-series';
+import { metricsOf, type PrometheusMetrics } from './prometheus-metrics';
+import { type PrometheusSinkOptions, readPrometheusOptions } from './prometheus-options';
+
+export type { PrometheusBuckets, PrometheusSinkOptions } from './prometheus-options';
+
+/** Dimensions are declared in code; `perTable.…` makes them more than the ten that have names. */
+const MAX_DIMENSIONS = 200;
+
+/**
+ * Counts cost records in the metrics of `prom-client`, for Prometheus to scrape.
+ *
+ * Labels are names out of the code (handlers, routes, dimensions, drivers, sinks): never an id, a user or
+ * a URL. All records are counted, also those that `sinkQueue.sample` leaves out of other sinks.
+ *
+ * @example
+ * AsyncContextModule.forRoot({ sinks: [new PrometheusSink({ prefix: 'shop_' })] });
+ */
+export class PrometheusSink implements AttachedSink {
+  readonly name = 'prometheus';
+  readonly everyRecord = true;
+  readonly #metrics: PrometheusMetrics;
+  readonly #handlers: BoundedNames;
+  readonly #dimensions = new BoundedNames(MAX_DIMENSIONS);
+  readonly #series = new Map<string, HandlerSeries>();
+  readonly #applications = new Set<SinkApplication>();
+
+  /**
+   * Registers the metrics. Sinks with one registry and one prefix share them, with the buckets of the first.
+   *
+   * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an option that cannot be
+   * @throws Error of `prom-client`, when something else has registered one of the names
+   */
+  constructor(options: PrometheusSinkOptions = {}) {
+    const settings = readPrometheusOptions(options);
+    this.#metrics = metricsOf(options.registry ?? register, settings);
+    this.#handlers = new BoundedNames(settings.maxHandlers);
+  }
+
+  attach(application: SinkApplication): void {
+    this.#applications.add(application);
+    this.#metrics.applications.add(application);
+  }
+
+  write(records: readonly CostRecord[]): void {
+    for (const record of records) this.#seriesOf(record.handler).add(record);
+  }
+
+  /** Lets go of the applications; the metrics stay registered. */
+  close(): void {
+    for (const application of this.#applications) this.#metrics.applications.delete(application);
+    this.#applications.clear();
+  }
+
+  #seriesOf(handler: string | undefined): HandlerSeries {
+    const name = handler === undefined ? 'none' : this.#handlers.of(handler);
+    let series = this.#series.get(name);
+    if (series === undefined) {
+      this.#series.set(name, (series = new HandlerSeries(this.#metrics, name, this.#dimensions)));
+    }
+    return series;
+  }
+}
