@@ -39,7 +39,6 @@ const sourceOf = (types: string): string =>
 const PRELUDE = `
 import { Controller, Get, Injectable, Logger, Module, type DynamicModule, type INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-${[...exportsOf()].map(([name, names]) => `import { ${names.join(', ')} } from '${name}';`).join('\n')}
 declare const context: ContextService;
 declare const app: INestApplication;
 declare const socket: { write(text: string): void; on(event: string, listener: (chunk: unknown) => unknown): void };
@@ -52,6 +51,23 @@ declare class ConfigService { get<T>(name: string): T }
 declare class Connection { query(text: string): unknown[] }
 export { Controller, Get, Injectable, Logger, Module, NestFactory, type DynamicModule };
 `;
+
+/** All that the package exports, less what an example imports or declares itself. */
+function imports(code: string): string {
+  const imported = [...code.matchAll(/^import (?:type )?\{([^}]*)\}/gm)].flatMap(([, list = '']) =>
+    list.split(','),
+  );
+  const declared = [
+    ...code.matchAll(/^(?:export )?(?:declare )?(?:class|const|interface|function) (\w+)/gm),
+  ].map(([, name = '']) => name);
+  const own = new Set([...imported, ...declared].map(name => name.replace('type ', '').trim()));
+  return [...exportsOf()]
+    .map(([from, names]) => {
+      const wanted = names.filter(name => !own.has(name.replace('type ', '')));
+      return `import { ${wanted.join(', ')} } from '${from}';\n`;
+    })
+    .join('');
+}
 
 interface Example {
   readonly name: string;
@@ -88,7 +104,7 @@ function examplesOfComments(): Example[] {
     return [...text.matchAll(/@example\n([\s\S]*?)\*\//g)].map((match, i) => {
       const code = match[1]!.replace(/^\s*\* ?/gm, '');
       const app = /class AppModule/.test(code) ? '' : 'declare class AppModule {}\n';
-      return { name: `${path} ${i + 1}`, code: `${PRELUDE}${app}${asModule(code)}` };
+      return { name: `${path} ${i + 1}`, code: `${imports(code)}${PRELUDE}${app}${asModule(code)}` };
     });
   });
 }
