@@ -90,5 +90,6 @@ export { tarnInstrumentation } from './instrumentation/drivers/tarn.driver';
 export type { CostRecordSink, SinkFailure } from './sinks/cost-record.sink';
 export type { AttachedSink, SinkApplication } from './sinks/attached-sink';
 export { MemorySink } from './sinks/memory.sink';
+export type { NdjsonFileOptions } from './sinks/files/ndjson-file-options';
 export { NdjsonFileSink } from './sinks/ndjson-file.sink';
 export type { SinkStats } from './sinks/sink-writer';

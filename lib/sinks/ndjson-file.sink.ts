@@ -1,40 +1,58 @@
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import type { CostRecord } from '../cost/cost-record';
+import { FaultReporter } from '../diagnosis/fault-reporter';
 import { jsonOf } from './bound-record';
 import type { CostRecordSink } from './cost-record.sink';
-
-const NEWLINE = 0x0a;
+import { AppendFile } from './files/append-file';
+import { type NdjsonFileOptions, readNdjsonFileOptions } from './files/ndjson-file-options';
+import { RotatedFiles } from './files/rotated-files';
 
 /**
  * Appends each record to a file as one line of JSON (https://github.com/ndjson/ndjson-spec).
  *
- * The file and its folder are made when the first batch comes. A batch that cannot be written (a
- * full or read-only disk) is dropped and counted; the next one opens the file anew.
+ * The file and its folder are made when the first batch comes, and again when they were moved or
+ * removed. While nothing can be written (a full or read-only disk) the queue keeps what fits in it and
+ * offers it again; half a line is never left.
+ *
+ * A file that is full, or whose time is up, is given the time as part of its name, in UTC:
+ * `cost.2026-11-20T12-00-00.000Z.ndjson`. Processes that share a folder need a path each.
  *
  * @example
- * AsyncContextModule.forRoot({ sinks: [new NdjsonFileSink({ path: '/var/log/shop/cost.ndjson' })] });
+ * AsyncContextModule.forRoot({
+ *   sinks: [new NdjsonFileSink({ path: `/var/log/shop/cost.${process.pid}.ndjson`, rotateEvery: 'day', gzip: true })],
+ * });
  */
 export class NdjsonFileSink implements CostRecordSink {
   readonly name: string;
-  readonly #path: string;
-  #file: FileHandle | undefined;
+  readonly #file: AppendFile;
+  readonly #rotated: RotatedFiles;
+  readonly #maxBytes: number;
+  readonly #periodMs: number;
+  readonly #faults = new FaultReporter();
+  #isTidy = false;
   #lastTurn: Promise<void> = Promise.resolve();
 
-  /** @param options `path`: the file; relative to the working folder of the process */
-  constructor(options: { readonly path: string }) {
-    this.#path = options.path;
-    this.name = `ndjson ${options.path}`;
+  /** @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` */
+  constructor(options: NdjsonFileOptions) {
+    const { path, maxBytes, periodMs, gzip, maxFiles } = readNdjsonFileOptions(options);
+    this.name = `ndjson ${path}`;
+    this.#maxBytes = maxBytes;
+    this.#periodMs = periodMs;
+    this.#file = new AppendFile(path);
+    const report = this.#faults.report.bind(this.#faults);
+    this.#rotated = new RotatedFiles(path, { gzip, maxFiles, report });
   }
 
-  /** @throws the error of the file system; the queue counts the batch as dropped */
+  /** @throws the error of the file system; the queue offers what is not written again */
   write(records: readonly CostRecord[]): Promise<void> {
     return this.#inTurn(() => this.#append(records));
   }
 
   /** Closes the file, after what is being written; the next `write()` would open it again. */
   close(): Promise<void> {
-    return this.#inTurn(() => this.#release());
+    return this.#inTurn(async () => {
+      this.#isTidy = false;
+      await Promise.all([this.#file.close(), this.#rotated.close()]);
+    });
   }
 
   // Two applications of one process may share the sink: two first writes at once left a handle open.
@@ -45,53 +63,58 @@ export class NdjsonFileSink implements CostRecordSink {
   }
 
   async #append(records: readonly CostRecord[]): Promise<void> {
-    const lines = records.map(record => `${jsonOf(record)}\n`).join('');
+    const lines = records.map(record => Buffer.from(`${jsonOf(record)}\n`));
+    let written = 0;
     try {
-      let start = '';
-      if (this.#file === undefined) {
-        this.#file = await this.#open();
-        if (await this.#endsInsideLine(this.#file)) start = '\n';
+      while (written < lines.length) {
+        await this.#file.ready();
+        this.#tidyAtStart();
+        if (this.#isOver(lines[written] as Buffer)) await this.#rotate();
+        const part = this.#fitting(lines, written);
+        await this.#file.append(Buffer.concat(part));
+        written += part.length;
       }
-      await writeAll(this.#file, Buffer.from(start + lines));
     } catch (error) {
-      await this.#release();
-      throw error;
+      const { delivered = 0 } = error as { delivered?: number };
+      throw Object.assign(error as Error, { delivered: written + delivered });
     }
   }
 
-  async #release(): Promise<void> {
-    const file = this.#file;
-    this.#file = undefined;
-    // A disk that failed to write may fail to close as well; there is nothing to be done about it.
-    await file?.close().catch(() => undefined);
+  /** What a process that was killed has left is compressed and counted once the next one writes. */
+  #tidyAtStart(): void {
+    if (this.#isTidy || !this.#file.isRegular) return;
+    this.#isTidy = true;
+    this.#rotated.tidy();
   }
 
-  async #open(): Promise<FileHandle> {
-    await mkdir(dirname(this.#path), { recursive: true });
-    // Readable by the owner alone: handlers, routes and user ids are nobody else's business.
-    return open(this.#path, 'a', 0o600);
+  #isOver(next: Buffer): boolean {
+    const { size, writtenMs, isRegular } = this.#file;
+    if (!isRegular || size === 0) return false;
+    if (size + next.length > this.#maxBytes) return true;
+    return Math.floor(Date.now() / this.#periodMs) > Math.floor(writtenMs / this.#periodMs);
   }
 
-  // A disk that filled up or a process that was killed leaves half a line; one more record written
-  // behind it would be lost with it.
-  async #endsInsideLine(file: FileHandle): Promise<boolean> {
-    const stats = await file.stat();
-    if (!stats.isFile() || stats.size === 0) return false;
-    // A file that may only be written to cannot be asked: it is taken to be whole.
-    const reader = await open(this.#path, 'r').catch(() => undefined);
+  async #rotate(): Promise<void> {
+    // Windows moves no file that is open.
+    await this.#file.close();
     try {
-      const read = await reader?.read(Buffer.alloc(1), 0, 1, stats.size - 1);
-      return read?.bytesRead === 1 && read.buffer[0] !== NEWLINE;
-    } finally {
-      await reader?.close();
+      await this.#rotated.moveAway();
+      this.#rotated.tidy();
+    } catch (error) {
+      // A file that is too large is better than records that are lost.
+      this.#faults.report(this.name, error);
     }
+    await this.#file.ready();
   }
-}
 
-// Not appendFile(): it writes 512 KB at a time, and another process could write in between.
-async function writeAll(file: FileHandle, bytes: Buffer): Promise<void> {
-  let written = 0;
-  while (written < bytes.length) {
-    written += (await file.write(bytes, written)).bytesWritten;
+  /** Lines from there on up to the size of a file; at least one. */
+  #fitting(lines: readonly Buffer[], from: number): Buffer[] {
+    let { size } = this.#file;
+    let to = from;
+    do {
+      size += (lines[to] as Buffer).length;
+      to += 1;
+    } while (to < lines.length && size + (lines[to] as Buffer).length <= this.#maxBytes);
+    return lines.slice(from, to);
   }
 }
