@@ -12,14 +12,18 @@ const BYTES_PER_CHARACTER = 6;
 const SLACK_BYTES = 32;
 
 /**
- * A record, or a part of one, as JSON that is one line to every reader: U+2028 and U+2029 end a line
- * for some (`str.splitlines()` of Python), and `JSON.stringify` leaves them as they are.
+ * A record, or a part of one, as JSON that is one line to every reader: U+0085, U+2028 and U+2029 end a
+ * line for some (`str.splitlines()` of Python), U+009B begins an escape sequence for a terminal, and
+ * `JSON.stringify` leaves them as they are.
  *
  * @example
  * await file.write(`${jsonOf(record)}\n`);
  */
 export function jsonOf(value: object | string): string {
-  return JSON.stringify(value).replace(/[\u2028\u2029]/g, c => (c === '\u2028' ? '\\u2028' : '\\u2029'));
+  return JSON.stringify(value).replace(
+    /[\u007f-\u009f\u2028\u2029]/g,
+    c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 /**

@@ -35,12 +35,12 @@ describe('NdjsonFileSink', () => {
     const record = recordOf(
       'one',
       {},
-      { userId: 'a\nb\r\u0000\u001b[31m"\\\u2028\u2029\ud800', error: '\u0007' },
+      { userId: 'a\nb\r\u0000\u001b[31m"\\\u0085\u009b\u2028\u2029\ud800', error: '\u0007\u007f' },
     );
     await sink.write([record]);
     await sink.close();
     const text = await readFile(path, 'utf8');
-    expect([...text].filter(c => c < ' ' || c === '\u2028' || c === '\u2029')).toEqual(['\n']);
+    expect(text.match(/\p{Cc}|[\u2028\u2029]/gu)).toEqual(['\n']);
     expect(JSON.parse(text)).toEqual(record);
   });
 
