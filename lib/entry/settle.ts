@@ -6,9 +6,23 @@ import { noteThrown } from '../context/thrown-context';
 
 type Close = (context: RequestContext) => void;
 
+const MAX_ERROR_NAME = 200;
+
 /** Remembers the class of an error, never its text: that may hold anything. */
 export function noteError(context: RequestContext, error: unknown): void {
-  context.error ??= error instanceof Error ? error.constructor.name || error.name : typeof error;
+  context.error ??= classOf(error);
+}
+
+// Both names are the application's, or those of who sent the error: of any length, or with a getter.
+function classOf(error: unknown): string {
+  try {
+    if (!(error instanceof Error)) return typeof error;
+    const names: unknown[] = [error.constructor.name, error.name];
+    const name = names.find(candidate => typeof candidate === 'string' && candidate !== '');
+    return (name as string | undefined)?.slice(0, MAX_ERROR_NAME) ?? 'Error';
+  } catch {
+    return 'Error';
+  }
 }
 
 /** The same stream, whose error is noted. */

@@ -51,6 +51,7 @@ interface DriversOfProcess {
 
 /** Names of work that no handler of Nest took: a name may hold a date. */
 const MAX_NAMED = 1_000;
+const MAX_NAME = 200;
 
 /** Opens and closes the units of work of one application. */
 export class UnitsOfWork implements ContextHost {
@@ -216,7 +217,8 @@ export class UnitsOfWork implements ContextHost {
   }
 
   /** Says what the work is called that no handler of Nest took. */
-  #setName(context: RequestContext, name: string): void {
+  #setName(context: RequestContext, given: string): void {
+    const name = String(given).slice(0, MAX_NAME);
     let named = this.#named.get(name);
     if (named === undefined) this.#named.set(name, (named = newNamed(name)));
     context.handler = named;
