@@ -77,6 +77,11 @@ export class StatementOutline {
     return this.#verb === '';
   }
 
+  /** The verb of the statement that is read. */
+  get verb(): string {
+    return this.#verb;
+  }
+
   get previousKeyword(): string {
     return this.#previous;
   }

@@ -1,3 +1,4 @@
+import { BareSetting, endOfUuid, isBeforePassword, isWord } from './bare-literals';
 import { ShapeWriter } from './shape-writer';
 import { keywordAt } from './sql-keywords';
 import {
@@ -43,12 +44,15 @@ export class StatementScanner {
   readonly #isPostgres: boolean;
   readonly #writer = new ShapeWriter();
   readonly #outline: StatementOutline;
+  readonly #setting = new BareSetting();
   #text = '';
   #limit = 0;
   #foundLiteral = false;
   /** What the token before was: strings that follow each other are one string. */
   #string = NOT_STRING;
   #bracketDepth = 0;
+  /** Rows may follow the statement as they are: `COPY … FROM STDIN`. */
+  #isBeforeRows = false;
 
   constructor(dialect: SqlDialect) {
     this.#dialect = dialect;
@@ -69,6 +73,8 @@ export class StatementScanner {
     const outline = this.#outline;
     writer.reset();
     outline.reset();
+    this.#setting.reset();
+    this.#isBeforeRows = false;
     this.#text = text;
     this.#limit = MAX_SCANNED_LENGTH;
     this.#foundLiteral = false;
@@ -118,6 +124,8 @@ export class StatementScanner {
         if (text.charCodeAt(start + 1) === 42) {
           return this.#skipLiteral(start, endOfBlockComment(text, start, this.#dialect));
         }
+        // A regular expression of InfluxQL: nothing is divided before a value.
+        if (this.#isGeneric && !this.#writer.isAfterValue) return NO_END;
         break;
       case TOKEN.hash:
         // MySQL begins a comment here, PostgreSQL an operator.
@@ -151,6 +159,8 @@ export class StatementScanner {
         this.#writer.comma();
         return start + 1;
       case TOKEN.semicolon:
+        if (this.#isBeforeRows) return NO_END;
+        this.#setting.reset();
         this.#outline.endStatement();
         this.#writer.semicolon();
         this.#bracketDepth = 0;
@@ -183,6 +193,7 @@ export class StatementScanner {
         if (next !== 115 || this.#writer.isAfterValue || isWordPart(text.charCodeAt(start + 2))) break;
         return this.#parameter(start + 2);
     }
+    if (code === 61) this.#setting.equals();
     this.#outline.other();
     this.#writer.operator(code, start > 0 && this.#isOperator(text.charCodeAt(start - 1)));
     return start + 1;
@@ -212,12 +223,18 @@ export class StatementScanner {
     // Oracle quotes with any character: q'[it's]'.
     if (this.#isGeneric && next === 39 && (text.charCodeAt(end - 1) | 32) === 113) return NO_END;
 
+    const uuid = this.#isGeneric ? endOfUuid(text, start) : undefined;
+    if (uuid !== undefined) return this.#value(start, uuid);
     this.#string = NOT_STRING;
     const isQualified = start > 0 && text.charCodeAt(start - 1) === 46;
     const keyword = isQualified ? undefined : keywordAt(text, start, end, this.#outline.isAtStart);
     if (keyword === undefined) {
+      if (this.#setting.isValue) return this.#value(start, end);
       this.#outline.name(text, start, end, 0);
       this.#writer.name(text, start, end);
+      if (this.#isGeneric && isBeforePassword(text, start, end)) return NO_END;
+      this.#setting.word(text, start, end);
+      this.#isBeforeRows ||= this.#outline.verb === 'COPY' && isWord(text, start, end, 'STDIN');
     } else if (this.#writer.isAtListElement && isConstant(keyword)) {
       // Drivers that write values into the text write NULL and TRUE among them.
       this.#outline.other();
@@ -225,11 +242,22 @@ export class StatementScanner {
     } else {
       this.#outline.keyword(keyword);
       this.#writer.keyword(keyword);
+      if (keyword === 'SET') this.#setting.set(this.#outline.verb);
     }
     return end;
   }
 
+  /** A literal that is no number and no string. */
+  #value(start: number, end: number): number {
+    this.#string = NOT_STRING;
+    this.#outline.other();
+    this.#writer.placeholder();
+    return this.#skipLiteral(start, end);
+  }
+
   #number(start: number): number {
+    const uuid = this.#isGeneric ? endOfUuid(this.#text, start) : undefined;
+    if (uuid !== undefined) return this.#value(start, uuid);
     const end = endOfNumber(this.#text, start);
     // The 1 of `SELECT 1` and `LIMIT 1` is written by the mapper, not by the user: TypeORM's findOne would
     // otherwise be scanned each time.
@@ -273,11 +301,7 @@ export class StatementScanner {
       this.#writer.placeholder();
       return NO_END;
     }
-    if (mayBeString && this.#isString(start, end)) {
-      this.#outline.other();
-      this.#writer.placeholder();
-      return this.#skipLiteral(start, end);
-    }
+    if (this.#setting.isValue || (mayBeString && this.#isString(start, end))) return this.#value(start, end);
     this.#outline.name(text, start, end, open === 91 ? 93 : open);
     this.#writer.name(text, start, end);
     return end;

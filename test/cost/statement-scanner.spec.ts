@@ -87,6 +87,34 @@ describe('scanStatement', () => {
     }
   });
 
+  it.each<[SqlDialect, string, string, string | undefined]>([
+    ['postgresql', 'SET app.key TO secret; SELECT a FROM t', 'SET app.key TO ?; SELECT a FROM t', 't'],
+    ['postgresql', 'SET LOCAL app.key = a.b, "c"', 'SET LOCAL app.key = ?.?, ?', undefined],
+    ['postgresql', 'ALTER ROLE bob SET app.key TO secret', 'ALTER ROLE bob SET app.key TO ?', undefined],
+    ['postgresql', 'UPDATE t SET a = b', 'UPDATE t SET a = b', 't'],
+    ['mysql', 'SET @a := secret', 'SET ? := ?', undefined],
+    ['postgresql', 'COPY t FROM stdin;\nsecret', 'COPY t FROM stdin', 't'],
+    ['postgresql', 'SELECT stdin FROM t; SELECT b', 'SELECT stdin FROM t; SELECT b', 't'],
+    ['generic', 'ALTER USER bob IDENTIFIED BY secret', 'ALTER USER bob IDENTIFIED', undefined],
+    ['generic', 'SELECT identified FROM t', 'SELECT identified FROM t', 't'],
+    ['generic', 'SELECT a / b FROM t WHERE c =~ /secret/', 'SELECT a / b FROM t WHERE c =~', 't'],
+    [
+      'generic',
+      'SELECT a FROM t WHERE b = c0ffee42-e29b-41d4-a716-446655440000 AND d = 1',
+      'SELECT a FROM t WHERE b = ? AND d = ?',
+      't',
+    ],
+    [
+      'generic',
+      'SELECT a FROM t WHERE b = 550e8400-e29b-41d4-a716-446655440000',
+      'SELECT a FROM t WHERE b = ?',
+      't',
+    ],
+    ['generic', 'SELECT c0ffee42-e29b FROM t', 'SELECT c0ffee42 - e29b FROM t', 't'],
+  ])('keeps no value that is written like a name in %s: %s', (dialect, text, shape, table) => {
+    expect(scanStatement(text, dialect)).toMatchObject({ shape, table });
+  });
+
   it('gives one shape to lists of every length', () => {
     const lists = [1, 2, 3, 10, 1_000, 25_000].map(length => Array.from({ length }, (_, at) => at + 1));
     const forms: ((list: number[]) => string)[] = [
