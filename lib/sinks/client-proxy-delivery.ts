@@ -1,0 +1,111 @@
+import { from } from 'rxjs';
+import { invalidOption } from '../async-context.errors';
+import type { CostRecord } from '../cost/cost-record';
+import type { MessageClient, ResolvedClientProxyOptions } from './client-proxy-options';
+import { splitRecords } from './client-proxy-split';
+import { type ClientProxyTransport, isTooLarge, refusalOf, transportOf } from './client-proxy-transport';
+import { UnsettledMessages } from './client-proxy-unsettled';
+
+/** Events under way at once: with one after the other, round trips would be the limit. */
+const AT_ONCE = 16;
+
+/** Sends batches through one client, and knows what of them was delivered. */
+export class ClientProxyDelivery {
+  readonly client: MessageClient;
+  readonly #options: ResolvedClientProxyOptions;
+  readonly #transport: ClientProxyTransport;
+  readonly #unsettled = new UnsettledMessages();
+
+  constructor(client: MessageClient, options: ResolvedClientProxyOptions) {
+    this.client = client;
+    this.#options = options;
+    this.#transport = transportOf(client);
+    if (options.awaitReply && this.#transport.isBatching) {
+      throw invalidOption(
+        'awaitReply',
+        true,
+        'Leave it out: Kafka acknowledges events.',
+        'new ClientProxySink',
+      );
+    }
+  }
+
+  /** @throws the first error of a message, with how many of the first records were `delivered` */
+  async deliver(records: readonly CostRecord[]): Promise<void> {
+    const parts = this.#partsOf(records);
+    const { atOnce } = this.#options.awaitReply ? this.#transport : { atOnce: AT_ONCE };
+    for (let next = 0; next < parts.length; next += atOnce) {
+      const window = parts.slice(next, next + atOnce);
+      const ends = await Promise.allSettled(window.map(part => this.#send(part)));
+      const failed = ends.findIndex(({ status }) => status === 'rejected');
+      const end = ends[failed];
+      if (end?.status === 'rejected') {
+        // Without the confirmation nobody knows of those before it either.
+        const known = this.#confirms ? next : next + failed;
+        throw failure(end.reason, countOf(parts, known));
+      }
+      await this.#confirm().catch((reason: unknown) => {
+        throw failure(reason, countOf(parts, next));
+      });
+    }
+  }
+
+  /** What is sent by one call of the client. */
+  #partsOf(records: readonly CostRecord[]): readonly (readonly CostRecord[])[] {
+    const { maxMessageBytes } = this.#options;
+    return splitRecords(records, this.#transport.isBatching ? Infinity : this.#perMessage, maxMessageBytes);
+  }
+
+  get #perMessage(): number {
+    return this.#options.recordsPerMessage ?? this.#transport.recordsPerMessage;
+  }
+
+  async #send(part: readonly CostRecord[]): Promise<void> {
+    const { client } = this;
+    const { awaitReply, pattern, timeoutMs } = this.#options;
+    const messages = this.#messagesOf(part);
+    const answer = await this.#unsettled.wait(
+      () =>
+        awaitReply ? client.send(pattern, messages[0]) : this.#transport.emit(client, pattern, messages),
+      timeoutMs,
+      awaitReply,
+    );
+    const refusal = awaitReply ? refusalOf(client, answer) : undefined;
+    if (refusal !== undefined) throw new Error(refusal);
+  }
+
+  #messagesOf(part: readonly CostRecord[]): readonly unknown[] {
+    const { message, key } = this.#options;
+    const most = this.#perMessage;
+    const lists = this.#transport.isBatching ? splitRecords(part, most, Infinity) : [part];
+    return lists.map(records => {
+      const [first] = records as readonly [CostRecord];
+      const data = most === 1 ? first : records;
+      return message === undefined ? this.#transport.message(data, key(first)) : message(data);
+    });
+  }
+
+  get #confirms(): boolean {
+    return this.#transport.confirm !== undefined && !this.#options.awaitReply;
+  }
+
+  /** Waits until the broker has read what was emitted, where the transport does not tell by itself. */
+  async #confirm(): Promise<void> {
+    const { timeoutMs } = this.#options;
+    const { confirm } = this.#transport;
+    if (confirm === undefined || !this.#confirms) return;
+    await this.#unsettled.wait(() => from(confirm(this.client)), timeoutMs, false);
+  }
+}
+
+function countOf(parts: readonly (readonly CostRecord[])[], end: number): number {
+  return parts.slice(0, end).reduce((sum, part) => sum + part.length, 0);
+}
+
+/** What the queue is told: what is behind the message that failed is sent again with it. */
+function failure(reason: unknown, delivered: number): Error {
+  // Nest's clients reject with texts, and with the event of a connection that was not made, as well.
+  const { err = reason } = (typeof reason === 'object' && reason !== null ? reason : {}) as { err?: unknown };
+  const error = err instanceof Error ? err : new Error(String(err));
+  return Object.assign(error, { delivered, ...(isTooLarge(error) && { retryable: false }) });
+}
