@@ -1,4 +1,5 @@
 import {
+  type BeforeApplicationShutdown,
   Logger,
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
@@ -20,6 +21,7 @@ import { noteErrorsOfRequests } from './entry/error-note';
 import { interceptGateways } from './entry/gateway.interceptor';
 import { HttpEntry } from './entry/http.entry';
 import { LostErrorAnswer } from './entry/lost-error-answer';
+import { closeRestingConnections } from './entry/resting-connections';
 import { markRoutes } from './entry/route-cover';
 import { RpcEntry } from './entry/rpc.entry';
 import { registerJobs } from './entry/run-in-context.decorator';
@@ -29,8 +31,15 @@ import { Instrumentations } from './instrumentation/instrumentations';
 import { attachSinks } from './sinks/attached-sink';
 import { ProviderTracer } from './trace/provider-tracer';
 
+/** What the sinks and the requests before them may take at a shutdown, in milliseconds: with the rest, 5 s. */
+const SHUTDOWN_MS = 4_000;
+/** What is left to the sinks where the requests took longer. */
+const LEAST_SINKS_MS = 1_000;
+
 /** All that one application has of this package: made once, started and stopped with it. */
-export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown {
+export class AsyncContextRuntime
+  implements OnModuleInit, OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown
+{
   readonly contextService: ContextService;
   readonly resourceMonitor: ResourceMonitor;
   /** Absent without `forRoot({ trace: true })`. */
@@ -45,6 +54,8 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
   readonly #options: AsyncContextOptions;
   readonly #loopUser: LoopUser;
   readonly #monitored: ResolvedOptions['resourceMonitor'];
+  readonly #host: HttpAdapterHost;
+  #stopping: { readonly sinceMs: number; readonly leaveConnections: () => void } | undefined;
   #phase: 'created' | 'initialized' | 'serving' | 'stopped' = 'created';
 
   /** The one of an application: the module may have been imported twice. */
@@ -77,6 +88,7 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     this.#options = options;
     this.#modules = modules;
     this.#config = config;
+    this.#host = host;
     this.#instrumentations = new Instrumentations(resolved.instrumentations, resolved.pools);
     this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations);
     if (resolved.answerLostErrors) this.#units.lostErrorAnswer = new LostErrorAnswer(modules, config, host);
@@ -118,15 +130,27 @@ export class AsyncContextRuntime implements OnModuleInit, OnApplicationBootstrap
     for (const warning of expiredExemptions(this.#modules, Date.now())) this.#logger.warn(warning);
   }
 
+  beforeApplicationShutdown(): void {
+    if (this.#phase === 'stopped') return;
+    this.#stopping ??= {
+      sinceMs: performance.now(),
+      leaveConnections: closeRestingConnections(this.#host),
+    };
+    // The server is closed after this, which takes as long as its requests: they are written afterwards.
+    void this.#units.queue.flush();
+  }
+
   async onApplicationShutdown(): Promise<void> {
     if (this.#phase === 'stopped') return;
+    this.#stopping?.leaveConnections();
+    const takenMs = this.#stopping === undefined ? 0 : performance.now() - this.#stopping.sinceMs;
     if (this.#phase === 'serving') this.#instrumentations.lost.serving -= 1;
     this.#phase = 'stopped';
     LostErrors.ofProcess().uninstall(this);
     this.#instrumentations.uninstall();
     this.#rpc.uninstall(this.#modules);
     await loopMonitor().stop(this.#loopUser);
-    await this.#units.queue.close();
+    await this.#units.queue.close(Math.max(LEAST_SINKS_MS, SHUTDOWN_MS - takenMs));
   }
 
   #compare(options: AsyncContextOptions): void {
