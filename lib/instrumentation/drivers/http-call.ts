@@ -33,6 +33,11 @@ export function hostInPath(path: string): string | undefined {
   return URL.canParse(path) ? new URL(path).host : undefined;
 }
 
+/** The origin of a whole address, where a path is one. */
+export function originInPath(path: string): string | undefined {
+  return hostInPath(path) === undefined ? undefined : new URL(path).origin;
+}
+
 /** A header in a list of names and values, as it came: to make an object of all of them costs 1 µs. */
 export function headerIn(headers: readonly unknown[] = [], name: string): unknown {
   for (let at = 0; at < headers.length; at += 2) {

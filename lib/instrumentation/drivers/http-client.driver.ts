@@ -20,7 +20,7 @@ export function httpInstrumentation(): DriverInstrumentation {
     install(reporter) {
       const undo = [
         ...countUndici(reporter),
-        ...repairUndici(reporter),
+        ...repairUndici('counting', message => reporter.warn(message)),
         ...countNodeHttp(reporter),
         ...countHttp2(reporter),
       ];

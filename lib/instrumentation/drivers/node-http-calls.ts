@@ -1,17 +1,10 @@
-import { Agent, type ClientRequest, type IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { listen } from '../channels';
 import type { QueryReporter } from '../driver-instrumentation';
-import { replaceMethod } from '../method-replacement';
 import { bodyLength, CALL, type Carrier, headerIn, hostInPath, isServerError } from './http-call';
+import { type HttpRequest, listenToNodeHttp, TELLS_LATE } from './node-http-requests';
 
-/** Node's own request, with what its types leave out. */
-type HttpRequest = ClientRequest &
-  Carrier & { readonly res?: IncomingMessage | null; readonly upgradeOrConnect?: boolean };
-
-type AddRequest = (this: Agent, request: HttpRequest, ...rest: unknown[]) => unknown;
-
-/** `http.client.request.created` came with Node 22. */
-const HAS_CREATED = Number.parseInt(process.versions.node, 10) >= 22;
+type CountedRequest = HttpRequest & Carrier & { readonly res?: IncomingMessage | null };
 
 /**
  * Counts what `node:http` and `node:https` send.
@@ -21,7 +14,7 @@ const HAS_CREATED = Number.parseInt(process.versions.node, 10) >= 22;
  * stands in for the agents that do not inherit from Node's, and for requests without one.
  */
 export function countNodeHttp(reporter: QueryReporter): (() => void)[] {
-  const onRequest = ({ request }: { request: HttpRequest }): void => {
+  const onRequest = ({ request }: { request: CountedRequest }): void => {
     // CONNECT opens a tunnel: that is a connection, and not a call.
     if (CALL in request || request.method === 'CONNECT') return;
     request[CALL] = undefined;
@@ -31,23 +24,13 @@ export function countNodeHttp(reporter: QueryReporter): (() => void)[] {
     // The one event that comes once, whatever happens; a channel for the end of a response there is not.
     request.on('close', onClose);
   };
-  if (HAS_CREATED) return listen('http', 'http.client.request.created', onRequest);
   return [
-    ...listen('http', 'http.client.request.start', onRequest),
-    ...replaceMethod<AddRequest>(Agent.prototype, 'addRequest', original => {
-      return function addRequest(request, ...rest) {
-        try {
-          onRequest({ request });
-        } catch {
-          // As on a channel: the request goes on, also over its budget.
-        }
-        return original.call(this, request, ...rest);
-      };
-    }),
+    ...listenToNodeHttp('http', onRequest),
+    ...(TELLS_LATE ? listen('http', 'http.client.request.start', onRequest) : []),
   ];
 }
 
-function onClose(this: HttpRequest): void {
+function onClose(this: CountedRequest): void {
   const { res } = this;
   const isComplete = Boolean(res) && (res?.complete === true || this.upgradeOrConnect === true);
   const length = isComplete ? headerIn(res?.rawHeaders, 'content-length') : undefined;

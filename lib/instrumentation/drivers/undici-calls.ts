@@ -1,15 +1,10 @@
-import { type Aside, currentAside } from '../../context/aside';
-import { contextStorage } from '../../context/context-storage';
-import type { RequestContext } from '../../context/request-context';
 import { listen } from '../channels';
 import type { CallHandle, QueryReporter } from '../driver-instrumentation';
 import { bodyLength, CALL, headerIn, hostInPath, hostOfOrigin, isServerError } from './http-call';
+import type { UndiciAnswer, UndiciRequest } from './undici-request';
 
 /** What is remembered of a request, by itself, until it ends. */
-export interface UndiciCall {
-  /** Who made it, so that its handler, and what that sends next, can be brought back. */
-  readonly context: RequestContext | undefined;
-  readonly aside: Aside | undefined;
+interface UndiciCall {
   handle: CallHandle | undefined;
   status: number | undefined;
   /** As they came: names and values in turn. */
@@ -17,18 +12,11 @@ export interface UndiciCall {
   bytes: number;
 }
 
-export interface UndiciRequest {
-  readonly origin: string | URL | undefined;
-  readonly path: string;
-  readonly method: string;
-  [CALL]?: UndiciCall;
-}
-
 interface Message {
-  readonly request: UndiciRequest;
+  readonly request: UndiciRequest & { [CALL]?: UndiciCall };
 }
 
-type Headers = Message & { readonly response: { statusCode: number; headers: readonly unknown[] } };
+type Headers = Message & { readonly response: UndiciAnswer };
 type Chunk = Message & { readonly chunk: { readonly length: number } };
 
 /**
@@ -40,8 +28,6 @@ export function countUndici(reporter: QueryReporter): (() => void)[] {
     // It opens the tunnel of a ProxyAgent, as a TCP connection is opened: by whoever comes first.
     if (request.method === 'CONNECT') return;
     const call: UndiciCall = {
-      context: contextStorage.getStore(),
-      aside: currentAside(),
       handle: undefined,
       status: undefined,
       headers: undefined,

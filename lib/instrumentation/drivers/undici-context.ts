@@ -2,20 +2,26 @@ import { AsyncResource } from 'node:async_hooks';
 import { type Aside, currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
-import type { QueryReporter } from '../driver-instrumentation';
+import { listen } from '../channels';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
-import { CALL } from './http-call';
-import type { UndiciRequest } from './undici-calls';
+import { shareHook } from '../shared-hooks';
+import type { UndiciRequest } from './undici-request';
 
 type AnyMethod = (this: unknown, ...args: unknown[]) => unknown;
 type Push = (this: unknown, item: { handler?: object } | undefined) => unknown;
 type Dispatch = (this: unknown, options: unknown, handler: object) => unknown;
 
+/** Kept on the request itself, also for another copy of this package. */
+const CALLER = Symbol.for('nestjs-async-context.undici.caller');
+
+/** Who made a request, so that its handler, and what that sends next, can be brought back. */
 interface Caller {
   readonly context: RequestContext | undefined;
   readonly aside: Aside | undefined;
 }
+
+type CalledRequest = UndiciRequest & { [CALLER]?: Caller };
 
 /** How a request calls its handler, up to undici 7 and from 8 on: before there is a body, … */
 const BEFORE_BODY = [
@@ -40,14 +46,19 @@ let hasWaited = false;
  * connection: 18 of 20 over 2 connections (undici up to 7). A redirect or a retry is made in that of
  * the request that opened the connection, because a handler is called from the socket.
  */
-export function repairUndici(reporter: QueryReporter): (() => void)[] {
+export function repairUndici(user: string, warn: (message: string) => void): (() => void)[] {
+  return shareHook('undici', user, () => install(warn));
+}
+
+function install(warn: (message: string) => void): (() => void)[] {
   const requests = loadedCopies('undici', 'lib/core/request.js');
   const queues = loadedCopies('undici', 'lib/dispatcher/fixed-queue.js');
   const dispatchers = loadedCopies('undici', 'lib/dispatcher/dispatcher-base.js');
   if (queues.length < requests.length || dispatchers.length < requests.length) {
-    reporter.warn('this version of undici may charge a request that waited for its pool to another one');
+    warn('this version of undici may charge a request that waited for its pool to another one');
   }
   return [
+    ...listen('undici context', 'undici:request:create', noteCaller),
     ...queues.flatMap(copy => replaceMethod<Push>(prototypeOf(copy), 'push', rememberCaller)),
     ...dispatchers.flatMap(copy => replaceMethod<Dispatch>(prototypeOf(copy), 'dispatch', asItsCaller)),
     ...requests.flatMap(copy => [
@@ -55,6 +66,12 @@ export function repairUndici(reporter: QueryReporter): (() => void)[] {
       ...WITH_BODY.flatMap(name => replaceMethod<AnyMethod>(prototypeOf(copy), name, inItsContext)),
     ]),
   ];
+}
+
+function noteCaller({ request }: { readonly request: CalledRequest }): void {
+  // It opens the tunnel of a ProxyAgent, as a TCP connection is opened: by whoever comes first.
+  if (request.method === 'CONNECT') return;
+  request[CALLER] = { context: contextStorage.getStore(), aside: currentAside() };
 }
 
 /** A pool that is full keeps the request: the application is still on the stack. */
@@ -97,7 +114,7 @@ function handlerOf(request: UndiciRequest): unknown {
 
 function inItsContext(original: AnyMethod): AnyMethod {
   return function (...args) {
-    const caller = (this as UndiciRequest)[CALL];
+    const caller = (this as CalledRequest)[CALLER];
     if (caller === undefined) return original.apply(this, args);
     if (contextStorage.getStore() === caller.context && currentAside() === caller.aside) {
       return original.apply(this, args);
