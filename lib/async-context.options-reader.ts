@@ -6,6 +6,7 @@ import type {
   ResolvedOptions,
 } from './async-context.options';
 import { readLimits } from './budget/budget-limits';
+import { readPropagate, type ResolvedPropagation } from './propagation/propagate-options';
 import { readResourceMonitorOptions } from './diagnosis/resource-monitor-options';
 
 const OPTIONS = [
@@ -30,6 +31,7 @@ const OPTIONS = [
   'carrierUser',
   'trustUnsignedCarriers',
   'canonicalLog',
+  'propagate',
 ] as const satisfies readonly (keyof AsyncContextOptions)[];
 const REQUEST_ID = ['header', 'trust', 'generate', 'responseHeader'] as const;
 const SINK_QUEUE = [
@@ -41,6 +43,7 @@ const SINK_QUEUE = [
   'retryForMs',
   'sample',
 ] as const;
+const PROPAGATE = ['hosts', 'carrier', 'sampled'] as const;
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 /** `setTimeout` takes no longer delay. */
 const MAX_TIMER_MS = 2_147_483_647;
@@ -87,6 +90,7 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     carrierUser: options.carrierUser ?? idOf,
     trustUnsignedCarriers: readBoolean('trustUnsignedCarriers', options.trustUnsignedCarriers ?? false),
     canonicalLog: readCanonicalLog(options.canonicalLog),
+    propagate: readPropagation(options),
   });
 }
 
@@ -205,6 +209,11 @@ function readCarrierSecrets(value: AsyncContextOptions['carrierSecret']): Resolv
     throw invalidOption('carrierSecret', shown, remedy);
   }
   return Object.freeze([first, ...others]) as readonly [string, ...string[]];
+}
+
+function readPropagation({ propagate = {}, carrierSecret }: AsyncContextOptions): ResolvedPropagation {
+  checkObject('propagate', propagate, PROPAGATE);
+  return readPropagate(propagate, carrierSecret !== undefined, failAt('propagate'));
 }
 
 /** Who somebody is, and nothing else of them. */

@@ -11,6 +11,7 @@ import type { CostRecord } from './cost/cost-record';
 import type { ResourceMonitorOptions } from './diagnosis/resource-monitor-options';
 import type { PoolLimits } from './diagnosis/pools/pool-wait';
 import type { DriverInstrumentation } from './instrumentation/driver-instrumentation';
+import type { PropagateOptions, ResolvedPropagation } from './propagation/propagate-options';
 import type { CostRecordSink } from './sinks/cost-record.sink';
 
 /** HTTP methods that a default budget can be declared for. */
@@ -199,6 +200,8 @@ export interface AsyncContextOptions {
    * @default false
    */
   readonly canonicalLog?: boolean | ((record: CostRecord) => boolean);
+  /** What goes to other services over HTTP, and to which; without it, nothing. */
+  readonly propagate?: PropagateOptions;
 }
 
 /** Makes the options; what `useClass` and `useExisting` name. */
@@ -247,4 +250,5 @@ export interface ResolvedOptions {
   readonly carrierUser: (user: ContextUser) => unknown;
   readonly trustUnsignedCarriers: boolean;
   readonly canonicalLog: boolean | ((record: CostRecord) => boolean);
+  readonly propagate: ResolvedPropagation;
 }

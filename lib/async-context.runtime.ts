@@ -29,6 +29,7 @@ import { UnitsOfWork } from './entry/units-of-work';
 import { coverWebSockets } from './entry/websocket.entry';
 import { Instrumentations } from './instrumentation/instrumentations';
 import { attachSinks } from './sinks/attached-sink';
+import { HttpPropagation } from './propagation/http-propagation';
 import { ProviderTracer } from './trace/provider-tracer';
 
 /** What the sinks and the requests before them may take at a shutdown, in milliseconds: with the rest, 5 s. */
@@ -51,6 +52,8 @@ export class AsyncContextRuntime
   readonly #interceptor: ContextInterceptor;
   readonly #rpc = new RpcEntry();
   readonly #instrumentations: Instrumentations;
+  /** Absent without `propagate.hosts`. */
+  readonly #propagation: HttpPropagation | undefined;
   readonly #options: AsyncContextOptions;
   readonly #loopUser: LoopUser;
   readonly #monitored: ResolvedOptions['resourceMonitor'];
@@ -91,6 +94,10 @@ export class AsyncContextRuntime
     this.#host = host;
     this.#instrumentations = new Instrumentations(resolved.instrumentations, resolved.pools);
     this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations);
+    if (this.#units.outgoing !== undefined) {
+      this.#propagation = new HttpPropagation(reason => faults.report('propagate', reason));
+      this.#units.onFirstServed = () => this.#propagation?.installLoaded();
+    }
     if (resolved.answerLostErrors) this.#units.lostErrorAnswer = new LostErrorAnswer(modules, config, host);
     this.contextService = new ContextService(this.#units);
     attachSinks(resolved.sinks, this.contextService, (where, call) => faults.guard(where, call));
@@ -104,6 +111,7 @@ export class AsyncContextRuntime
     new HttpEntry(this.#units, faults, resolved).install(host);
     this.#rpc.install(modules, { units: this.#units, interceptor: this.#interceptor });
     this.#instrumentations.install();
+    this.#propagation?.install();
   }
 
   onModuleInit(): void {
@@ -122,6 +130,7 @@ export class AsyncContextRuntime
     this.#phase = 'serving';
     // Drivers that were loaded since: by factories, by `await import()` in a provider.
     this.#instrumentations.install();
+    this.#propagation?.install();
     this.#instrumentations.lost.serving += 1;
     loopMonitor().start(this.#loopUser);
     if (this.#monitored !== undefined) this.resourceMonitor.start(this.#monitored);
@@ -148,6 +157,8 @@ export class AsyncContextRuntime
     this.#phase = 'stopped';
     LostErrors.ofProcess().uninstall(this);
     this.#instrumentations.uninstall();
+    this.#propagation?.uninstall();
+    this.#units.outgoing = undefined;
     this.#rpc.uninstall(this.#modules);
     await loopMonitor().stop(this.#loopUser);
     await this.#units.queue.close(Math.max(LEAST_SINKS_MS, SHUTDOWN_MS - takenMs));

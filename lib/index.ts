@@ -8,6 +8,7 @@ export type {
   RequestIdOptions,
   SinkQueueOptions,
 } from './async-context.options';
+export type { PropagateOptions } from './propagation/propagate-options';
 export { AsyncContextError, type AsyncContextErrorCode } from './async-context.errors';
 
 export { ContextService, type ContextSeed, type MeasuredQuery } from './context/context.service';

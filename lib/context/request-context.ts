@@ -34,6 +34,17 @@ export interface ContextUser {}
 /** What a unit of work is. */
 export type ContextKind = 'http' | 'graphql' | 'rpc' | 'websocket' | 'job';
 
+/** The name, in lower case, and the value of a header. */
+export type OutgoingHeader = readonly [name: string, value: string];
+
+/** What an application tells the services that it asks over HTTP. */
+export interface OutgoingContext {
+  /** Whether the host of an origin (`https://api.internal:8443`) may be told. Never throws. */
+  allows(origin: string): boolean;
+  /** The headers for one request, without those that are set already. Never throws. */
+  headersOf(context: RequestContext, isSet: (name: string) => boolean): readonly OutgoingHeader[];
+}
+
 /** The Nest application that a context belongs to; another application does not see it. */
 export interface ContextApplication {
   /** Who the user of a request is when neither `setUser()` nor `request.user` says so. Never throws. */
@@ -49,6 +60,10 @@ export interface ContextApplication {
   answerLostError?(context: RequestContext, error: unknown): boolean;
   /** What travels of a unit of work to another process; an older copy of the package does not have it. Never throws. */
   carrierOf?(context: RequestContext): Carrier;
+  /** With `propagate.hosts`; an older copy of the package does not have it. */
+  readonly outgoing?: OutgoingContext | undefined;
+  /** Share of the traces begun here that are flagged as sampled; an older copy does not have it. */
+  readonly sampledShare?: number;
   /** Notes that a unit of work asks for something after its close. Never throws. */
   noteLate(context: RequestContext, what: string, below: (...args: never[]) => unknown): void;
 }
@@ -148,7 +163,7 @@ export class RequestContext {
 
   /** Where it stands in a distributed trace: the active span of OpenTelemetry at its begin, else one of its own. */
   get trace(): Trace {
-    return (this.knownTrace ??= beginTrace(this.traceParent));
+    return (this.knownTrace ??= beginTrace(this.traceParent, this.application.sampledShare));
   }
 
   /** Its trace, as far as it is known: one that begins here has none until somebody asks for it. */

@@ -34,6 +34,7 @@ import type { PoolLimits } from '../diagnosis/pools/pool-wait';
 import type { Attribution } from '../instrumentation/attribution';
 import { recordSampler } from '../sinks/record-sampler';
 import { CanonicalLog } from '../logging/canonical-log';
+import { Propagation } from '../propagation/propagation';
 import { SinkQueue } from '../sinks/sink-queue';
 import type { SinkStats } from '../sinks/sink-writer';
 import { Handler, Handlers, nextHandlerNumber } from './handlers';
@@ -73,11 +74,16 @@ export class UnitsOfWork implements ContextHost {
   /** By name, as `contextService.run()` gives it. */
   readonly #named = new RecentMap<ContextHandler>(MAX_NAMED);
   readonly #carrierRules: CarrierRules;
+  readonly sampledShare: number;
+  /** With `propagate.hosts`, until the application is closed. */
+  outgoing: Propagation | undefined = undefined;
   readonly #close = (context: RequestContext): void => this.close(context);
 
   readonly #instrumentations: DriversOfProcess;
   /** Picks the units of work whose resources are looked at, while the monitor runs. */
   sampler: ResourceSampler | undefined = undefined;
+  /** What else is to be done about what the first work has loaded. */
+  onFirstServed: (() => void) | undefined = undefined;
   #hasServed = false;
 
   constructor(
@@ -107,6 +113,12 @@ export class UnitsOfWork implements ContextHost {
       user: carrierUser,
       report: (what, reason) => faults.report(what, reason),
     };
+    this.sampledShare = options.propagate.sampled;
+    if (!options.propagate.hosts.isEmpty) {
+      this.outgoing = new Propagation(options.propagate, options.requestId.header, context =>
+        this.carrierOf(context),
+      );
+    }
     this.#nobody = new Handler('', this.#budgets, {});
     this.queue = new SinkQueue<RequestContext>({
       sinks: options.sinks,
@@ -260,7 +272,10 @@ export class UnitsOfWork implements ContextHost {
   /** Drivers that the first work has loaded (`await import()` in a handler) are there for the second. */
   #afterFirst(): void {
     this.#hasServed = true;
-    setImmediate(() => this.#instrumentations.installLoaded()).unref();
+    setImmediate(() => {
+      this.#instrumentations.installLoaded();
+      this.onFirstServed?.();
+    }).unref();
   }
 
   #judgeTime(context: RequestContext): void {

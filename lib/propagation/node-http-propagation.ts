@@ -1,0 +1,58 @@
+import { contextStorage } from '../context/context-storage';
+import type { OutgoingHeader } from '../context/request-context';
+import { originInPath } from '../instrumentation/drivers/http-call';
+import { type HttpRequest, listenToNodeHttp } from '../instrumentation/drivers/node-http-requests';
+
+const NO_HOST = /[/\\?#@\s]/;
+const END_OF_HEAD = '\r\n\r\n';
+
+/** Adds to what `node:http` and `node:https` send, and so `axios`, `got` and all that is built on them. */
+export function propagateNodeHttp(): (() => void)[] {
+  return listenToNodeHttp('propagation', onCreated);
+}
+
+function onCreated({ request }: { readonly request: HttpRequest }): void {
+  if (request.method === 'CONNECT') return;
+  const context = contextStorage.getStore();
+  const outgoing = context?.application.outgoing;
+  if (context === undefined || outgoing === undefined || !outgoing.allows(originOf(request))) return;
+  // A proxy that is asked with the whole address reads the headers, and so does the host behind it.
+  const behind = originInPath(request.path);
+  if (behind !== undefined && !outgoing.allows(behind)) return;
+  addHeaders(
+    request,
+    outgoing.headersOf(context, name => isSet(request, name)),
+  );
+}
+
+/**
+ * The port stands in the `Host` header alone. What the application has put there is not where it connects
+ * to: then the port is not known, and 0 is none that can be listed.
+ */
+function originOf(request: HttpRequest): string {
+  const { protocol, host } = request;
+  // It is looked up as it is, and a URL would end it there.
+  if (NO_HOST.test(host)) return '';
+  const name = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
+  const header = request.getHeader('host');
+  const isOwn = typeof header === 'string' && (header === name || header.startsWith(`${name}:`));
+  return `${protocol}//${isOwn ? header : `${name}:0`}`;
+}
+
+function isSet(request: HttpRequest, name: string): boolean {
+  if (request.hasHeader(name)) return true;
+  return request._header?.toLowerCase().includes(`\r\n${name}:`) === true;
+}
+
+function addHeaders(request: HttpRequest, headers: readonly OutgoingHeader[]): void {
+  const { _header: head } = request;
+  if (typeof head !== 'string') {
+    for (const [name, value] of headers) request.setHeader(name, value);
+    return;
+  }
+  // Headers given as a list have it written down at once; it is sent later. With an `Expect` it is with
+  // the socket already.
+  if (!head.endsWith(END_OF_HEAD) || request._headerSent !== false) return;
+  const lines = headers.map(([name, value]) => `\r\n${name}: ${value}`);
+  request._header = head.slice(0, -END_OF_HEAD.length) + lines.join('') + END_OF_HEAD;
+}

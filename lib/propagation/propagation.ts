@@ -1,0 +1,62 @@
+import type { Carrier } from '../context/carrier';
+import { CONTEXT, SIGNATURE } from '../context/carrier';
+import { injectSpan } from '../context/open-telemetry';
+import type { OutgoingContext, OutgoingHeader, RequestContext } from '../context/request-context';
+import { newSpanId } from '../context/trace-ids';
+import { formatTraceParent, type TraceParent } from '../context/trace-parent';
+import { stateOfCall } from '../context/trace-state';
+import type { ResolvedPropagation } from './propagate-options';
+
+/** What one application tells the services that it asks. */
+export class Propagation implements OutgoingContext {
+  readonly #options: ResolvedPropagation;
+  readonly #requestIdHeader: string;
+  readonly #carrierOf: (context: RequestContext) => Carrier;
+
+  /** @param carrierOf asked with `carrier: true` alone */
+  constructor(
+    options: ResolvedPropagation,
+    requestIdHeader: string,
+    carrierOf: (context: RequestContext) => Carrier,
+  ) {
+    this.#options = options;
+    this.#requestIdHeader = requestIdHeader.toLowerCase();
+    this.#carrierOf = carrierOf;
+  }
+
+  allows(origin: string): boolean {
+    return this.#options.hosts.has(origin);
+  }
+
+  headersOf(context: RequestContext, isSet: (name: string) => boolean): OutgoingHeader[] {
+    const headers: OutgoingHeader[] = [];
+    const add = (name: string, value: string | undefined): void => {
+      if (value !== undefined && !isSet(name)) headers.push([name, value]);
+    };
+    // A traceparent of the application's own goes with a tracestate of its own.
+    const hasTrace = isSet('traceparent');
+    for (const [name, value] of Object.entries(traceHeaders(context.trace))) {
+      if (!hasTrace || name === 'baggage') add(name, value);
+    }
+    if (!headers.some(([name]) => name === 'baggage')) add('baggage', context.baggage);
+    const isIdSet = isSet(this.#requestIdHeader);
+    add(this.#requestIdHeader, context.requestId);
+    // Its signature is for this request id.
+    if (this.#options.carrier && !isIdSet && !isSet(CONTEXT)) {
+      const carrier = this.#carrierOf(context);
+      if (carrier[SIGNATURE] === undefined) return headers;
+      add(CONTEXT, carrier[CONTEXT]);
+      add(SIGNATURE, carrier[SIGNATURE]);
+    }
+    return headers;
+  }
+}
+
+/** OpenTelemetry's, where it traces this process; else those of a span of this request alone. */
+function traceHeaders(span: TraceParent): Record<string, string> {
+  const callId = newSpanId();
+  const call = { ...span, spanId: callId, state: stateOfCall(span.state, span.spanId, callId) };
+  const injected = injectSpan(call);
+  if (injected !== undefined && Object.keys(injected).some(name => name !== 'baggage')) return injected;
+  return { ...injected, traceparent: formatTraceParent(call), tracestate: call.state };
+}
