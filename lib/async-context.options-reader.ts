@@ -43,7 +43,7 @@ const SINK_QUEUE = [
   'retryForMs',
   'sample',
 ] as const;
-const PROPAGATE = ['hosts', 'carrier', 'sampled'] as const;
+const PROPAGATE = ['hosts', 'carrier', 'sampled', 'messages', 'jobs'] as const;
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 /** `setTimeout` takes no longer delay. */
 const MAX_TIMER_MS = 2_147_483_647;

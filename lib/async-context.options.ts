@@ -200,7 +200,7 @@ export interface AsyncContextOptions {
    * @default false
    */
   readonly canonicalLog?: boolean | ((record: CostRecord) => boolean);
-  /** What goes to other services over HTTP, and to which; without it, nothing. */
+  /** What the context travels with: HTTP to the hosts that are listed, messages and jobs of your own. */
   readonly propagate?: PropagateOptions;
 }
 

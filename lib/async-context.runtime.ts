@@ -30,6 +30,7 @@ import { coverWebSockets } from './entry/websocket.entry';
 import { Instrumentations } from './instrumentation/instrumentations';
 import { attachSinks } from './sinks/attached-sink';
 import { HttpPropagation } from './propagation/http-propagation';
+import { MessageClients } from './messages/message-clients';
 import { ProviderTracer } from './trace/provider-tracer';
 
 /** What the sinks and the requests before them may take at a shutdown, in milliseconds: with the rest, 5 s. */
@@ -51,6 +52,7 @@ export class AsyncContextRuntime
   readonly #units: UnitsOfWork;
   readonly #interceptor: ContextInterceptor;
   readonly #rpc = new RpcEntry();
+  readonly #messageClients = new MessageClients();
   readonly #instrumentations: Instrumentations;
   /** Absent without `propagate.hosts`. */
   readonly #propagation: HttpPropagation | undefined;
@@ -110,6 +112,7 @@ export class AsyncContextRuntime
     interceptGateways(modules);
     new HttpEntry(this.#units, faults, resolved).install(host);
     this.#rpc.install(modules, { units: this.#units, interceptor: this.#interceptor });
+    if (resolved.propagate.messages) this.#messageClients.install();
     this.#instrumentations.install();
     this.#propagation?.install();
   }
@@ -160,6 +163,7 @@ export class AsyncContextRuntime
     this.#propagation?.uninstall();
     this.#units.outgoing = undefined;
     this.#rpc.uninstall(this.#modules);
+    this.#messageClients.uninstall();
     await loopMonitor().stop(this.#loopUser);
     await this.#units.queue.close(Math.max(LEAST_SINKS_MS, SHUTDOWN_MS - takenMs));
   }

@@ -11,12 +11,16 @@ import { activeSpan } from './open-telemetry';
 import type { RequestContext } from './request-context';
 import { formatTraceParent } from './trace-parent';
 
-/** What travels of a unit of work. Never throws. */
-export function writeCarrier(context: RequestContext, rules: CarrierRules): Carrier {
+/** What travels of a unit of work, signed for the id that travels with it. Never throws. */
+export function writeCarrier(
+  context: RequestContext,
+  rules: CarrierRules,
+  requestId = context.requestId,
+): Carrier {
   const span = activeSpan() ?? context.trace;
   const carrier: Record<string, string> = {
     traceparent: formatTraceParent(span),
-    [REQUEST_ID]: context.requestId,
+    [REQUEST_ID]: requestId,
   };
   let room = MAX_CARRIER_BYTES - sizeOf(carrier);
   const { seal } = rules;
@@ -25,7 +29,7 @@ export function writeCarrier(context: RequestContext, rules: CarrierRules): Carr
   if (text !== undefined) {
     carrier[CONTEXT] = text;
     room -= CONTEXT.length + text.length;
-    if (seal !== undefined) carrier[SIGNATURE] = seal.sign(signedText(context.requestId, text));
+    if (seal !== undefined) carrier[SIGNATURE] = seal.sign(signedText(requestId, text));
   }
   for (const [name, value] of [
     ['tracestate', span.state],

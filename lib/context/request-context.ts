@@ -58,12 +58,14 @@ export interface ContextApplication {
    * application wants it; whether it was answered. An older copy of the package does not have it.
    */
   answerLostError?(context: RequestContext, error: unknown): boolean;
-  /** What travels of a unit of work to another process; an older copy of the package does not have it. Never throws. */
-  carrierOf?(context: RequestContext): Carrier;
   /** With `propagate.hosts`; an older copy of the package does not have it. */
   readonly outgoing?: OutgoingContext | undefined;
   /** Share of the traces begun here that are flagged as sampled; an older copy does not have it. */
   readonly sampledShare?: number;
+  /** What travels of a unit of work to another process; an older copy of the package does not have it. Never throws. */
+  carrierOf?(context: RequestContext, requestId?: string): Carrier;
+  /** Whether that goes with the messages that clients of `@nestjs/microservices` send. */
+  readonly carriesOnMessages?: boolean;
   /** Notes that a unit of work asks for something after its close. Never throws. */
   noteLate(context: RequestContext, what: string, below: (...args: never[]) => unknown): void;
 }

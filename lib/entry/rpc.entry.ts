@@ -1,18 +1,26 @@
 import type { ApplicationConfig, ModulesContainer } from '@nestjs/core';
-import { createRequire } from 'node:module';
+import { isObservable } from 'rxjs';
 import { oncePerProcess } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
+import type { PacketServer } from '../messages/arrived-metadata';
+import { arrivingStream } from '../messages/arriving-stream';
+import { arrivedCarrier, prepareArrivals } from '../messages/message-arrival';
+import { loadMicroservices } from '../messages/microservices';
 import type { ContextInterceptor } from './context.interceptor';
 import { runToEnd } from './settle';
 import type { UnitsOfWork } from './units-of-work';
 
 type MessageCallback = ((...args: unknown[]) => unknown) & { next?: unknown };
 
+interface MessageServer extends PacketServer {
+  readonly messageHandlers: Map<string, MessageCallback>;
+}
+
 /** The parts of `NestMicroservice` that are used here; Nest 11 and 12 have the same. */
 interface Microservice {
   readonly container: { getModules(): ModulesContainer };
   readonly applicationConfig: ApplicationConfig;
-  readonly serverInstance: { readonly messageHandlers: Map<string, MessageCallback> };
+  readonly serverInstance: MessageServer;
   registerListeners(): unknown;
 }
 
@@ -34,8 +42,8 @@ export class RpcEntry {
 
   install(modules: ModulesContainer, cover: RpcCover): void {
     this.#covers.set(modules, cover);
-    const prototype = loadMicroservice()?.prototype;
-    if (prototype !== undefined) this.#patch(prototype);
+    const prototype = loadMicroservices()?.['NestMicroservice']?.prototype;
+    if (prototype !== undefined) this.#patch(prototype as Microservice);
   }
 
   uninstall(modules: ModulesContainer): void {
@@ -52,7 +60,7 @@ export class RpcEntry {
         const leave = intercept(this.applicationConfig, cover.interceptor);
         const result = register.call(this);
         leave();
-        coverHandlers(this.serverInstance.messageHandlers, cover.units);
+        coverHandlers(this.serverInstance, cover.units);
         return result;
       };
       return true;
@@ -71,25 +79,19 @@ function intercept(config: ApplicationConfig, interceptor: ContextInterceptor): 
   return () => void interceptors.splice(interceptors.indexOf(interceptor), 1);
 }
 
-function coverHandlers(handlers: Map<string, MessageCallback>, units: UnitsOfWork): void {
+function coverHandlers(server: MessageServer, units: UnitsOfWork): void {
   const close = (context: RequestContext): void => units.close(context);
-  for (const [pattern, callback] of handlers) {
+  if (units.carriesOnMessages) prepareArrivals(server);
+  for (const [pattern, callback] of server.messageHandlers) {
     const covered: MessageCallback = (...args) => {
       const context = units.open('rpc');
       context.route = pattern;
+      const carrier = units.carriesOnMessages ? arrivedCarrier(args) : undefined;
+      if (carrier !== undefined) units.adopt(context, carrier);
+      const [message] = args;
+      if (isObservable(message)) args[0] = arrivingStream(message);
       return runToEnd(context, () => callback(...args), close);
     };
-    handlers.set(pattern, Object.assign(covered, callback));
-  }
-}
-
-function loadMicroservice(): { prototype: Microservice } | undefined {
-  try {
-    const load = createRequire(__filename);
-    return (load('@nestjs/microservices') as { NestMicroservice?: { prototype: Microservice } })
-      .NestMicroservice;
-  } catch {
-    // Not installed: then there are no messages to cover.
-    return undefined;
+    server.messageHandlers.set(pattern, Object.assign(covered, callback));
   }
 }

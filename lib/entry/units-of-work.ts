@@ -62,6 +62,7 @@ export class UnitsOfWork implements ContextHost {
   readonly queue: SinkQueue<RequestContext>;
   /** With `answerLostErrors`. */
   lostErrorAnswer: LostErrorAnswer | undefined = undefined;
+  readonly carriesOnMessages: boolean;
   readonly #options: ResolvedOptions;
   readonly #faults: FaultReporter;
   readonly #breachLog: BreachLog;
@@ -95,6 +96,7 @@ export class UnitsOfWork implements ContextHost {
     this.#instrumentations = instrumentations;
     this.#options = options;
     this.poolLimits = options.pools;
+    this.carriesOnMessages = options.propagate.messages;
     this.#faults = faults;
     this.#breachLog = new BreachLog(options.breachWindowMs);
     this.#lateLog = new LateLog(options.lateAfterMs);
@@ -185,9 +187,9 @@ export class UnitsOfWork implements ContextHost {
     }
   }
 
-  /** What travels of a unit of work to another service or a job. Never throws. */
-  carrierOf(context: RequestContext): Carrier {
-    return writeCarrier(context, this.#carrierRules);
+  /** What travels of a unit of work to another service or a job, with the id that is sent. Never throws. */
+  carrierOf(context: RequestContext, requestId = context.requestId): Carrier {
+    return writeCarrier(context, this.#carrierRules, requestId);
   }
 
   /** Makes a unit of work go on from what has travelled here, as far as that is believed. Never throws. */

@@ -2,7 +2,7 @@ import type { AsyncContextError } from '../async-context.errors';
 import { HostList } from './host-list';
 
 /**
- * What of a context goes to other services over HTTP, and to which.
+ * What of a context goes to other services: over HTTP to which hosts, by messages and by jobs.
  *
  * @example
  * AsyncContextModule.forRoot({ propagate: { hosts: ['orders.internal:8080', '*.shop.internal'] } });
@@ -26,6 +26,16 @@ export interface PropagateOptions {
    * @default 1
    */
   readonly sampled?: number;
+  /**
+   * Whether messages of `@nestjs/microservices` carry the context, in what the transport has for that.
+   * @default true
+   */
+  readonly messages?: boolean;
+  /**
+   * Whether jobs of `bullmq` carry the context of who added them.
+   * @default true
+   */
+  readonly jobs?: boolean;
 }
 
 /** The same as it is in force. */
@@ -33,6 +43,8 @@ export interface ResolvedPropagation {
   readonly hosts: HostList;
   readonly carrier: boolean;
   readonly sampled: number;
+  readonly messages: boolean;
+  readonly jobs: boolean;
 }
 
 type Fail = (path: string, value: unknown, remedy: string) => AsyncContextError;
@@ -43,13 +55,15 @@ export function readPropagate(
   hasSecret: boolean,
   fail: Fail,
 ): ResolvedPropagation {
-  const { hosts = [], carrier = false, sampled = 1 } = options;
-  if (typeof carrier !== 'boolean') throw fail('carrier', carrier, 'Use true or false.');
+  const { hosts = [], carrier = false, sampled = 1, messages = true, jobs = true } = options;
+  for (const [name, value] of Object.entries({ carrier, messages, jobs })) {
+    if (typeof value !== 'boolean') throw fail(name, value, 'Use true or false.');
+  }
   if (carrier && !hasSecret) {
     throw fail('carrier', carrier, 'Set carrierSecret: over HTTP only what is signed is believed.');
   }
   if (typeof sampled !== 'number' || !(sampled >= 0 && sampled <= 1)) {
     throw fail('sampled', sampled, 'Use a share from 0 to 1.');
   }
-  return Object.freeze({ hosts: HostList.read(hosts, fail), carrier, sampled });
+  return Object.freeze({ hosts: HostList.read(hosts, fail), carrier, sampled, messages, jobs });
 }

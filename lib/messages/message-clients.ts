@@ -1,0 +1,42 @@
+import { oncePerProcess } from '../context/context-storage';
+import { coverGrpc } from './grpc-metadata';
+import { coverKafka } from './kafka-headers';
+import { loadMicroservices } from './microservices';
+import { coverNats } from './nats-headers';
+import { coverPackets } from './packet-metadata';
+import { coverRabbitMq } from './rabbitmq-headers';
+import { coverSending } from './sending';
+
+interface Shared {
+  readonly users: Set<object>;
+  undo: (() => void)[];
+}
+
+const COVERS = [coverPackets, coverNats, coverRabbitMq, coverKafka, coverGrpc, coverSending];
+
+/**
+ * The clients of `@nestjs/microservices`, which give what they send the context of who sends it. They are
+ * shared by all applications of a process: the first covers them, the last takes it back.
+ *
+ * Their classes, not each client: `ClientsModule`, `@Client()` and `ClientProxyFactory` make them at any
+ * time. The slot of `setOnDispatchHook()` stays free for the application.
+ */
+export class MessageClients {
+  readonly #shared = oncePerProcess<Shared>('messages', () => ({ users: new Set(), undo: [] }));
+
+  install(): void {
+    const { users } = this.#shared;
+    const isFirst = users.size === 0;
+    users.add(this);
+    if (!isFirst) return;
+    const nest = loadMicroservices();
+    if (nest !== undefined) this.#shared.undo = COVERS.flatMap(cover => cover(nest));
+  }
+
+  uninstall(): void {
+    const { users, undo } = this.#shared;
+    if (!users.delete(this) || users.size > 0) return;
+    this.#shared.undo = [];
+    for (const takeBack of undo.toReversed()) takeBack();
+  }
+}

@@ -1,0 +1,60 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Carrier } from '../context/carrier';
+import { contextStorage, oncePerProcess } from '../context/context-storage';
+import type { RequestContext } from '../context/request-context';
+
+/** What is known of a message while Nest has it in hand. */
+interface MessageScope {
+  /** `metadata` of the packet that has arrived. */
+  metadata?: unknown;
+  /** Who sends it, and what travels with it. */
+  readonly sender?: RequestContext;
+  readonly carrier?: Carrier | undefined;
+}
+
+const storage = oncePerProcess('messages.scope', () => new AsyncLocalStorage<MessageScope>());
+
+/**
+ * Runs what sends a message. Its carrier is made now: the packet is made once the client is connected, and
+ * by then the unit of work may have other values, or have ended.
+ */
+export function whileSending<T>(send: () => T): T {
+  const sender = contextStorage.getStore();
+  if (sender?.application.carriesOnMessages !== true) return send();
+  const carrier = sender.application.carrierOf?.(sender);
+  return storage.run({ sender, carrier }, send);
+}
+
+/** What travels with the message that the current unit of work sends; nothing outside of any. */
+export function carrierToSend(requestId: string | undefined): Carrier | undefined {
+  const sender = contextStorage.getStore();
+  if (sender?.application.carriesOnMessages !== true) return undefined;
+  const scope = storage.getStore();
+  // What a connection calls back is in the scope that it was opened in.
+  const carrier = scope?.sender === sender ? scope.carrier : sender.application.carrierOf?.(sender);
+  const isSigned = carrier?.['x-async-context-signature'] !== undefined;
+  if (!isSigned || requestId === undefined || requestId === carrier['x-request-id']) return carrier;
+  // What is signed, is signed for the id that travels.
+  return sender.application.carrierOf?.(sender, requestId);
+}
+
+/** Runs what takes a message, with the metadata of its packet. */
+export function whileArriving<T>(metadata: unknown, take: () => T): T {
+  return storage.run({ metadata }, take);
+}
+
+/** Says what the metadata of the packet is that is being taken. */
+export function noteArrived(metadata: unknown): void {
+  const scope = storage.getStore();
+  if (scope !== undefined) scope.metadata = metadata;
+}
+
+/** Metadata of the packet whose handler is called; once. */
+export function takeArrived(): unknown {
+  const scope = storage.getStore();
+  if (scope?.metadata === undefined) return undefined;
+  const { metadata } = scope;
+  // What the handler leaves running keeps the scope, and need not keep this.
+  scope.metadata = undefined;
+  return metadata;
+}
