@@ -188,7 +188,7 @@ export class ContextService {
 
   /** @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work */
   setUser(user: ContextUser): void {
-    this.#require('contextService.setUser()').user = user;
+    this.#require('contextService.setUser()').outermost.user = user;
   }
 
   /** @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work */
@@ -283,7 +283,8 @@ export class ContextService {
    * context.onClose(() => this.audit.write(context.requestId));
    */
   onClose(fn: () => unknown): void {
-    const context = this.#require('contextService.onClose()');
+    // A part of a request is over before the response.
+    const context = this.#require('contextService.onClose()').outermost;
     (context.closeCallbacks ??= []).push(fn);
   }
 

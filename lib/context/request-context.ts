@@ -1,5 +1,6 @@
 import type { ResolvedBudget } from '../budget/budget-resolver';
 import { CostLedger } from '../cost/cost-ledger';
+import { PartLedger } from '../cost/part-ledger';
 import type { LoopBlock } from '../cost/event-loop';
 import { TimeAccount } from '../cost/time-account';
 import type { RawStack } from '../cost/call-site';
@@ -91,6 +92,14 @@ export interface ContextHandler {
   acquiringLines?: AcquiringLines;
 }
 
+/** What a unit of work is about, where a method of a provider is the whole of it. */
+export interface ContextTask {
+  /** Class of the provider. */
+  readonly type: unknown;
+  /** What the method is given: a job, a command, an event. */
+  readonly subject: unknown;
+}
+
 /** What Nest calls the handler of a route with. */
 export type HttpExchange = readonly [request: object, response: object, next?: unknown];
 
@@ -146,14 +155,28 @@ export class RequestContext {
   resources: ResourceNotes | undefined = undefined;
   /** Its long waits for a connection, at most 5. */
   poolWaits: PoolWait[] | undefined = undefined;
-  readonly time = new TimeAccount(eventLoop, this, this.startMs);
-  readonly cost = new CostLedger(this.time);
+  /** So that it opens no second one when the method is called in turn, by `super` for one. */
+  task: ContextTask | undefined = undefined;
+  /** What the record calls `within`. */
+  within: string | undefined = undefined;
+  readonly time: TimeAccount;
+  readonly cost: CostLedger;
 
+  /** @param outer the unit of work that awaits this one: it has the same id and user, and the cost of both */
   constructor(
     readonly application: ContextApplication,
     public kind: ContextKind,
     public requestId: string,
-  ) {}
+    public outer: RequestContext | undefined = undefined,
+  ) {
+    this.time = new TimeAccount(eventLoop, this, this.startMs, outer?.time);
+    this.cost = outer === undefined ? new CostLedger(this.time) : new PartLedger(this.time, outer.cost);
+  }
+
+  /** The one that nobody of this process awaits: itself, unless it is a part of another one. */
+  get outermost(): RequestContext {
+    return this.outer === undefined ? this : this.outer.outermost;
+  }
 
   get isClosed(): boolean {
     return this.endMs !== 0;
@@ -176,6 +199,7 @@ export class RequestContext {
   /** `setUser()`'s, else `request.user`, else what the application's option finds. */
   currentUser(): ContextUser | undefined {
     if (this.user !== undefined) return this.user;
+    if (this.outer !== undefined) return this.outer.currentUser();
     if (this.request === undefined) return undefined;
     return (this.request as { user?: ContextUser }).user ?? this.application.userOf(this.request);
   }
@@ -211,5 +235,7 @@ export class RequestContext {
     this.user = undefined;
     this.values = undefined;
     this.closeCallbacks = undefined;
+    this.outer = undefined;
+    this.task = undefined;
   }
 }

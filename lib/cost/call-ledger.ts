@@ -7,6 +7,11 @@ const MAX_TARGET_LENGTH = 100;
 /** What is not a query: a command to a cache, an outbound HTTP request, a published message. */
 export type CallDimension = 'cache' | 'http' | 'messages';
 
+/** A call under way; only the first end counts. */
+export interface OpenCall {
+  end(failed?: boolean, bytes?: number): void;
+}
+
 /** Running cost of one command, host or queue. */
 export interface TargetCost {
   count: number;
@@ -75,7 +80,7 @@ export class CallLedger {
 }
 
 /** A call that was made and has not ended; it stays with its unit of work whatever runs when it ends. */
-export class CallCharge {
+export class CallCharge implements OpenCall {
   readonly #ledger: CallLedger;
   readonly #target: TargetCost | undefined;
   readonly #startMs: number;

@@ -1,4 +1,4 @@
-import { type CallCharge, type CallDimension, CallLedger } from './call-ledger';
+import { type CallDimension, CallLedger, type OpenCall } from './call-ledger';
 import type { CallTrace, TracedCallRecord } from './call-trace';
 import { captureStack, type RawStack } from './call-site';
 import { countRepeats, findRepeats } from './find-repeats';
@@ -152,7 +152,7 @@ export class CostLedger {
     dimension: CallDimension,
     target: string,
     below: (...args: never[]) => unknown,
-  ): CallCharge | undefined {
+  ): OpenCall | undefined {
     const calls = (this.calls ??= new Map<CallDimension, CallLedger>());
     let ledger = calls.get(dimension);
     if (ledger === undefined) calls.set(dimension, (ledger = new CallLedger(dimension, this.time)));

@@ -24,7 +24,7 @@ const MAX_TRACED = 20;
 
 /** The record of a closed unit of work, frozen. */
 export function buildCostRecord(context: RequestContext): CostRecord {
-  const { parentRequestId, handler, route, method, status, error, lostErrors, userId } = context;
+  const { parentRequestId, handler, route, method, status, error, lostErrors, userId, within } = context;
   const exempted = context.budget?.limits.find(
     ({ exemption }) => (exemption?.endsAt ?? 0) > context.startedAt,
   );
@@ -46,6 +46,7 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     requestId: context.requestId,
     ...recordTrace(context),
     ...(parentRequestId !== undefined && { parentRequestId }),
+    ...(within !== undefined && { within }),
     kind: context.kind,
     ...(handler !== undefined && { handler: handler.name }),
     ...(route !== undefined && { route }),

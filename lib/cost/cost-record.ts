@@ -145,6 +145,11 @@ export interface CostRecord {
   readonly parentSpanId?: string;
   /** Id of the unit of work that started this one. */
   readonly parentRequestId?: string;
+  /**
+   * Handler of the unit of work that awaited this one and whose record has this cost in it, too: a command or
+   * a query of `@nestjs/cqrs`. Sums over records leave those out that have it. Both have one `requestId`.
+   */
+  readonly within?: string;
   /** `http`, `graphql`, `rpc`, `websocket` or `job`. */
   readonly kind: string;
   /** Class and method that Nest chose: `OrdersController.list`. */

@@ -28,7 +28,7 @@ function nextNumber(): number {
  */
 export class TimeAccount {
   /** Tells it from others in what outlives it. */
-  readonly number = nextNumber();
+  readonly number: number;
   /** Milliseconds in which it ran. */
   ownMs = 0;
   /** Milliseconds of that in stretches of 50 ms and longer. */
@@ -51,13 +51,19 @@ export class TimeAccount {
   #notOthersBeforeMs = 0;
   #blockedBeforeMs: number;
 
+  readonly #outer: TimeAccount | undefined;
+
+  /** @param outer account of the unit of work that awaits this one: what this one runs, that one runs */
   constructor(
     loop: EventLoop,
     readonly unit: UnitOfAccount,
     nowMs: number,
+    outer?: TimeAccount,
   ) {
     this.#loop = loop;
-    loop.open += 1;
+    this.#outer = outer;
+    this.number = outer?.number ?? nextNumber();
+    if (outer === undefined) loop.open += 1;
     loop.resumes(this, nowMs);
     this.#sinceMs = nowMs;
     this.#blockedBeforeMs = loop.blockedMs;
@@ -75,6 +81,7 @@ export class TimeAccount {
 
   /** Adds what it was seen to run; what it does after its end is in no record. */
   ran(ms: number, isBlock: boolean): void {
+    this.#outer?.ran(ms, isBlock);
     if (this.isClosed) return;
     this.ownMs += ms;
     if (isBlock) this.blockedMs += ms;
@@ -132,7 +139,7 @@ export class TimeAccount {
     if (this.isClosed) return;
     this.#loop.yields(this, nowMs);
     this.#settle(nowMs, NOTHING);
-    this.#loop.open -= 1;
+    if (this.#outer === undefined) this.#loop.open -= 1;
     this.isClosed = true;
   }
 

@@ -63,7 +63,9 @@ export class LostErrors {
     this.#logger.error(new LostErrorReport(context, outline, origin, outcome, suppressed));
   }
 
-  #answer(context: RequestContext, error: unknown): LostErrorOutcome | undefined {
+  #answer(part: RequestContext, error: unknown): LostErrorOutcome | undefined {
+    // An older copy of the package knows no parts.
+    const context = part.outermost ?? part;
     if (context.kind !== 'http') return undefined;
     const { response } = context;
     if (context.isClosed || response === undefined || response.headersSent || response.writableEnded)

@@ -1,0 +1,117 @@
+import type { CallDimension, OpenCall } from './call-ledger';
+import { CostLedger } from './cost-ledger';
+import type { Charge } from './query-charge';
+import type { Statement } from './statement';
+import type { TimeAccount } from './time-account';
+
+/**
+ * Counts what a unit of work asks for that another one awaits, and counts it for that one, too, as long
+ * as that one is open: the budgets of both see it.
+ */
+export class PartLedger extends CostLedger {
+  readonly #whole: CostLedger;
+
+  constructor(time: TimeAccount, whole: CostLedger) {
+    super(time);
+    this.#whole = whole;
+  }
+
+  override begin(
+    statement: Statement,
+    below: (...args: never[]) => unknown,
+    parameters?: number,
+  ): Charge | undefined {
+    const whole = this.#isShared ? this.#whole.begin(statement, below, parameters) : undefined;
+    try {
+      return both(whole, super.begin(statement, below, parameters));
+    } catch (error) {
+      // Kept back by the budget of this one: never sent, and so no error of the whole.
+      whole?.end(0);
+      throw error;
+    }
+  }
+
+  override beginCall(
+    dimension: CallDimension,
+    target: string,
+    below: (...args: never[]) => unknown,
+  ): OpenCall | undefined {
+    const whole = this.#isShared ? this.#whole.beginCall(dimension, target, below) : undefined;
+    try {
+      const part = super.beginCall(dimension, target, below);
+      return whole === undefined || part === undefined ? part : new BothCalls(whole, part);
+    } catch (error) {
+      whole?.end();
+      throw error;
+    }
+  }
+
+  override beginWait(): { end(): void } {
+    const whole = this.#isShared ? this.#whole.beginWait() : undefined;
+    const part = super.beginWait();
+    return whole === undefined ? part : new BothCalls(whole, part);
+  }
+
+  override record(statement: Statement, rows: number, durationMs: number): void {
+    if (this.#isShared) this.#whole.record(statement, rows, durationMs);
+    super.record(statement, rows, durationMs);
+  }
+
+  override keepApart(reason: string): CostLedger {
+    return this.#isShared ? this.#whole.keepApart(reason) : super.keepApart(reason);
+  }
+
+  get #isShared(): boolean {
+    return !this.isClosed && !this.#whole.isClosed;
+  }
+}
+
+function both(whole: Charge | undefined, part: Charge | undefined): Charge | undefined {
+  return whole === undefined || part === undefined ? (part ?? whole) : new BothCharges(whole, part);
+}
+
+/** Ended in this order, so that the part is what runs then. */
+class BothCalls implements OpenCall {
+  readonly #whole: OpenCall;
+  readonly #part: OpenCall;
+
+  constructor(whole: OpenCall, part: OpenCall) {
+    this.#whole = whole;
+    this.#part = part;
+  }
+
+  end(failed?: boolean, bytes?: number): void {
+    this.#whole.end(failed, bytes);
+    this.#part.end(failed, bytes);
+  }
+}
+
+class BothCharges implements Charge {
+  readonly #whole: Charge;
+  readonly #part: Charge;
+
+  constructor(whole: Charge, part: Charge) {
+    this.#whole = whole;
+    this.#part = part;
+  }
+
+  queued(): void {
+    this.#whole.queued();
+    this.#part.queued();
+  }
+
+  sent(): void {
+    this.#whole.sent();
+    this.#part.sent();
+  }
+
+  received(rows: number): void {
+    this.#whole.received(rows);
+    this.#part.received(rows);
+  }
+
+  end(rows: number, failed?: boolean, bytes?: number): void {
+    this.#whole.end(rows, failed, bytes);
+    this.#part.end(rows, failed, bytes);
+  }
+}
