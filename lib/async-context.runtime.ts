@@ -20,11 +20,12 @@ import { ContextInterceptor } from './entry/context.interceptor';
 import { noteErrorsOfRequests } from './entry/error-note';
 import { interceptGateways } from './entry/gateway.interceptor';
 import { HttpEntry } from './entry/http.entry';
+import { coverProviders } from './entry/library-covers';
 import { LostErrorAnswer } from './entry/lost-error-answer';
 import { closeRestingConnections } from './entry/resting-connections';
+import { forgetProviders, registerProviders } from './entry/owners';
 import { markRoutes } from './entry/route-cover';
 import { RpcEntry } from './entry/rpc.entry';
-import { registerJobs } from './entry/run-in-context.decorator';
 import { UnitsOfWork } from './entry/units-of-work';
 import { coverWebSockets } from './entry/websocket.entry';
 import { Instrumentations } from './instrumentation/instrumentations';
@@ -53,6 +54,7 @@ export class AsyncContextRuntime
   readonly #interceptor: ContextInterceptor;
   readonly #rpc = new RpcEntry();
   readonly #messageClients = new MessageClients();
+  readonly #faults: FaultReporter;
   readonly #instrumentations: Instrumentations;
   /** Absent without `propagate.hosts`. */
   readonly #propagation: HttpPropagation | undefined;
@@ -88,7 +90,7 @@ export class AsyncContextRuntime
     config: ApplicationConfig,
   ) {
     const resolved: ResolvedOptions = readOptions(options);
-    const faults = new FaultReporter();
+    const faults = (this.#faults = new FaultReporter());
     this.tracer = resolved.trace ? new ProviderTracer(faults) : undefined;
     this.#options = options;
     this.#modules = modules;
@@ -113,6 +115,7 @@ export class AsyncContextRuntime
     new HttpEntry(this.#units, faults, resolved).install(host);
     this.#rpc.install(modules, { units: this.#units, interceptor: this.#interceptor });
     if (resolved.propagate.messages) this.#messageClients.install();
+    coverProviders(modules, faults);
     this.#instrumentations.install();
     this.#propagation?.install();
   }
@@ -120,7 +123,8 @@ export class AsyncContextRuntime
   onModuleInit(): void {
     if (this.#phase !== 'created') return;
     this.#phase = 'initialized';
-    registerJobs(this.#modules, this.#units);
+    coverProviders(this.#modules, this.#faults);
+    registerProviders(this.#modules, this.#units);
     this.tracer?.traceAll(this.#modules);
     coverWebSockets(this.#config, this.#units);
     // Not earlier, so that routes, which are made by now, go without it. Hooks of global modules
@@ -164,6 +168,7 @@ export class AsyncContextRuntime
     this.#units.outgoing = undefined;
     this.#rpc.uninstall(this.#modules);
     this.#messageClients.uninstall();
+    forgetProviders(this.#modules, this.#units);
     await loopMonitor().stop(this.#loopUser);
     await this.#units.queue.close(Math.max(LEAST_SINKS_MS, SHUTDOWN_MS - takenMs));
   }

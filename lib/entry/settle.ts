@@ -59,8 +59,10 @@ function passTo<T>(subscriber: Subscriber<T>, context: RequestContext): Observer
 /**
  * Runs a transport's handler inside its context and closes it when the result has settled:
  * a value at once, a promise when it does, a stream when it ends or is unsubscribed.
+ *
+ * @param isSubscribed whether somebody is sure to subscribe to a stream; otherwise it is a value like any other
  */
-export function runToEnd<T>(context: RequestContext, work: () => T, close: Close): T {
+export function runToEnd<T>(context: RequestContext, work: () => T, close: Close, isSubscribed = true): T {
   let result: T;
   try {
     result = contextStorage.run(context, work);
@@ -70,21 +72,26 @@ export function runToEnd<T>(context: RequestContext, work: () => T, close: Close
     close(context);
     throw error;
   }
-  return settle(context, result, close) as T;
+  return settle(context, result, close, isSubscribed) as T;
 }
 
-function settle(context: RequestContext, result: unknown, close: Close): unknown {
-  if (isThenable(result)) return whenSettled(context, result, close);
-  if (isStream(result)) return observeInside(context, result, close);
+function settle(context: RequestContext, result: unknown, close: Close, isSubscribed: boolean): unknown {
+  if (isThenable(result)) return whenSettled(context, result, close, isSubscribed);
+  if (isSubscribed && isStream(result)) return observeInside(context, result, close);
   close(context);
   return result;
 }
 
 // `then` is called inside: a lazy query builder starts its query here.
-function whenSettled(context: RequestContext, result: PromiseLike<unknown>, close: Close): Promise<unknown> {
+function whenSettled(
+  context: RequestContext,
+  result: PromiseLike<unknown>,
+  close: Close,
+  isSubscribed: boolean,
+): Promise<unknown> {
   return contextStorage.run(context, () =>
     Promise.resolve(result).then(
-      value => settle(context, value, close),
+      value => settle(context, value, close, isSubscribed),
       (error: unknown) => {
         noteError(context, error);
         close(context);

@@ -173,11 +173,7 @@ export class UnitsOfWork implements ContextHost {
       context.traceParent = activeSpan() ?? parent.trace;
       context.knownTrace = undefined;
     }
-    if (seed.carrier !== undefined) this.adopt(context, seed.carrier);
-    if (handler !== undefined) this.setHandler(context, handler);
-    if (seed.handler !== undefined) this.#setName(context, seed.handler);
-    if (seed.user !== undefined) context.user = seed.user;
-    if (seed.values !== undefined) context.values = new Map([...(context.values ?? []), ...seed.values]);
+    this.seed(context, seed, handler);
     context.time.runs();
     try {
       return runToEnd(context, fn, this.#close);
@@ -185,6 +181,15 @@ export class UnitsOfWork implements ContextHost {
       // It goes on where the work was begun.
       parent?.time.runs();
     }
+  }
+
+  /** Gives a unit of work what a seed says. */
+  seed(context: RequestContext, seed: ContextSeed, handler?: Handler): void {
+    if (seed.carrier !== undefined) this.adopt(context, seed.carrier);
+    if (handler !== undefined) this.setHandler(context, handler);
+    if (seed.handler !== undefined) this.#setName(context, seed.handler);
+    if (seed.user !== undefined) context.user = seed.user;
+    if (seed.values !== undefined) context.values = new Map([...(context.values ?? []), ...seed.values]);
   }
 
   /** What travels of a unit of work to another service or a job, with the id that is sent. Never throws. */
@@ -213,8 +218,13 @@ export class UnitsOfWork implements ContextHost {
     });
   }
 
-  open(kind: ContextKind, requestId: string = this.requestIds.next(), method?: string): RequestContext {
-    const context = new RequestContext(this, kind, requestId);
+  open(
+    kind: ContextKind,
+    requestId: string = this.requestIds.next(),
+    method?: string,
+    outer?: RequestContext,
+  ): RequestContext {
+    const context = new RequestContext(this, kind, requestId, outer);
     context.method = method;
     context.knownTrace = activeSpan();
     if (this.sampler !== undefined) context.resources = this.sampler.sample();

@@ -1,0 +1,66 @@
+import 'reflect-metadata';
+import type { Type } from '@nestjs/common';
+import { contextStorage } from '../context/context-storage';
+import type { RequestContext } from '../context/request-context';
+import { ownerOf } from './owners';
+import { runTask, type TaskStart } from './task-run';
+
+export type Method = (this: object, ...args: unknown[]) => unknown;
+
+/** How a call of a covered method begins. */
+export type CallStart = Omit<TaskStart, 'task' | 'handler'>;
+
+/** Says how a call begins; `undefined` for an ordinary one, which stays in the context that it is made in. */
+export type StartOfCall = (subject: unknown, caller: RequestContext | undefined) => CallStart | undefined;
+
+/** Those that open a unit of work already: covered ones, and those of `@RunInContext()`. */
+const openers = new WeakSet<object>();
+
+/** Says that a method opens a unit of work by itself. */
+export function markOpener(method: object): void {
+  openers.add(method);
+}
+
+/**
+ * Runs each call of a method of a class in a unit of work, in the applications that the class is a provider of.
+ *
+ * On the prototype: Nest makes instances for each request, and looks its decorators up there.
+ */
+export function coverMethod(prototype: object, key: PropertyKey, startOf: StartOfCall): void {
+  const method: unknown = (prototype as Record<PropertyKey, unknown>)[key];
+  if (typeof method !== 'function' || openers.has(method)) return;
+  const original = method as Method;
+  const covered: Method = function (...args) {
+    const units = ownerOf(this);
+    if (units === undefined) return original.apply(this, args);
+    const { constructor: type } = this;
+    const [subject] = args;
+    const store = contextStorage.getStore();
+    const caller = store?.application === units ? store : undefined;
+    const isSame = caller?.task?.type === type && caller.task.subject === subject;
+    const start = isSame ? undefined : startOf(subject, caller);
+    if (start === undefined) return original.apply(this, args);
+    const handler = units.handlers.of(type as Type, original);
+    return runTask(units, { ...start, task: { type, subject }, handler }, () => original.apply(this, args));
+  };
+  Object.defineProperty(prototype, key, {
+    value: standIn(covered, original),
+    writable: true,
+    configurable: true,
+    enumerable: false,
+  });
+}
+
+/** Lets a function be found, called and described as the one that it stands in for. */
+export function standIn(wrapped: Method, method: Method): Method {
+  for (const key of Reflect.ownKeys(method)) {
+    const descriptor = Object.getOwnPropertyDescriptor(method, key)!;
+    if (key !== 'prototype' && key !== 'arguments' && key !== 'caller')
+      Object.defineProperty(wrapped, key, descriptor);
+  }
+  for (const key of Reflect.getMetadataKeys(method) as unknown[]) {
+    Reflect.defineMetadata(key, Reflect.getMetadata(key, method), wrapped);
+  }
+  markOpener(wrapped);
+  return wrapped;
+}
