@@ -16,6 +16,7 @@ import { loopMonitor, type LoopUser } from './diagnosis/loop-monitor';
 import { StallLog } from './diagnosis/stall-log';
 import { ResourceMonitor } from './diagnosis/resource-monitor';
 import { LostErrors } from './diagnosis/lost-errors';
+import { BullmqEntry } from './entry/bullmq.entry';
 import { ContextInterceptor } from './entry/context.interceptor';
 import { noteErrorsOfRequests } from './entry/error-note';
 import { interceptGateways } from './entry/gateway.interceptor';
@@ -54,6 +55,7 @@ export class AsyncContextRuntime
   readonly #interceptor: ContextInterceptor;
   readonly #rpc = new RpcEntry();
   readonly #messageClients = new MessageClients();
+  readonly #bullmq = new BullmqEntry();
   readonly #faults: FaultReporter;
   readonly #instrumentations: Instrumentations;
   /** Absent without `propagate.hosts`. */
@@ -116,6 +118,7 @@ export class AsyncContextRuntime
     this.#rpc.install(modules, { units: this.#units, interceptor: this.#interceptor });
     if (resolved.propagate.messages) this.#messageClients.install();
     coverProviders(modules, faults);
+    this.#installBullmq();
     this.#instrumentations.install();
     this.#propagation?.install();
   }
@@ -138,6 +141,7 @@ export class AsyncContextRuntime
     // Drivers that were loaded since: by factories, by `await import()` in a provider.
     this.#instrumentations.install();
     this.#propagation?.install();
+    this.#installBullmq();
     this.#instrumentations.lost.serving += 1;
     loopMonitor().start(this.#loopUser);
     if (this.#monitored !== undefined) this.resourceMonitor.start(this.#monitored);
@@ -168,9 +172,14 @@ export class AsyncContextRuntime
     this.#units.outgoing = undefined;
     this.#rpc.uninstall(this.#modules);
     this.#messageClients.uninstall();
+    this.#faults.guard('entry of bullmq', () => this.#bullmq.uninstall(this.#units));
     forgetProviders(this.#modules, this.#units);
     await loopMonitor().stop(this.#loopUser);
     await this.#units.queue.close(Math.max(LEAST_SINKS_MS, SHUTDOWN_MS - takenMs));
+  }
+
+  #installBullmq(): void {
+    this.#faults.guard('entry of bullmq', () => this.#bullmq.install(this.#modules, this.#units));
   }
 
   #compare(options: AsyncContextOptions): void {

@@ -46,6 +46,9 @@ describe('AsyncContextModule.forRoot()', () => {
     [{ sinkQueue: { sample: 1.01 } }, 'sinkQueue.sample'],
     [{ sinkQueue: { sample: -0.01 } }, 'sinkQueue.sample'],
     [{ sinkQueue: { sample: NaN } }, 'sinkQueue.sample'],
+    [{ propagate: true }, 'propagate'],
+    [{ propagate: { jobs: 'no' } }, 'propagate.jobs'],
+    [{ propagate: { queues: true } }, 'propagate.queues'],
     ['production', 'options'],
   ])('refuses %j and names %s', (options, path) => {
     expect(() => AsyncContextModule.forRoot(options as AsyncContextOptions)).toThrow(
@@ -65,6 +68,8 @@ describe('AsyncContextModule.forRoot()', () => {
     { sinkQueue: { retryDelayMs: 1, maxRetryDelayMs: 2 ** 31 - 1, retryForMs: 0, sample: 0 } },
     { sinkQueue: { retryDelayMs: 2 ** 31 - 1, maxRetryDelayMs: 1, retryForMs: 2 ** 31 - 1, sample: 1 } },
     { instrumentations: [] },
+    { propagate: {} },
+    { propagate: { jobs: false } },
     { requestId: { responseHeader: false, trust: true, header: 'X-Id' } },
   ])('accepts %j', options => {
     expect(() => AsyncContextModule.forRoot(options)).not.toThrow();

@@ -67,6 +67,8 @@ export interface ContextApplication {
   carrierOf?(context: RequestContext, requestId?: string): Carrier;
   /** Whether that goes with the messages that clients of `@nestjs/microservices` send. */
   readonly carriesOnMessages?: boolean;
+  /** The same for a job; `undefined` where nothing is to travel with jobs. Never throws. */
+  jobCarrierOf?(context: RequestContext): Carrier | undefined;
   /** Notes that a unit of work asks for something after its close. Never throws. */
   noteLate(context: RequestContext, what: string, below: (...args: never[]) => unknown): void;
 }

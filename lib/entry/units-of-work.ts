@@ -197,6 +197,15 @@ export class UnitsOfWork implements ContextHost {
     return writeCarrier(context, this.#carrierRules, requestId);
   }
 
+  /** Whether something travels with jobs. */
+  get propagatesJobs(): boolean {
+    return this.#options.propagate.jobs;
+  }
+
+  jobCarrierOf(context: RequestContext): Carrier | undefined {
+    return this.propagatesJobs ? this.carrierOf(context) : undefined;
+  }
+
   /** Makes a unit of work go on from what has travelled here, as far as that is believed. Never throws. */
   adopt(context: RequestContext, carrier: unknown): void {
     const { requestId, traceParent, baggage, user, values } = readCarrier(carrier, this.#carrierRules);

@@ -1,0 +1,71 @@
+import { contextStorage } from '../context/context-storage';
+import type { RequestContext } from '../context/request-context';
+import type { Carrier } from '../context/carrier';
+import { replaceMethod } from '../instrumentation/method-replacement';
+
+/** Of the options of a job, as they are kept in Redis. */
+const FIELD = 'nestjs-async-context';
+/** Where a job has it in this process: its options are those that were given. */
+const CARRIER = Symbol.for('nestjs-async-context.carrier');
+
+interface Job {
+  opts?: Record<string, unknown>;
+  readonly processedOn?: number;
+  [CARRIER]?: unknown;
+}
+
+interface JobJson {
+  readonly opts?: Record<string, unknown>;
+}
+
+interface JobClass {
+  readonly prototype: object;
+}
+
+let latest: { readonly context: RequestContext; readonly carrier: Carrier | undefined } | undefined;
+
+/**
+ * Puts what travels into the options of a job where it is written, and takes it out where it is read:
+ * neither its data nor what the application sees of its options is changed.
+ *
+ * `asJSON()` is where all ways of adding a job pass, but not the templates of job schedulers.
+ */
+export function carryInJobs(job: JobClass): (() => void)[] {
+  return [
+    ...replaceMethod<(this: Job) => JobJson>(job.prototype, 'asJSON', original => {
+      return function asJSON() {
+        const json = original.call(this);
+        // One that has begun is handed to a sandbox; one that repeats is asked for by the clock.
+        if (this.processedOn !== undefined || this.opts?.['repeat'] !== undefined) return json;
+        const carrier = currentCarrier();
+        return carrier === undefined ? json : { ...json, opts: { ...json.opts, [FIELD]: carrier } };
+      };
+    }),
+    ...replaceMethod<(this: unknown, ...args: unknown[]) => Job>(job, 'fromJSON', original => {
+      return function fromJSON(...args) {
+        const read = original.apply(this, args);
+        const carrier = read.opts?.[FIELD];
+        if (carrier === undefined) return read;
+        delete read.opts?.[FIELD];
+        return Object.defineProperty(read, CARRIER, { value: carrier, configurable: true });
+      };
+    }),
+  ];
+}
+
+/** What has travelled with a job. */
+export function carrierOfJob(job: object): unknown {
+  return (job as Job)[CARRIER];
+}
+
+/** That of the unit of work that runs; many jobs that are added at once have one. */
+function currentCarrier(): Carrier | undefined {
+  const context = contextStorage.getStore();
+  if (context === undefined) return undefined;
+  if (latest?.context !== context) {
+    latest = { context, carrier: context.application.jobCarrierOf?.(context) };
+    // Not longer: its user and its values may change.
+    queueMicrotask(() => (latest = undefined));
+  }
+  return latest.carrier;
+}
