@@ -49,9 +49,14 @@ export interface SinkFailure {
    */
   readonly retryable?: boolean;
   /**
-   * How many records of the batch were taken all the same. Where the rest is to be offered again, they
-   * are the first ones.
+   * How many records of the batch were taken all the same. Where the rest is to be offered again, these
+   * and those that were rejected are the first ones.
    * @default 0
    */
   readonly delivered?: number;
+  /**
+   * How many records of the batch are refused for good, and dropped.
+   * @default 0
+   */
+  readonly rejected?: number;
 }

@@ -60,13 +60,21 @@ export class SinkRetry {
 
 /** What an error says about a batch of so many records; nothing that it says is trusted. */
 export function readFailure(reason: unknown, records: number): Required<SinkFailure> {
-  let retryable: unknown;
-  let delivered: unknown;
+  let failure: Record<keyof SinkFailure, unknown> | undefined;
   try {
-    ({ retryable, delivered } = (reason ?? {}) as Record<string, unknown>);
+    const { retryable, delivered, rejected } = (reason ?? {}) as Record<keyof SinkFailure, unknown>;
+    failure = { retryable, delivered, rejected };
   } catch {
     // A getter of the sink's own; then it is a failure like any other.
   }
-  const isCount = typeof delivered === 'number' && Number.isInteger(delivered) && delivered >= 0;
-  return { retryable: retryable !== false, delivered: isCount ? Math.min(delivered as number, records) : 0 };
+  const delivered = countOf(failure?.delivered, records);
+  return {
+    retryable: failure?.retryable !== false,
+    delivered,
+    rejected: countOf(failure?.rejected, records - delivered),
+  };
+}
+
+function countOf(value: unknown, most: number): number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 ? Math.min(value, most) : 0;
 }

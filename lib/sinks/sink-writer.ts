@@ -147,11 +147,13 @@ export class SinkWriter {
       const failure = await this.#write(batch);
       if (this.#isClosed) return;
       const taken = failure?.delivered ?? batch.length;
+      const rejected = failure?.rejected ?? 0;
       this.#delivered += taken;
-      this.#inFlight -= taken;
+      this.#dropped += rejected;
+      this.#inFlight -= taken + rejected;
       if (taken > 0) this.#retry.succeeded();
-      if (failure === undefined || taken === batch.length) return;
-      batch = Object.freeze(batch.slice(taken));
+      if (failure === undefined || taken + rejected === batch.length) return;
+      batch = Object.freeze(batch.slice(taken + rejected));
       if (this.everyRecord || this.#retry.givesUp(failure, sinceMs)) {
         this.#dropped += batch.length;
         return;

@@ -172,8 +172,27 @@ describe('a batch that a sink refuses', () => {
     expect(stats()).toMatchObject({ delivered: 5, dropped: 0, queued: 0 });
   });
 
+  it('is offered again without the records that the sink has refused for good', async () => {
+    const { queue, tries, offer, stats } = queueOf([() => fail({ delivered: 1, rejected: 2 }), take]);
+    offer(0, 5);
+    void queue.flush();
+    await vi.advanceTimersByTimeAsync(500);
+    expect(tries.map(({ ids }) => ids)).toEqual([numbers(0, 5), [3, 4]]);
+    expect(stats()).toMatchObject({ produced: 5, delivered: 3, dropped: 2, queued: 0 });
+  });
+
+  it('is not offered again when each of its records was taken or refused', async () => {
+    const { queue, tries, offer, stats } = queueOf([() => fail({ delivered: 3, rejected: 2 }), take]);
+    offer(0, 5);
+    await queue.flush();
+    expect(tries).toHaveLength(1);
+    expect(stats()).toMatchObject({ produced: 5, delivered: 3, dropped: 2, queued: 0 });
+  });
+
   it.each([
     [{ retryable: false, delivered: 3 }, 3],
+    [{ retryable: false, delivered: 4, rejected: 7 }, 4],
+    [{ retryable: false, rejected: 9 }, 0],
     [{ retryable: false, delivered: 5 }, 5],
     [{ retryable: false, delivered: 6 }, 5],
     [{ retryable: false, delivered: -1 }, 0],
