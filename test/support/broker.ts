@@ -55,6 +55,21 @@ export function optionsOf(name: BrokerName, port: number): ClientOptions & Micro
   }
 }
 
+/** The same for a consumer for whom the broker keeps what comes while it is away, where it can. */
+export function consumerOptionsOf(name: BrokerName, port: number): MicroserviceOptions {
+  if (name !== 'mqtt') return optionsOf(name, port);
+  return {
+    transport: Transport.MQTT,
+    options: {
+      url: `mqtt://127.0.0.1:${port}`,
+      reconnectPeriod: 50,
+      clientId: PATTERN,
+      clean: false,
+      subscribeOptions: { qos: 1 },
+    },
+  };
+}
+
 export function clientOf(name: BrokerName, port: number): ClientProxy {
   return ClientProxyFactory.create(optionsOf(name, port) as ClientOptions) as ClientProxy;
 }

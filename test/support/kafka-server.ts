@@ -10,6 +10,8 @@ export interface KafkaServer {
   /** How many messages have come, by topic. */
   readonly received: Readonly<Record<string, number>>;
   close(): Promise<void>;
+  /** Listens again, on its port. */
+  restart(): Promise<void>;
 }
 
 /** Requests by their key, in the one version that is answered. */
@@ -54,9 +56,12 @@ export async function startKafkaServer(): Promise<KafkaServer> {
       }
     });
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
+  const listen = async (at: number): Promise<number> => {
+    server.listen(at, '127.0.0.1');
+    await once(server, 'listening');
+    return (server.address() as AddressInfo).port;
+  };
+  const port = await listen(0);
   return {
     broker: `127.0.0.1:${port}`,
     received,
@@ -65,6 +70,7 @@ export async function startKafkaServer(): Promise<KafkaServer> {
       server.close();
       await once(server, 'close');
     },
+    restart: async () => void (await listen(port)),
   };
 }
 
