@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
+import type { KafkaConsumers } from './kafka-consumers';
 
 /**
  * A stand-in for Kafka, which is not among the servers of the tests: one broker that takes every message of
@@ -35,7 +36,8 @@ const VERSIONS: Readonly<Record<number, number>> = {
 /** Where a batch of records says how many they are: https://kafka.apache.org/documentation/#recordbatch */
 const RECORDS_COUNT = 57;
 
-export async function startKafkaServer(): Promise<KafkaServer> {
+/** With `consumers`, what has come is given to those who subscribe. */
+export async function startKafkaServer(consumers?: KafkaConsumers): Promise<KafkaServer> {
   const received: Record<string, number> = {};
   const sockets = new Set<Socket>();
   const server = createServer(socket => {
@@ -51,8 +53,12 @@ export async function startKafkaServer(): Promise<KafkaServer> {
         request.int16();
         const correlation = int32(request.int32());
         request.text();
-        const answer = Buffer.concat([correlation, answerTo(key, request, port, received)]);
-        socket.write(Buffer.concat([int32(answer.length), answer]));
+        const send = (content: Buffer): void => {
+          const answer = Buffer.concat([correlation, content]);
+          if (!socket.destroyed) socket.write(Buffer.concat([int32(answer.length), answer]));
+        };
+        if (consumers?.knows(key) === true) void consumers.answerTo(key, request).then(send);
+        else send(answerTo(key, request, port, received, consumers));
       }
     });
   });
@@ -74,11 +80,17 @@ export async function startKafkaServer(): Promise<KafkaServer> {
   };
 }
 
-function answerTo(key: number, request: Reader, port: number, received: Record<string, number>): Buffer {
+function answerTo(
+  key: number,
+  request: Reader,
+  port: number,
+  received: Record<string, number>,
+  consumers: KafkaConsumers | undefined,
+): Buffer {
   const broker = [int32(1), text('127.0.0.1'), int32(port)];
   switch (key) {
     case API_VERSIONS: {
-      const versions = Object.entries(VERSIONS).map(([api, version]) =>
+      const versions = Object.entries({ ...VERSIONS, ...consumers?.versions }).map(([api, version]) =>
         Buffer.concat([int16(Number(api)), int16(version), int16(version)]),
       );
       return Buffer.concat([int16(0), list(versions)]);
@@ -109,13 +121,13 @@ function answerTo(key: number, request: Reader, port: number, received: Record<s
     case END_TRANSACTION:
       return Buffer.concat([int32(0), int16(0)]);
     case PRODUCE:
-      return Buffer.concat([list(take(request, received)), int32(0)]);
+      return Buffer.concat([list(take(request, received, consumers)), int32(0)]);
     default:
       throw new Error(`the stand-in does not know the request ${key}`);
   }
 }
 
-function take(request: Reader, received: Record<string, number>): Buffer[] {
+function take(request: Reader, received: Record<string, number>, consumers?: KafkaConsumers): Buffer[] {
   request.text();
   request.skip(2 + 4);
   return request.list(() => {
@@ -124,13 +136,14 @@ function take(request: Reader, received: Record<string, number>): Buffer[] {
       const id = request.int32();
       const batch = request.bytes(request.int32());
       received[topic] = (received[topic] ?? 0) + batch.readInt32BE(RECORDS_COUNT);
+      consumers?.add(topic, batch);
       return Buffer.concat([int32(id), int16(0), int64(0), int64(-1)]);
     });
     return Buffer.concat([text(topic), list(partitions)]);
   });
 }
 
-class Reader {
+export class Reader {
   readonly #buffer: Buffer;
   #at = 0;
 
@@ -155,6 +168,10 @@ class Reader {
     return this.bytes(4).readInt32BE();
   }
 
+  int64(): bigint {
+    return this.bytes(8).readBigInt64BE();
+  }
+
   /** Nothing where there is none. */
   text(): string {
     return this.bytes(Math.max(0, this.int16())).toString();
@@ -165,23 +182,23 @@ class Reader {
   }
 }
 
-function int16(value: number): Buffer {
+export function int16(value: number): Buffer {
   const bytes = Buffer.alloc(2);
   bytes.writeInt16BE(value);
   return bytes;
 }
 
-function int32(value: number): Buffer {
+export function int32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeInt32BE(value);
   return bytes;
 }
 
-function int64(value: number): Buffer {
+export function int64(value: number | bigint): Buffer {
   const bytes = Buffer.alloc(8);
   bytes.writeBigInt64BE(BigInt(value));
   return bytes;
 }
 
-const text = (value: string): Buffer => Buffer.concat([int16(value.length), Buffer.from(value)]);
-const list = (items: readonly Buffer[]): Buffer => Buffer.concat([int32(items.length), ...items]);
+export const text = (value: string): Buffer => Buffer.concat([int16(value.length), Buffer.from(value)]);
+export const list = (items: readonly Buffer[]): Buffer => Buffer.concat([int32(items.length), ...items]);

@@ -1,6 +1,15 @@
-import { Transport, type MicroserviceOptions } from '@nestjs/microservices';
+import {
+  ClientKafka,
+  type ClientProxy,
+  ClientProxyFactory,
+  type MicroserviceOptions,
+  Transport,
+} from '@nestjs/microservices';
+import { logLevel, Partitioners } from 'kafkajs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { KafkaConsumers } from './kafka-consumers';
+import { type KafkaServer, startKafkaServer } from './kafka-server';
 import { isReachable } from './servers';
 
 /** No subject, topic or queue of one test process is that of another. */
@@ -67,6 +76,37 @@ export const packetTransports = await Promise.all([
     'start `rabbitmq-server`',
   ),
 ]);
+
+/** A client that may ask; Kafka's has to say before what answers it takes. */
+export function newClient(transport: MicroserviceOptions, more: object = {}): ClientProxy {
+  const options = { ...transport.options, ...more };
+  const client = ClientProxyFactory.create({ ...transport, options } as never) as unknown as ClientProxy;
+  const kafka: object = client;
+  if (kafka instanceof ClientKafka) {
+    for (const pattern of ['echo', 'stream', 'headers']) kafka.subscribeToResponseOf(named(pattern));
+  }
+  return client;
+}
+
+const kafkaServers: KafkaServer[] = [];
+
+/** Kafka is stood in for: its clients are real, its broker is not, and is a new one each time. */
+export const kafkaTransport: MessageTransport & { close(): Promise<unknown> } = {
+  isUp: true,
+  close: () => Promise.all(kafkaServers.splice(0).map(server => server.close())),
+  options: async () => {
+    const server = await startKafkaServer(new KafkaConsumers());
+    kafkaServers.push(server);
+    return {
+      transport: Transport.KAFKA,
+      options: {
+        client: { brokers: [server.broker], logLevel: logLevel.NOTHING },
+        consumer: { groupId: named('group'), maxWaitTimeInMs: 100 },
+        producer: { createPartitioner: Partitioners.DefaultPartitioner },
+      },
+    };
+  },
+};
 
 export async function freePort(): Promise<number> {
   const server = createServer();
