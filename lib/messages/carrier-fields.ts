@@ -33,9 +33,13 @@ function fieldsBeside(carrier: Carrier, theirs: Lookup): Fields {
   return fields;
 }
 
-/** The same headers or metadata with the fields of the current unit of work; as they are where it has none. */
-export function withFields<T extends object>(theirs: T | undefined): T | undefined {
-  const fields = fieldsToSend(lookupIn(theirs));
+/**
+ * The same headers or metadata with the fields of the current unit of work, but for those that are `beside`
+ * them; as they are where it has none.
+ */
+export function withFields<T extends object>(theirs: T | undefined, beside?: object): T | undefined {
+  const [inside, outside] = [lookupIn(theirs), lookupIn(beside)];
+  const fields = fieldsToSend(name => inside(name) ?? outside(name));
   // A copy: the application may send the same object with the messages of others.
   return fields.length === 0 ? theirs : (Object.assign(Object.fromEntries(fields), theirs) as unknown as T);
 }

@@ -26,7 +26,11 @@ export function prepareArrivals(server: PacketServer): void {
 /** What has travelled with a message, from what its handler is called with. Never throws. */
 export function arrivedCarrier(args: readonly unknown[]): Carrier | undefined {
   try {
-    return readFields(lookupIn(takeArrived())) ?? readFields(lookupOf(args));
+    const [metadata, headers] = [readFields(lookupIn(takeArrived())), readFields(lookupOf(args))];
+    // Of MQTT 5 there may be both, where the application has set one of its own.
+    return metadata === undefined || headers === undefined
+      ? (metadata ?? headers)
+      : { ...headers, ...metadata };
   } catch {
     // A context of the application's own, or a getter that throws.
     return undefined;

@@ -3,7 +3,13 @@ import { withFields } from './carrier-fields';
 import type { Microservices, NestClass } from './microservices';
 
 interface Packet {
+  readonly data?: unknown;
   metadata?: unknown;
+}
+
+/** What MQTT 5 has beside a message, as the application gives it to Nest. */
+interface MqttOptions {
+  readonly properties?: { readonly userProperties?: object };
 }
 
 type CreatePacket = (this: object, pattern: unknown, data: unknown) => Packet;
@@ -48,11 +54,17 @@ function mark(packet: Packet): void {
   try {
     const { metadata } = packet;
     if (metadata !== undefined && (typeof metadata !== 'object' || metadata === null)) return;
-    const marked = withFields(metadata);
+    const marked = withFields(metadata, userPropertiesOf(packet.data));
     if (marked !== metadata) packet.metadata = marked;
   } catch {
     // A frozen packet, or metadata with getters that throw: it is sent as it is.
   }
+}
+
+/** Those of a record; a client may have some, too, and Nest sends both. */
+function userPropertiesOf(data: unknown): object | undefined {
+  if (typeof data !== 'object' || data?.constructor?.name !== 'MqttRecord') return undefined;
+  return (data as { readonly options?: MqttOptions }).options?.properties?.userProperties;
 }
 
 function isClass(candidate: NestClass | undefined): candidate is NestClass {
