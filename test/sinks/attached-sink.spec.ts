@@ -1,5 +1,8 @@
 import { type AttachedSink, ContextService, type SinkApplication } from 'nestjs-async-context';
+import { runInNewContext } from 'node:vm';
+import { setFlagsFromString } from 'node:v8';
 import { expect, it } from 'vitest';
+import { AttachedApplications } from '../../lib/sinks/attached-applications';
 import { startApp } from '../support/platforms';
 
 class CuriousSink implements AttachedSink {
@@ -35,4 +38,20 @@ it('starts an application whose sink fails when it is told, and says so', async 
     expect.stringContaining('sink curious, attach() failed and was ignored: Error: not interested'),
   ]);
   await test.close();
+});
+
+it('keeps no application for the figures of the process', async () => {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage = runInNewContext('gc') as () => void;
+  const applications = new AttachedApplications();
+  const attribution = { charged: 0, late: 0, lost: 0, drivers: {} };
+  const kept: SinkApplication = { attribution };
+  applications.add({ attribution: { ...attribution } });
+  applications.add(kept);
+  applications.add(kept);
+  // A reference that was asked for lives until the turn ends.
+  await new Promise(resolve => setImmediate(resolve));
+  collectGarbage();
+  expect([...applications]).toEqual([kept]);
+  expect(applications.any).toBe(kept);
 });

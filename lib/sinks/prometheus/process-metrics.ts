@@ -1,14 +1,10 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
-import type { SinkApplication } from '../attached-sink';
+import type { AttachedApplications } from '../attached-applications';
 
 const MS_PER_SECOND = 1_000;
 
 /** Registers what is asked of the process when somebody scrapes it. */
-export function processMetrics(
-  registry: Registry,
-  prefix: string,
-  applications: ReadonlySet<SinkApplication>,
-): void {
+export function processMetrics(registry: Registry, prefix: string, applications: AttachedApplications): void {
   registry.registerMetric(
     new Counter({
       name: `${prefix}driver_calls_total`,
@@ -17,9 +13,7 @@ export function processMetrics(
       registers: [],
       collect() {
         this.reset();
-        // All applications of a process share the drivers: the first knows the figures of all.
-        const [application] = applications;
-        for (const [driver, figures] of Object.entries(application?.attribution.drivers ?? {})) {
+        for (const [driver, figures] of Object.entries(applications.any?.attribution.drivers ?? {})) {
           this.inc({ driver, charge: 'charged' }, figures.charged);
           this.inc({ driver, charge: 'late' }, figures.late);
           this.inc({ driver, charge: 'lost' }, figures.lost);
@@ -68,8 +62,7 @@ export function processMetrics(
       registers: [],
       collect() {
         this.reset();
-        const [application] = applications;
-        const delay = application?.eventLoopDelay;
+        const delay = applications.any?.eventLoopDelay;
         if (delay === undefined) return;
         this.set({ stat: 'mean' }, delay.meanMs / MS_PER_SECOND);
         this.set({ stat: 'p50' }, delay.p50Ms / MS_PER_SECOND);

@@ -1,5 +1,5 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
-import type { SinkApplication } from '../attached-sink';
+import { AttachedApplications } from '../attached-applications';
 import type { PrometheusSettings } from './prometheus-options';
 import { processMetrics } from './process-metrics';
 
@@ -21,7 +21,7 @@ export interface PrometheusMetrics {
   readonly blocked: Counter;
   readonly blocking: Counter;
   /** Whose figures are asked for at each scrape. */
-  readonly applications: Set<SinkApplication>;
+  readonly applications: AttachedApplications;
 }
 
 const made = new WeakMap<Registry, Map<string, PrometheusMetrics>>();
@@ -47,7 +47,7 @@ export function metricsOf(
   const histogram = (name: string, help: string, bounds: number[], ...labelNames: string[]): Histogram =>
     new Histogram({ name: prefix + name, help, buckets: bounds, labelNames, registers });
   const labels = ['kind', 'handler', 'route', 'method', 'outcome'];
-  const applications = new Set<SinkApplication>();
+  const applications = new AttachedApplications();
   const metrics: PrometheusMetrics = {
     duration: histogram(
       'request_duration_seconds',

@@ -27,7 +27,6 @@ export class PrometheusSink implements AttachedSink {
   readonly #handlers: BoundedNames;
   readonly #dimensions = new BoundedNames(MAX_DIMENSIONS);
   readonly #series = new Map<string, HandlerSeries>();
-  readonly #applications = new Set<SinkApplication>();
 
   /**
    * Registers the metrics. Sinks with one registry and one prefix share them, with the buckets of the first.
@@ -42,18 +41,11 @@ export class PrometheusSink implements AttachedSink {
   }
 
   attach(application: SinkApplication): void {
-    this.#applications.add(application);
     this.#metrics.applications.add(application);
   }
 
   write(records: readonly CostRecord[]): void {
     for (const record of records) this.#seriesOf(record.handler).add(record);
-  }
-
-  /** Lets go of the applications; the metrics stay registered. */
-  close(): void {
-    for (const application of this.#applications) this.#metrics.applications.delete(application);
-    this.#applications.clear();
   }
 
   #seriesOf(handler: string | undefined): HandlerSeries {
