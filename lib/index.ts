@@ -90,6 +90,7 @@ export { tarnInstrumentation } from './instrumentation/drivers/tarn.driver';
 
 export type { CostRecordSink, SinkFailure } from './sinks/cost-record.sink';
 export type { AttachedSink, SinkApplication } from './sinks/attached-sink';
+export type { ObservedUnit, ObservingSink } from './sinks/observing-sink';
 export { MemorySink } from './sinks/memory.sink';
 export type { NdjsonFileOptions } from './sinks/files/ndjson-file-options';
 export { NdjsonFileSink } from './sinks/ndjson-file.sink';

@@ -135,7 +135,9 @@ export class HttpEntry {
       isFinished = response.writableEnded;
     });
     // 'close', not 'finish': it alone fires exactly once for each outcome, a client abort among them.
-    response.on('close', () => {
+    // Before those of others: OpenTelemetry ends the span of the request in this event, and a span that
+    // has ended takes no attributes.
+    response.prependListener('close', () => {
       if (response.headersSent) context.status = response.statusCode;
       context.aborted = !isFinished;
       units.close(context);

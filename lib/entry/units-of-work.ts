@@ -35,6 +35,7 @@ import type { Attribution } from '../instrumentation/attribution';
 import { recordSampler } from '../sinks/record-sampler';
 import { CanonicalLog } from '../logging/canonical-log';
 import { Propagation } from '../propagation/propagation';
+import { observersAmong, type ObservingSink } from '../sinks/observing-sink';
 import { SinkQueue } from '../sinks/sink-queue';
 import type { SinkStats } from '../sinks/sink-writer';
 import { Handler, Handlers, nextHandlerNumber } from './handlers';
@@ -65,6 +66,8 @@ export class UnitsOfWork implements ContextHost {
   readonly carriesOnMessages: boolean;
   readonly #options: ResolvedOptions;
   readonly #faults: FaultReporter;
+  /** Absent where no sink looks at units of work themselves. */
+  readonly #observers: readonly ObservingSink[] | undefined;
   readonly #breachLog: BreachLog;
   readonly #slowLog = new SlowLog();
   readonly #lateLog: LateLog;
@@ -98,6 +101,8 @@ export class UnitsOfWork implements ContextHost {
     this.poolLimits = options.pools;
     this.carriesOnMessages = options.propagate.messages;
     this.#faults = faults;
+    const observers = observersAmong(options.sinks);
+    this.#observers = observers.length > 0 ? observers : undefined;
     this.#breachLog = new BreachLog(options.breachWindowMs);
     this.#lateLog = new LateLog(options.lateAfterMs);
     const { canonicalLog } = options;
@@ -239,6 +244,7 @@ export class UnitsOfWork implements ContextHost {
     if (this.sampler !== undefined) context.resources = this.sampler.sample();
     if (this.#options.trace) context.cost.callTrace = new CallTrace();
     setBudget(context, this.#nobody.budget(method));
+    if (this.#observers !== undefined) this.#tell('begins', observer => observer.begins(context));
     return context;
   }
 
@@ -278,6 +284,9 @@ export class UnitsOfWork implements ContextHost {
       context.cost.history?.learn(context.cost);
       if (context.resources !== undefined) context.resources.close(context);
       this.#checkBudget(context);
+      if (this.#observers !== undefined) {
+        this.#tell('ends', observer => observer.ends(context, () => buildCostRecord(context)));
+      }
       if (context.isSlow)
         contextStorage.run(context, () => this.#slowLog.write(buildCostRecord(context), context.poolWaits));
       this.queue.offer(context);
@@ -288,6 +297,12 @@ export class UnitsOfWork implements ContextHost {
       this.#faults.report('closing a unit of work', error);
     }
     this.#runCloseCallbacks(context);
+  }
+
+  #tell(what: string, tell: (observer: ObservingSink) => void): void {
+    for (const observer of this.#observers ?? []) {
+      this.#faults.guard(`sink ${observer.name}, ${what}()`, () => tell(observer));
+    }
   }
 
   /** Drivers that the first work has loaded (`await import()` in a handler) are there for the second. */
