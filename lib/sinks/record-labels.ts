@@ -9,8 +9,14 @@ export function methodOf({ method }: CostRecord): string | undefined {
   return method === undefined || METHODS.has(method) ? method : OTHER;
 }
 
+/** What a record and a unit of work both say. */
+interface Routed {
+  readonly route?: string | undefined;
+  readonly method?: string | undefined;
+}
+
 /** The pattern without its method: `/orders/:id`; `undefined` where no route took the work. */
-export function routeOf({ route, method }: CostRecord): string | undefined {
+export function routeOf({ route, method }: Routed): string | undefined {
   if (route === undefined || method === undefined || !route.startsWith(`${method} `)) return route;
   return route.slice(method.length + 1);
 }

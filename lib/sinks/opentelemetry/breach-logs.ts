@@ -1,0 +1,30 @@
+import { type Attributes, ROOT_CONTEXT, type SpanContext, trace } from '@opentelemetry/api';
+import { type Logger, SeverityNumber } from '@opentelemetry/api-logs';
+import type { ObservedUnit } from '../observing-sink';
+import * as names from './attribute-names';
+
+/** Emits a log record for each breach, in the trace of the unit of work. */
+export function logBreaches(logger: Logger, unit: ObservedUnit, span: SpanContext): void {
+  const { handler, route, kind, requestId } = unit;
+  const work = handler?.name ?? route ?? kind;
+  const context = trace.setSpanContext(ROOT_CONTEXT, span);
+  for (const { dimension, used, limit, from } of unit.breaches) {
+    const attributes: Attributes = {
+      [names.KIND]: kind,
+      [names.REQUEST_ID]: requestId,
+      [names.DIMENSION]: dimension,
+      [names.USED]: used,
+      [names.LIMIT]: limit,
+      [names.FROM]: from,
+    };
+    if (handler !== undefined) attributes[names.FUNCTION_NAME] = handler.name;
+    logger.emit({
+      eventName: names.BREACH_EVENT,
+      severityNumber: SeverityNumber.ERROR,
+      severityText: 'ERROR',
+      body: `${work} exceeded its budget of ${dimension}: ${used} of ${limit}`,
+      attributes,
+      context,
+    });
+  }
+}

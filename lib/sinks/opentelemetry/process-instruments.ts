@@ -1,0 +1,47 @@
+import type { Meter, ObservableResult } from '@opentelemetry/api';
+import type { AttachedApplications } from '../attached-applications';
+
+const DRIVER = 'nestjs.driver.name';
+const CHARGE = 'nestjs.driver.charge';
+const SINK = 'nestjs.sink.name';
+const RESULT = 'nestjs.sink.result';
+
+/** Makes what is asked of the process whenever metrics are collected. */
+export function observeProcess(meter: Meter, applications: AttachedApplications): void {
+  const observeCalls = (result: ObservableResult): void => {
+    for (const [driver, figures] of Object.entries(applications.any?.attribution.drivers ?? {})) {
+      result.observe(figures.charged, { [DRIVER]: driver, [CHARGE]: 'charged' });
+      result.observe(figures.late, { [DRIVER]: driver, [CHARGE]: 'late' });
+      result.observe(figures.lost, { [DRIVER]: driver, [CHARGE]: 'lost' });
+    }
+  };
+  const observeSinks = (result: ObservableResult): void => {
+    for (const { sinkStats = [] } of applications) {
+      for (const { sink, produced, delivered, dropped } of sinkStats) {
+        result.observe(produced, { [SINK]: sink, [RESULT]: 'produced' });
+        result.observe(delivered, { [SINK]: sink, [RESULT]: 'delivered' });
+        result.observe(dropped, { [SINK]: sink, [RESULT]: 'dropped' });
+      }
+    }
+  };
+  const observeQueues = (result: ObservableResult): void => {
+    for (const { sinkStats = [] } of applications) {
+      for (const { sink, queued } of sinkStats) result.observe(queued, { [SINK]: sink });
+    }
+  };
+  const calls = meter.createObservableCounter('nestjs.driver.calls', {
+    unit: '{call}',
+    description: 'Calls of drivers: charged to their unit of work, late, or lost (made outside of any).',
+  });
+  const records = meter.createObservableCounter('nestjs.sink.records', {
+    unit: '{record}',
+    description: 'Cost records by what became of them.',
+  });
+  const queued = meter.createObservableUpDownCounter('nestjs.sink.queued_records', {
+    unit: '{record}',
+    description: 'Cost records that wait or are being written.',
+  });
+  calls.addCallback(observeCalls);
+  records.addCallback(observeSinks);
+  queued.addCallback(observeQueues);
+}
