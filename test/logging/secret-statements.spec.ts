@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import pg from 'pg';
+import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ContextService, type CostRecord, NdjsonFileSink } from 'nestjs-async-context';
 import { databaseUrl } from '../support/database';
@@ -55,7 +55,7 @@ describe('statements with secrets', () => {
     const statements = secretStatements.filter(
       ({ system, text }) => system === 'postgresql' && !NOT_RUN.test(text),
     );
-    const client = new pg.Client({ connectionString: databaseUrl() });
+    const client = new Client({ connectionString: databaseUrl() });
     client.on('error', () => undefined);
     await client.connect();
     await client.query("SET statement_timeout = '2s'");

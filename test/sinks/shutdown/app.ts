@@ -16,7 +16,7 @@ import {
   NdjsonFileSink,
   type SinkStats,
 } from '../../../lib/index';
-import { ClientProxySink } from '../../../lib/sinks/client-proxy.sink';
+import { ClientProxySink } from '../../../lib/sinks/client-proxy/client-proxy.sink';
 
 /** What a test wants the program to be. */
 export interface EndingApp {

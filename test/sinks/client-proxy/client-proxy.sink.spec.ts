@@ -6,12 +6,12 @@ import { connect as connectNats, type JetStreamManager, type NatsConnection } fr
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { AsyncContextModule, ContextService, type CostRecord, MemorySink } from 'nestjs-async-context';
 import { ClientProxySink, type ClientProxySinkOptions } from 'nestjs-async-context/microservices';
-import { clientOf, optionsOf, PATTERN, REQUESTS, startBroker, startConsumer } from '../support/broker';
-import { startKafkaServer } from '../support/kafka-server';
-import { canStart, type OwnServer, SERVERS } from '../support/own-server';
-import { platforms, startApp, until } from '../support/platforms';
-import { recordOf } from '../support/records';
-import { isReachable } from '../support/servers';
+import { clientOf, optionsOf, PATTERN, REQUESTS, startBroker, startConsumer } from '../../support/broker';
+import { startKafkaServer } from '../../support/kafka-server';
+import { canStart, type OwnServer, SERVERS } from '../../support/own-server';
+import { platforms, startApp, until } from '../../support/platforms';
+import { recordOf } from '../../support/records';
+import { isReachable } from '../../support/servers';
 
 const records = (count: number, from = 0): CostRecord[] =>
   Array.from({ length: count }, (_, i) => recordOf(`r-${from + i}`));

@@ -1,6 +1,6 @@
 import { from } from 'rxjs';
-import { invalidOption } from '../async-context.errors';
-import type { CostRecord } from '../cost/cost-record';
+import { invalidOption } from '../../async-context.errors';
+import type { CostRecord } from '../../cost/cost-record';
 import type { MessageClient, ResolvedClientProxyOptions } from './client-proxy-options';
 import { splitRecords } from './client-proxy-split';
 import { type ClientProxyTransport, isTooLarge, refusalOf, transportOf } from './client-proxy-transport';

@@ -1,6 +1,6 @@
-import { runUncharged } from '../context/aside';
-import { contextStorage } from '../context/context-storage';
-import type { CostRecord } from '../cost/cost-record';
+import { runUncharged } from '../../context/aside';
+import { contextStorage } from '../../context/context-storage';
+import type { CostRecord } from '../../cost/cost-record';
 import { ClientProxyDelivery } from './client-proxy-delivery';
 import {
   type ClientProxySinkOptions,
@@ -11,7 +11,7 @@ import {
   type ResolvedClientProxyOptions,
 } from './client-proxy-options';
 import { OverdueError } from './client-proxy-unsettled';
-import type { CostRecordSink } from './cost-record.sink';
+import type { CostRecordSink } from '../cost-record.sink';
 
 export type { ClientProxySinkOptions, MessageClient, MessageData, MessagePattern };
 

@@ -1,4 +1,4 @@
-import type { CostRecord } from '../cost/cost-record';
+import type { CostRecord } from '../../cost/cost-record';
 
 /**
  * The records in their order, in as few parts as the limits allow; one that is too large by itself
