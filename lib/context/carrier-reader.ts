@@ -1,10 +1,11 @@
+import { boundBaggage } from './baggage';
 import { type CarrierRules, CONTEXT, REQUEST_ID, SIGNATURE, signedText } from './carrier';
 import { carriedKey } from './carried-keys';
 import type { ContextKey } from './context-key';
 import type { ContextUser } from './request-context';
 import { isRequestId } from './request-id';
 import { isThenable } from './thenable';
-import { parseTraceParent, type TraceParent } from './trace-parent';
+import { parseTrace, type TraceParent } from './trace-parent';
 
 /** The limit of `baggage`, the longest of all: https://www.w3.org/TR/baggage/#limits */
 const MAX_FIELD = 8_192;
@@ -22,13 +23,12 @@ export interface Arrival {
 export function readCarrier(carrier: unknown, rules: CarrierRules): Arrival {
   const field = fieldReader(carrier);
   const requestId = field(REQUEST_ID);
-  const parent = parseTraceParent(field('traceparent'));
-  const state = field('tracestate');
+  const baggage = field('baggage');
   const { user, values } = readContext(requestId, field(CONTEXT), field(SIGNATURE), rules);
   return {
     requestId: isRequestId(requestId) ? requestId : undefined,
-    traceParent: parent === undefined || state === undefined ? parent : { ...parent, state },
-    baggage: field('baggage'),
+    traceParent: parseTrace(field('traceparent'), field('tracestate')),
+    baggage: baggage && boundBaggage(baggage),
     user,
     values,
   };

@@ -7,9 +7,11 @@ import {
   SIGNATURE,
   signedText,
 } from './carrier';
-import { activeSpan } from './open-telemetry';
+import { activeSpan, injectSpan } from './open-telemetry';
 import type { RequestContext } from './request-context';
 import { formatTraceParent } from './trace-parent';
+
+const PRINTABLE = /^[ -~]*$/;
 
 /** What travels of a unit of work, signed for the id that travels with it. Never throws. */
 export function writeCarrier(
@@ -31,11 +33,11 @@ export function writeCarrier(
     room -= CONTEXT.length + text.length;
     if (seal !== undefined) carrier[SIGNATURE] = seal.sign(signedText(requestId, text));
   }
-  for (const [name, value] of [
-    ['tracestate', span.state],
-    ['baggage', context.baggage],
-  ] as const) {
-    if (value === undefined || name.length + value.length > room) continue;
+  // What the propagators of OpenTelemetry say beside that, such as b3, and their form of the same.
+  const more = { tracestate: span.state, baggage: context.baggage, ...injectSpan(context.trace) };
+  for (const [name, value] of Object.entries(more)) {
+    if (value === undefined || name in carrier || name.length + value.length > room) continue;
+    if (!PRINTABLE.test(value)) continue;
     carrier[name] = value;
     room -= name.length + value.length;
   }

@@ -5,6 +5,7 @@ import type { EventLoopDelay } from '../diagnosis/loop-monitor';
 import type { Attribution } from '../instrumentation/attribution';
 import type { SinkStats } from '../sinks/sink-writer';
 import { runAside } from './aside';
+import { readBaggage } from './baggage';
 import type { Carrier } from './carrier';
 import type { ContextKey } from './context-key';
 import { contextStorage } from './context-storage';
@@ -107,6 +108,14 @@ export class ContextService {
   /** Id of this unit of work in its trace, 16 hexadecimal digits: the parent of what it asks of others. */
   get spanId(): string | undefined {
     return this.#current()?.trace.spanId;
+  }
+
+  /**
+   * The `baggage` that came in, by key, decoded: what anybody upstream has said, so nothing to trust.
+   * https://www.w3.org/TR/baggage/
+   */
+  get baggage(): ReadonlyMap<string, string> {
+    return readBaggage(this.#current()?.baggage);
   }
 
   /** What `setUser()` gave, else `request.user`, else what `forRoot({ user })` finds; `undefined` after the close. */

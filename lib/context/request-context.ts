@@ -145,6 +145,8 @@ export class RequestContext {
   user: ContextUser | undefined = undefined;
   /** What outlives the user object, for log lines and the record. */
   userId: string | undefined = undefined;
+  /** Who the user is to a caller that is believed, until the close; the request itself knows better. */
+  carriedUser: ContextUser | undefined = undefined;
   values: Map<ContextKey<unknown> | string, unknown> | undefined = undefined;
   closeCallbacks: (() => unknown)[] | undefined = undefined;
   budget: ResolvedBudget | undefined = undefined;
@@ -198,12 +200,16 @@ export class RequestContext {
     return (this.knownTrace ?? this.traceParent)?.traceId;
   }
 
-  /** `setUser()`'s, else `request.user`, else what the application's option finds. */
+  /** `setUser()`'s, else `request.user`, else what the application's option finds, else the caller's. */
   currentUser(): ContextUser | undefined {
     if (this.user !== undefined) return this.user;
     if (this.outer !== undefined) return this.outer.currentUser();
     if (this.request === undefined) return undefined;
-    return (this.request as { user?: ContextUser }).user ?? this.application.userOf(this.request);
+    return (
+      (this.request as { user?: ContextUser }).user ??
+      this.application.userOf(this.request) ??
+      this.carriedUser
+    );
   }
 
   /** `GET /orders/:id` or the pattern of a message. Express knows it once its router has matched. */
@@ -235,6 +241,7 @@ export class RequestContext {
     this.response = undefined;
     this.exchange = undefined;
     this.user = undefined;
+    this.carriedUser = undefined;
     this.values = undefined;
     this.closeCallbacks = undefined;
     this.outer = undefined;

@@ -3,8 +3,8 @@ import type { ServerResponse } from 'node:http';
 import type { ResolvedOptions } from '../async-context.options';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
-import { parseTraceParent } from '../context/trace-parent';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
+import { IncomingHeaders } from './incoming-headers';
 import {
   type PlatformRequest,
   type RawRequest,
@@ -32,7 +32,7 @@ interface HookedAdapter {
   setOnRequestHook(hook: RequestHook): void;
 }
 
-type HttpEntryOptions = Pick<ResolvedOptions, 'requestId' | 'serverTiming'>;
+type HttpEntryOptions = Pick<ResolvedOptions, 'requestId' | 'serverTiming' | 'propagate'>;
 
 /** Opens the context of each HTTP request at the earliest point that the platform has. */
 export class HttpEntry {
@@ -41,9 +41,11 @@ export class HttpEntry {
   readonly #responseHeader: string | false;
   readonly #serverTiming: ResolvedOptions['serverTiming'];
   readonly #routes: RouteCover;
+  readonly #incoming: IncomingHeaders;
 
   constructor(units: UnitsOfWork, faults: FaultReporter, options: HttpEntryOptions) {
     this.#routes = new RouteCover(units);
+    this.#incoming = new IncomingHeaders(units, options);
     this.#units = units;
     this.#faults = faults;
     this.#responseHeader = options.requestId.responseHeader;
@@ -123,8 +125,7 @@ export class HttpEntry {
   #open(raw: RawRequest, response: ServerResponse, request: PlatformRequest): RequestContext {
     const units = this.#units;
     const context = units.open('http', units.requestIds.of(raw, request), raw.method);
-    const { traceparent } = raw.headers;
-    if (traceparent !== undefined) context.traceParent = parseTraceParent(traceparent);
+    this.#incoming.read(context, raw);
     context.request = request;
     context.response = response;
     remember(raw, context);

@@ -87,10 +87,11 @@ function coverHandlers(server: MessageServer, units: UnitsOfWork): void {
       const context = units.open('rpc');
       context.route = pattern;
       const carrier = units.carriesOnMessages ? arrivedCarrier(args) : undefined;
-      if (carrier !== undefined) units.adopt(context, carrier);
+      const within = carrier === undefined ? undefined : units.adopt(context, carrier);
       const [message] = args;
       if (isObservable(message)) args[0] = arrivingStream(message);
-      return runToEnd(context, () => callback(...args), close);
+      const handle = (): unknown => callback(...args);
+      return runToEnd(context, within === undefined ? handle : () => within(handle), close);
     };
     server.messageHandlers.set(pattern, Object.assign(covered, callback));
   }

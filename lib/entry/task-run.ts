@@ -27,7 +27,7 @@ export function runTask<T>(units: UnitsOfWork, start: TaskStart, fn: () => T): T
   const isPart = start.isAwaited === true && caller?.isClosed === false;
   const context = isPart ? openPart(units, caller) : units.open('job');
   if (!isPart && caller !== undefined) inherit(context, caller);
-  if (carrier !== undefined) units.adopt(context, carrier);
+  const within = carrier === undefined ? undefined : units.adopt(context, carrier);
   context.task = task;
   context.route = route;
   if (handler !== undefined) units.setHandler(context, handler);
@@ -39,7 +39,8 @@ export function runTask<T>(units: UnitsOfWork, start: TaskStart, fn: () => T): T
   };
   try {
     // What its caller keeps apart is not asked of it.
-    const work = isPart ? fn : () => runAgain(undefined, fn);
+    const inside = within === undefined ? fn : () => within(fn);
+    const work = isPart ? inside : () => runAgain(undefined, inside);
     return runToEnd(context, work, close, false);
   } finally {
     caller?.time.runs();

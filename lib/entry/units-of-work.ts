@@ -13,11 +13,11 @@ import {
   type ContextUser,
   RequestContext,
 } from '../context/request-context';
-import type { Carrier, CarrierRules } from '../context/carrier';
+import { type Carrier, type CarrierRules, CONTEXT, SIGNATURE } from '../context/carrier';
 import { readCarrier } from '../context/carrier-reader';
 import { CarrierSeal } from '../context/carrier-seal';
 import { writeCarrier } from '../context/carrier-writer';
-import { activeSpan } from '../context/open-telemetry';
+import { activeSpan, type ExtractedContext, extractContext } from '../context/open-telemetry';
 import { isRequestId, RequestIdSource } from '../context/request-id';
 import { isThenable } from '../context/thenable';
 import { CallTrace } from '../cost/call-trace';
@@ -177,24 +177,26 @@ export class UnitsOfWork implements ContextHost {
       // Its own span below the one that is at work, also where OpenTelemetry knows that one only.
       context.traceParent = activeSpan() ?? parent.trace;
       context.knownTrace = undefined;
+      context.baggage = parent.baggage;
     }
-    this.seed(context, seed, handler);
+    const within = this.seed(context, seed, handler);
     context.time.runs();
     try {
-      return runToEnd(context, fn, this.#close);
+      return runToEnd(context, within === undefined ? fn : () => within(fn), this.#close);
     } finally {
       // It goes on where the work was begun.
       parent?.time.runs();
     }
   }
 
-  /** Gives a unit of work what a seed says. */
-  seed(context: RequestContext, seed: ContextSeed, handler?: Handler): void {
-    if (seed.carrier !== undefined) this.adopt(context, seed.carrier);
+  /** Gives a unit of work what a seed says, and tells what its work is to be run in, as `adopt()` does. */
+  seed(context: RequestContext, seed: ContextSeed, handler?: Handler): ExtractedContext['run'] | undefined {
+    const within = seed.carrier === undefined ? undefined : this.adopt(context, seed.carrier);
     if (handler !== undefined) this.setHandler(context, handler);
     if (seed.handler !== undefined) this.#setName(context, seed.handler);
     if (seed.user !== undefined) context.user = seed.user;
     if (seed.values !== undefined) context.values = new Map([...(context.values ?? []), ...seed.values]);
+    return within;
   }
 
   /** What travels of a unit of work to another service or a job, with the id that is sent. Never throws. */
@@ -211,14 +213,37 @@ export class UnitsOfWork implements ContextHost {
     return this.propagatesJobs ? this.carrierOf(context) : undefined;
   }
 
-  /** Makes a unit of work go on from what has travelled here, as far as that is believed. Never throws. */
-  adopt(context: RequestContext, carrier: unknown): void {
+  /**
+   * Makes a unit of work go on from what has travelled here, as far as that is believed. Never throws.
+   *
+   * @returns what its work is to be run in, so that spans of OpenTelemetry have their parent; `undefined` where
+   * there is nothing to it
+   */
+  adopt(context: RequestContext, carrier: unknown): ExtractedContext['run'] | undefined {
     const { requestId, traceParent, baggage, user, values } = readCarrier(carrier, this.#carrierRules);
+    const extracted = extractContext(carrier);
     if (requestId !== undefined) context.parentRequestId = requestId;
-    if (traceParent !== undefined) context.traceParent = traceParent;
     if (baggage !== undefined) context.baggage = baggage;
     if (user !== undefined) context.user = user;
-    if (values !== undefined) context.values = new Map([...(context.values ?? []), ...values]);
+    if (values !== undefined) addValues(context, values);
+    const parent = extracted?.parent ?? traceParent;
+    if (parent === undefined) return undefined;
+    context.traceParent = parent;
+    // A span of a consumer that OpenTelemetry has opened for it already.
+    if (context.knownTrace?.traceId === parent.traceId) return undefined;
+    context.knownTrace = undefined;
+    return extracted?.run;
+  }
+
+  /** The same for what came with an HTTP request, which anybody may send: only what is signed. Never throws. */
+  adoptSigned(context: RequestContext, carrier: Carrier): void {
+    if (carrier[CONTEXT] === undefined || carrier[SIGNATURE] === undefined) return;
+    const rules = { ...this.#carrierRules, trustsUnsigned: false };
+    const { requestId, user, values } = readCarrier(carrier, rules);
+    if (user === undefined && values === undefined) return;
+    if (requestId !== context.requestId) context.parentRequestId = requestId;
+    context.carriedUser = user;
+    if (values !== undefined) addValues(context, values);
   }
 
   /** Counts a query that the application measured itself. */
@@ -367,6 +392,10 @@ export class UnitsOfWork implements ContextHost {
 function isStream({ handler, request }: RequestContext): boolean {
   if (handler?.isStream === true || request === undefined) return handler?.isStream === true;
   return rawOf(request as PlatformRequest).headers.accept?.includes('text/event-stream') === true;
+}
+
+function addValues(context: RequestContext, values: NonNullable<RequestContext['values']>): void {
+  context.values = new Map([...(context.values ?? []), ...values]);
 }
 
 function newNamed(name: string): ContextHandler {

@@ -140,3 +140,74 @@ describe.each(Object.keys(SENDS))('where OpenTelemetry traces the process, %s', 
     expect(context.active()).toBe(ROOT_CONTEXT);
   });
 });
+
+describe('a carrier where OpenTelemetry traces the process', () => {
+  const spanIn = (): { traceId: string; parent: string | undefined } => {
+    const span = tracer.startSpan('inside') as unknown as {
+      end(): void;
+      spanContext(): { traceId: string };
+      parentSpanContext?: { spanId: string };
+    };
+    span.end();
+    return { traceId: span.spanContext().traceId, parent: span.parentSpanContext?.spanId };
+  };
+
+  it('takes what the propagators say, and spans made after it have the span that sent it as parent', async () => {
+    const service = await start();
+    const sent = tracer.startActiveSpan('producer', span => {
+      span.end();
+      return { carrier: service.run({}, () => service.carry()), span: span.spanContext() };
+    });
+    expect(sent.carrier).toMatchObject({
+      traceparent: `00-${sent.span.traceId}-${sent.span.spanId}-01`,
+      'x-house': `${sent.span.traceId}/${sent.span.spanId}`,
+    });
+    const { inside, later, ids, carried } = await service.resume(sent.carrier, async () => {
+      const first = spanIn();
+      await Promise.resolve();
+      const own = { traceId: service.traceId, spanId: service.spanId };
+      return { inside: first, later: spanIn(), ids: own, carried: service.carry() };
+    });
+    expect(inside).toEqual({ traceId: sent.span.traceId, parent: sent.span.spanId });
+    expect(later).toEqual(inside);
+    // The unit of work has a span of its own, below the same parent: what it sends comes from there.
+    expect(ids.traceId).toBe(sent.span.traceId);
+    expect(ids.spanId).not.toBe(sent.span.spanId);
+    expect(carried.traceparent).toBe(`00-${ids.traceId}-${ids.spanId}-01`);
+    const records = await test.records(2);
+    expect(records[1]).toMatchObject({ ...ids, parentSpanId: sent.span.spanId });
+    expect(spanIn().parent).toBeUndefined();
+  });
+
+  it('is understood in the form of a propagator of the house alone', async () => {
+    const service = await start();
+    const house = { 'x-house': `${'c'.repeat(32)}/${'d'.repeat(16)}` };
+    const seen = service.resume(house as never, () => ({ ...spanIn(), own: service.traceId }));
+    expect(seen).toEqual({ traceId: 'c'.repeat(32), parent: 'd'.repeat(16), own: 'c'.repeat(32) });
+  });
+
+  it('leaves a span of its own trace that is at work already, and goes before one of another', async () => {
+    const service = await start();
+    const traceparent = `00-${'c'.repeat(32)}-${'d'.repeat(16)}-01`;
+    const extracted = propagation.extract(ROOT_CONTEXT, { traceparent });
+    const consumer = tracer.startSpan('consumer', {}, extracted);
+    const within = context.with(trace.setSpan(ROOT_CONTEXT, consumer), () =>
+      service.resume({ traceparent }, () => ({ ...spanIn(), own: service.spanId })),
+    );
+    expect(within).toEqual({
+      traceId: 'c'.repeat(32),
+      parent: consumer.spanContext().spanId,
+      own: consumer.spanContext().spanId,
+    });
+    const other = tracer.startActiveSpan('poll', () => service.resume({ traceparent }, spanIn));
+    expect(other).toEqual({ traceId: 'c'.repeat(32), parent: 'd'.repeat(16) });
+  });
+
+  it('that is nothing is survived', async () => {
+    const service = await start();
+    for (const nothing of [{}, { traceparent: 'x' }, { 'x-house': {} }, [], 'x', 5]) {
+      const { traceId, parent } = service.resume(nothing as never, spanIn);
+      expect([traceId.length, parent]).toEqual([32, undefined]);
+    }
+  });
+});

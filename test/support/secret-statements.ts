@@ -174,7 +174,7 @@ const mysql = [
   `GRANT ALL ON shop.* TO 'bob'@'%' IDENTIFIED BY 'hunter2'`,
   `CHANGE MASTER TO MASTER_HOST = 'db', MASTER_PASSWORD = 'hunter2'`,
   `CREATE SERVER s FOREIGN DATA WRAPPER mysql OPTIONS (USER 'bob', PASSWORD 'hunter2')`,
-  `LOAD DATA INFILE '/home/hunter2/x.csv' INTO TABLE users FIELDS TERMINATED BY 'hunter2'`,
+  `LOAD DATA INFILE '/var/hunter2/x.csv' INTO TABLE users FIELDS TERMINATED BY 'hunter2'`,
   `SELECT AES_DECRYPT(data, 'hunter2') FROM users WHERE JSON_EXTRACT(data, "$.hunter2") = 1`,
   `SELECT data->"$.hunter2", data->>'$.hunter2' FROM users`,
   `SELECT 1 # hunter2`,
