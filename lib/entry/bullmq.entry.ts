@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { types } from 'node:util';
 import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 import { oncePerProcess } from '../context/context-storage';
@@ -92,7 +93,7 @@ function cover(
     const start = {
       task: { type, subject: job },
       handler,
-      route: `${this.name}:${withoutIds(job.name)}`,
+      route: `${this.name}:${withoutIds(String(job.name))}`,
       carrier,
       noErrors: NO_ERRORS,
     };
@@ -118,6 +119,8 @@ function ownerOf(worker: Worker, users: Shared['users']): WorkerOwner | undefine
 }
 
 function processorType(instance: unknown): Type | undefined {
+  // A proxy may throw whatever it is asked: nestjs-cls has such providers.
+  if (types.isProxy(instance)) return undefined;
   const type = (instance as object | null | undefined)?.constructor;
   return typeof type === 'function' && Reflect.hasMetadata(PROCESSOR, type) ? (type as Type) : undefined;
 }

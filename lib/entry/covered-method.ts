@@ -37,10 +37,12 @@ export function coverMethod(prototype: object, key: PropertyKey, startOf: StartO
     const [subject] = args;
     const store = contextStorage.getStore();
     const caller = store?.application === units ? store : undefined;
-    const isSame = caller?.task?.type === type && caller.task.subject === subject;
-    const start = isSame ? undefined : startOf(subject, caller);
-    if (start === undefined) return original.apply(this, args);
     const handler = units.handlers.of(type as Type, original);
+    const isSame = caller?.task?.type === type && caller.task.subject === subject;
+    // Its route may have been asked for, where it is a listener as well.
+    const isOpen = isSame || (caller?.handler === handler && caller.kind !== 'job');
+    const start = isOpen ? undefined : startOf(subject, caller);
+    if (start === undefined) return original.apply(this, args);
     return runTask(units, { ...start, task: { type, subject }, handler }, () => original.apply(this, args));
   };
   Object.defineProperty(prototype, key, {

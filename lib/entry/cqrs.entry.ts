@@ -59,5 +59,10 @@ function coverSaga(prototype: object, key: PropertyKey): void {
 }
 
 function nameOf(subject: unknown): string {
-  return (subject as object | undefined)?.constructor?.name ?? typeof subject;
+  try {
+    return (subject as object | undefined)?.constructor?.name ?? typeof subject;
+  } catch {
+    // A getter of the application.
+    return typeof subject;
+  }
 }

@@ -15,7 +15,7 @@ import {
   UnhandledExceptionBus,
 } from '@nestjs/cqrs';
 import { Pool } from 'pg';
-import { delay, map, type Observable } from 'rxjs';
+import { map, type Observable } from 'rxjs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   ContextService,
@@ -48,6 +48,7 @@ class ScopedCommand {
 }
 class AuditCommand extends ScopedCommand {}
 class SendInvoice extends ScopedCommand {}
+class GiftOrder extends CreateOrder {}
 class CountOrders {
   constructor(readonly queries: number) {}
 }
@@ -113,6 +114,13 @@ class PackOrderHandler extends BaseHandler implements ICommandHandler<PackOrder>
   }
 }
 
+@CommandHandler(GiftOrder)
+class GiftHandler extends CreateOrderHandler {
+  override execute(command: GiftOrder): Promise<unknown> {
+    return super.execute(command);
+  }
+}
+
 @CommandHandler(AuditCommand)
 class AuditHandler extends BaseHandler implements ICommandHandler<AuditCommand> {
   @RunInContext()
@@ -161,7 +169,6 @@ class OrderSagas {
   invoice(events: Observable<IEvent>): Observable<SendInvoice> {
     return events.pipe(
       ofType(OrderPaid),
-      delay(1),
       map(() => new SendInvoice()),
     );
   }
@@ -214,6 +221,7 @@ const app = {
     CreateOrderHandler,
     PackOrderHandler,
     AuditHandler,
+    GiftHandler,
     SendInvoiceHandler,
     ScopedHandler,
     CountOrdersHandler,
@@ -373,6 +381,17 @@ for (const platform of platforms) {
       expect(record).toMatchObject({ parentRequestId: requestId, queries: { count: 1 } });
       expect(call.requestId).not.toBe(requestId);
       expect(made).toBe(0);
+    });
+
+    it('have one context, and not two, where a handler extends another', async () => {
+      const { requestId, made } = await request(({ commands }) => commands.execute(new GiftOrder(1)));
+      await recordOf(requestId, 'OrdersController.handle');
+      const records = test.sink.records.filter(record => record.requestId === requestId);
+      expect(records.map(({ handler }) => handler)).toEqual([
+        'GiftHandler.execute',
+        'OrdersController.handle',
+      ]);
+      expect(made).toBe(1);
     });
 
     it('may be request-scoped', async () => {

@@ -1,5 +1,6 @@
 import { Controller, Get, Injectable, Scope } from '@nestjs/common';
 import { EventEmitter2, EventEmitterModule, OnEvent } from '@nestjs/event-emitter';
+import { Pool } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   ContextService,
@@ -8,6 +9,7 @@ import {
   QueryBudget,
   RunInContext,
 } from 'nestjs-async-context';
+import { databaseUrl } from '../support/database';
 import { platforms, startApp, type TestApp, until } from '../support/platforms';
 
 const TENANT = createContextKey<string>('event.tenant');
@@ -76,6 +78,12 @@ class Listeners {
     throw new TypeError('lost');
   }
 
+  @OnEvent('order.counted')
+  async counted(query: () => Promise<unknown>): Promise<void> {
+    note('counted', this.context);
+    await query();
+  }
+
   @OnEvent('order.decorated')
   @RunInContext({ handler: 'decorated' })
   decorated(): void {
@@ -110,6 +118,13 @@ class OrdersController {
     const { requestId, traceId } = this.context;
     return { requestId, traceId, result, tenant: this.context.get(TENANT) };
   }
+
+  @Get('both')
+  @OnEvent('order.both')
+  both(): unknown {
+    note('both', this.context);
+    return { requestId: this.context.requestId };
+  }
 }
 
 interface Answer {
@@ -128,6 +143,8 @@ const app = {
 for (const platform of platforms) {
   describe(`listeners of @nestjs/event-emitter for events of a request on ${platform}`, () => {
     let test: TestApp;
+    const pool = new Pool({ connectionString: databaseUrl(), max: 1 });
+    afterAll(() => pool.end());
 
     beforeAll(async () => {
       test = await startApp({ ...app, platform });
@@ -233,6 +250,17 @@ for (const platform of platforms) {
       });
     });
 
+    it('may be routes as well, which run in the context of their request', async () => {
+      const response = await fetch(`${test.url}/orders/both`);
+      const requestId = response.headers.get('x-request-id');
+      expect(await response.json()).toEqual({ requestId });
+      test.app.get(EventEmitter2).emit('order.both');
+      const routes = calls
+        .filter(({ handler }) => handler === 'OrdersController.both')
+        .map(({ route }) => route);
+      expect(routes).toEqual(['GET /orders/both', 'event:order.both']);
+    });
+
     it('have a context of their own, too, when there is no request', async () => {
       test.app.get(EventEmitter2).emit('order.created', { id: 1 });
       const record = await recordOf(await callOf('atOnce'));
@@ -243,10 +271,10 @@ for (const platform of platforms) {
     it('are charged themselves where the emitter keeps apart what it calls', async () => {
       const context = test.app.get(ContextService);
       const { requestId } = await request(emitter =>
-        context.uncounted('a test', () => emitter.emit('order.created', { id: 1 })),
+        context.uncounted('a test', () => emitter.emitAsync('order.counted', () => pool.query('SELECT 1'))),
       );
-      expect((await recordOf(await callOf('atOnce'))).queries.count).toBe(3);
-      expect((await recordOf({ requestId })).queries.count).toBe(0);
+      expect((await recordOf(await callOf('counted'))).queries.count).toBe(1);
+      expect((await recordOf({ requestId })).uncounted).toMatchObject([{ queries: 0 }]);
     });
   });
 }
