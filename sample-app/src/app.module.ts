@@ -2,7 +2,7 @@ import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
 import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import { GraphQLModule } from '@nestjs/graphql';
-import { AsyncContextModule, type CostRecordSink } from 'nestjs-async-context';
+import { AsyncContextModule, type AsyncContextOptions } from 'nestjs-async-context';
 import type { Pool } from 'pg';
 import { UserGuard } from './auth/user.guard';
 import { CustomersModule } from './customers/customers.module';
@@ -14,7 +14,7 @@ import { SlowModule } from './slow/slow.module';
 
 @Module({})
 export class AppModule {
-  static forRoot(pool: Pool, sink: CostRecordSink): DynamicModule {
+  static forRoot(pool: Pool, options: AsyncContextOptions): DynamicModule {
     return {
       module: AppModule,
       imports: [
@@ -22,10 +22,15 @@ export class AppModule {
           budget: { queries: 100 },
           serverTiming: true,
           trace: true,
-          sinks: [sink],
           sinkQueue: { intervalMs: 500 },
+          ...options,
         }),
-        GraphQLModule.forRoot<ApolloDriverConfig>({ driver: ApolloDriver, autoSchemaFile: true }),
+        GraphQLModule.forRoot<ApolloDriverConfig>({
+          driver: ApolloDriver,
+          autoSchemaFile: true,
+          // Else Apollo closes the server as soon as the application is to stop, before readiness says no.
+          stopOnApplicationShutdown: true,
+        }),
         DatabaseModule.forRoot(pool),
         CustomersModule,
         OrdersModule,

@@ -38,7 +38,7 @@ async function main(serve: boolean): Promise<void> {
 
 async function run(pool: Pool, serve: boolean, stop: AbortSignal): Promise<void> {
   const sink = new StatisticsSink();
-  const app = await NestFactory.create(AppModule.forRoot(pool, sink), {
+  const app = await NestFactory.create(AppModule.forRoot(pool, { sinks: [sink] }), {
     logger: new ContextLogger({ logLevels: ['warn', 'error'], colors: Boolean(process.stdout.isTTY) }),
     forceCloseConnections: true,
     instrument: traceProviders(),

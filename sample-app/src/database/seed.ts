@@ -24,6 +24,23 @@ export async function seed(pool: Pool): Promise<void> {
   for (const statement of STATEMENTS) await pool.query(statement);
 }
 
+/** The same unless it is there already: several processes may start on one database. */
+export async function seedOnce(pool: Pool): Promise<void> {
+  const client = await pool.connect();
+  try {
+    await client.query('BEGIN');
+    await client.query('SELECT pg_advisory_xact_lock(hashtext($1))', [SCHEMA]);
+    const { rows } = await client.query<{ found: boolean }>('SELECT to_regclass($1) IS NOT NULL AS found', [
+      `${SCHEMA}.orders`,
+    ]);
+    if (rows[0]?.found !== true) for (const statement of STATEMENTS) await client.query(statement);
+    await client.query('COMMIT');
+  } finally {
+    // After an error the connection is closed, and its transaction with it.
+    client.release(true);
+  }
+}
+
 export async function dropSeed(pool: Pool): Promise<void> {
   await pool.query(`DROP SCHEMA IF EXISTS ${SCHEMA} CASCADE`);
 }
