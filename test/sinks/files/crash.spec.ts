@@ -64,4 +64,4 @@ it('loses nothing that was written when its process is killed while it compresse
   expect(new Set(all)).toEqual(found.add('next'));
   expect(all).toHaveLength(found.size);
   await sink.close();
-});
+}, 90_000);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type CostRecord, NdjsonFileSink, type SinkFailure } from 'nestjs-async-context';
 import { recordOf } from '../../support/records';
-import { runOutage } from '../../support/sink-outage';
+import { OUTAGE_TEST_MS, runOutage } from '../../support/sink-outage';
 import { hasSmallDisks, SmallDisk } from '../../support/small-disk';
 
 describe.skipIf(!hasSmallDisks)('a disk that is full or read-only', () => {
@@ -73,27 +73,31 @@ describe.skipIf(!hasSmallDisks)('a disk that is full or read-only', () => {
     await sink.close();
   });
 
-  it('costs no response, and loses only what the queue cannot hold', async () => {
-    const records = Number(process.env['SINK_RECORDS'] ?? 3_000);
-    disk = new SmallDisk(1_000_000 + 1_000 * records);
-    const path = join(disk.folder, 'cost.ndjson');
-    const result = await runOutage({
-      platform: 'fastify',
-      sink: new NdjsonFileSink({ path }),
-      stop: fill,
-      start: () => rm(ballast()),
-    });
-    if (process.env['SINK_RECORDS'] !== undefined) console.log(JSON.stringify(result, undefined, 1));
-    const { stats, inOutage, answers, heapMb } = result;
-    expect(stats).toMatchObject({ produced: records, queued: 0 });
-    expect(stats.produced).toBe(stats.delivered + stats.dropped);
-    // Half a page may still have been free.
-    expect(inOutage.delivered).toBeLessThan(Math.floor(records / 3) + 20);
-    expect(inOutage.queued).toBeGreaterThan(500);
-    const ids = await idsIn(path);
-    expect(ids).toHaveLength(stats.delivered);
-    expect(new Set(ids).size).toBe(stats.delivered);
-    for (const { failed } of Object.values(answers)) expect(failed).toBe(0);
-    expect(heapMb.during - heapMb.before).toBeLessThan(20);
-  });
+  it(
+    'costs no response, and loses only what the queue cannot hold',
+    async () => {
+      const records = Number(process.env['SINK_RECORDS'] ?? 3_000);
+      disk = new SmallDisk(1_000_000 + 1_000 * records);
+      const path = join(disk.folder, 'cost.ndjson');
+      const result = await runOutage({
+        platform: 'fastify',
+        sink: new NdjsonFileSink({ path }),
+        stop: fill,
+        start: () => rm(ballast()),
+      });
+      if (process.env['SINK_RECORDS'] !== undefined) console.log(JSON.stringify(result, undefined, 1));
+      const { stats, inOutage, answers, heapMb } = result;
+      expect(stats).toMatchObject({ produced: records, queued: 0 });
+      expect(stats.produced).toBe(stats.delivered + stats.dropped);
+      // Half a page may still have been free.
+      expect(inOutage.delivered).toBeLessThan(Math.floor(records / 3) + 20);
+      expect(inOutage.queued).toBeGreaterThan(500);
+      const ids = await idsIn(path);
+      expect(ids).toHaveLength(stats.delivered);
+      expect(new Set(ids).size).toBe(stats.delivered);
+      for (const { failed } of Object.values(answers)) expect(failed).toBe(0);
+      expect(heapMb.during - heapMb.before).toBeLessThan(20);
+    },
+    OUTAGE_TEST_MS,
+  );
 });

@@ -5,7 +5,7 @@ import { ContextService } from 'nestjs-async-context';
 import { PostgresSink } from 'nestjs-async-context/postgres';
 import { platforms, startApp } from '../../support/platforms';
 import { hasPostgresBinary, PostgresServer } from '../../support/postgres-server';
-import { runOutage } from '../../support/sink-outage';
+import { OUTAGE_TEST_MS, runOutage } from '../../support/sink-outage';
 
 describe.skipIf(!hasPostgresBinary)('PostgresSink in an application', () => {
   let server: PostgresServer;
@@ -15,28 +15,32 @@ describe.skipIf(!hasPostgresBinary)('PostgresSink in an application', () => {
   });
   afterAll(() => server.remove());
 
-  it('outlives a crash of its server: each record is in the table once, or counted as dropped', async () => {
-    const records = Number(process.env['SINK_RECORDS'] ?? 3_000);
-    const sink = new PostgresSink({ connection: server.url, migrate: true });
-    const result = await runOutage({
-      sink,
-      stop: () => server.stop('SIGQUIT'),
-      start: () => server.start(),
-    });
-    if (process.env['SINK_RECORDS'] !== undefined) console.log(JSON.stringify(result, undefined, 1));
-    const { stats, inOutage, answers, heapMb, warnings } = result;
-    expect(stats).toMatchObject({ produced: records, queued: 0 });
-    expect(stats.produced).toBe(stats.delivered + stats.dropped);
-    expect(inOutage.delivered).toBe(Math.floor(records / 3));
-    expect(inOutage.queued).toBeGreaterThan(500);
-    const [rows] = await server.query(
-      'SELECT count(*)::int AS count, count(DISTINCT request_id)::int AS ids FROM cost_records',
-    );
-    expect(rows).toEqual({ count: stats.delivered, ids: stats.delivered });
-    for (const { failed } of Object.values(answers)) expect(failed).toBe(0);
-    expect(heapMb.during - heapMb.before).toBeLessThan(20);
-    expect(warnings.join()).toContain('sink postgres "public"."cost_records" failed and was ignored');
-  });
+  it(
+    'outlives a crash of its server: each record is in the table once, or counted as dropped',
+    async () => {
+      const records = Number(process.env['SINK_RECORDS'] ?? 3_000);
+      const sink = new PostgresSink({ connection: server.url, migrate: true });
+      const result = await runOutage({
+        sink,
+        stop: () => server.stop('SIGQUIT'),
+        start: () => server.start(),
+      });
+      if (process.env['SINK_RECORDS'] !== undefined) console.log(JSON.stringify(result, undefined, 1));
+      const { stats, inOutage, answers, heapMb, warnings } = result;
+      expect(stats).toMatchObject({ produced: records, queued: 0 });
+      expect(stats.produced).toBe(stats.delivered + stats.dropped);
+      expect(inOutage.delivered).toBe(Math.floor(records / 3));
+      expect(inOutage.queued).toBeGreaterThan(500);
+      const [rows] = await server.query(
+        'SELECT count(*)::int AS count, count(DISTINCT request_id)::int AS ids FROM cost_records',
+      );
+      expect(rows).toEqual({ count: stats.delivered, ids: stats.delivered });
+      for (const { failed } of Object.values(answers)) expect(failed).toBe(0);
+      expect(heapMb.during - heapMb.before).toBeLessThan(20);
+      expect(warnings.join()).toContain('sink postgres "public"."cost_records" failed and was ignored');
+    },
+    OUTAGE_TEST_MS,
+  );
 
   describe.each(platforms)('on %s', platform => {
     it('is counted for no request, and is no lost query', async () => {
