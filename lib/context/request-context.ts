@@ -148,6 +148,8 @@ export class RequestContext {
   /** Who the user is to a caller that is believed, until the close; the request itself knows better. */
   carriedUser: ContextUser | undefined = undefined;
   values: Map<ContextKey<unknown> | string, unknown> | undefined = undefined;
+  /** What travels with the message that it has sent first, also when that leaves after the close. */
+  outgoing: Carrier | undefined = undefined;
   closeCallbacks: (() => unknown)[] | undefined = undefined;
   budget: ResolvedBudget | undefined = undefined;
   breaches: readonly BreachRecord[] = NO_BREACHES;

@@ -38,6 +38,10 @@ function fieldsBeside(carrier: Carrier, theirs: Lookup): Fields {
  * them; as they are where it has none.
  */
 export function withFields<T extends object>(theirs: T | undefined, beside?: object): T | undefined {
+  if (theirs === undefined && beside === undefined) {
+    const carrier = carrierToSend(undefined);
+    return carrier && ({ ...carrier } as unknown as T);
+  }
   const [inside, outside] = [lookupIn(theirs), lookupIn(beside)];
   const fields = fieldsToSend(name => inside(name) ?? outside(name));
   // A copy: the application may send the same object with the messages of others.

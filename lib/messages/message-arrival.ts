@@ -1,6 +1,6 @@
 import type { Carrier } from '../context/carrier';
 import { type Lookup, lookupIn, readFields } from './carrier-fields';
-import { noteMetadata, type PacketServer } from './arrived-metadata';
+import { arrivedWith, noteMetadata, type PacketServer } from './arrived-metadata';
 import { noteHeaders, rawHeader } from './kafka-raw-headers';
 import { takeArrived } from './message-scope';
 
@@ -26,11 +26,7 @@ export function prepareArrivals(server: PacketServer): void {
 /** What has travelled with a message, from what its handler is called with. Never throws. */
 export function arrivedCarrier(args: readonly unknown[]): Carrier | undefined {
   try {
-    const [metadata, headers] = [readFields(lookupIn(takeArrived())), readFields(lookupOf(args))];
-    // Of MQTT 5 there may be both, where the application has set one of its own.
-    return metadata === undefined || headers === undefined
-      ? (metadata ?? headers)
-      : { ...headers, ...metadata };
+    return readFields(lookupOf(args));
   } catch {
     // A context of the application's own, or a getter that throws.
     return undefined;
@@ -50,8 +46,17 @@ function lookupOf([message, context]: readonly unknown[]): Lookup {
     const headers = rpc.getHeaders();
     return isHeaders(headers) ? name => headers.get(name) : lookupIn(headers);
   }
-  if (typeof rpc.getPacket === 'function') return lookupIn(rpc.getPacket()?.properties?.userProperties);
-  if (typeof rpc.getMessage !== 'function') return () => undefined;
+  if (typeof rpc.getPacket === 'function') {
+    const packet = rpc.getPacket();
+    const [metadata, own] = [
+      lookupIn(packet && arrivedWith(packet)),
+      lookupIn(packet?.properties?.userProperties),
+    ];
+    // Of MQTT 5 there may be both, where the application has set one of its own.
+    return name => metadata(name) ?? own(name);
+  }
+  // TCP and Redis in Nest 11.
+  if (typeof rpc.getMessage !== 'function') return lookupIn(takeArrived());
   const received = rpc.getMessage();
   const headers = received?.properties?.headers ?? received?.headers;
   const header = lookupIn(headers);

@@ -12,30 +12,44 @@ interface MessageScope {
   readonly carrier?: Carrier | undefined;
 }
 
+/** Used where nothing else will do: on Node 20 and 22 each storage in use adds 70 ns to every `await`. */
 const storage = oncePerProcess('messages.scope', () => new AsyncLocalStorage<MessageScope>());
 
 /**
  * Runs what sends a message. Its carrier is made now: the packet is made once the client is connected, and
- * by then the unit of work may have other values, or have ended.
+ * by then the unit of work may have ended, or have other values.
  */
 export function whileSending<T>(send: () => T): T {
   const sender = contextStorage.getStore();
   if (sender?.application.carriesOnMessages !== true) return send();
   const carrier = sender.application.carrierOf?.(sender);
-  return storage.run({ sender, carrier }, send);
+  if (carrier === undefined) return send();
+  const known = scopeOf(sender)?.carrier ?? (sender.outgoing ??= carrier);
+  // Only who sends, sets another value and sends again needs more than one at a time.
+  return saysTheSame(known, carrier) ? send() : storage.run({ sender, carrier }, send);
 }
 
 /** What travels with the message that the current unit of work sends; nothing outside of any. */
 export function carrierToSend(requestId: string | undefined): Carrier | undefined {
   const sender = contextStorage.getStore();
   if (sender?.application.carriesOnMessages !== true) return undefined;
-  const scope = storage.getStore();
-  // What a connection calls back is in the scope that it was opened in.
-  const carrier = scope?.sender === sender ? scope.carrier : sender.application.carrierOf?.(sender);
+  const carrier = scopeOf(sender)?.carrier ?? sender.outgoing ?? sender.application.carrierOf?.(sender);
   const isSigned = carrier?.['x-async-context-signature'] !== undefined;
   if (!isSigned || requestId === undefined || requestId === carrier['x-request-id']) return carrier;
   // What is signed, is signed for the id that travels.
   return sender.application.carrierOf?.(sender, requestId);
+}
+
+function saysTheSame(one: Carrier, other: Carrier): boolean {
+  if (one === other) return true;
+  const names = Object.keys(one) as (keyof Carrier)[];
+  return names.length === Object.keys(other).length && names.every(name => one[name] === other[name]);
+}
+
+/** What a connection calls back is in the scope that it was opened in, which may be another's. */
+function scopeOf(sender: RequestContext): MessageScope | undefined {
+  const scope = storage.getStore();
+  return scope?.sender === sender ? scope : undefined;
 }
 
 /** Runs what takes a message, with the metadata of its packet. */
