@@ -46,6 +46,8 @@ export type {
   CostRecord,
   LateRecord,
   QueriesCostRecord,
+  RemoteCostRecord,
+  RemoteTargetRecord,
   ShapeCostRecord,
   TableCostRecord,
   TargetCostRecord,

@@ -9,6 +9,7 @@ import {
   fieldsOfRequest,
   number,
   queriesOf,
+  remoteOf,
   Report,
   type ReportLine,
   requestOf,
@@ -67,6 +68,7 @@ function linesOf(
         (queries.waitMs >= 1 ? `, ${number(queries.waitMs)} ms of waiting for a pool` : ''),
     ],
     ...CALLS.flatMap(dimension => callsOf(dimension, record[dimension])),
+    ...remoteOf(record),
     ...queries.shapes.slice(0, TOP).map((shape, i): ReportLine => [`top ${i + 1}`, shapeOf(shape)]),
   ];
   for (const finding of record.findings?.slice(0, TOP) ?? []) {

@@ -12,6 +12,8 @@ export const DIMENSIONS = [
   'http',
   'messages',
   'loopBlockMs',
+  'remoteQueries',
+  'remoteRows',
 ] as const satisfies readonly (keyof BudgetLimits)[];
 const DAY = /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])$/;
 const MS_PER_DAY = 86_400_000;

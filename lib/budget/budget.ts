@@ -28,6 +28,10 @@ export interface BudgetLimits {
   readonly messages?: number;
   /** Milliseconds in which it blocks the event loop, in stretches of 50 ms and longer. */
   readonly loopBlockMs?: number;
+  /** Queries that the services that it asks make for it; known when they have answered. */
+  readonly remoteQueries?: number;
+  /** Rows of these queries. */
+  readonly remoteRows?: number;
   /** Queries by main table. `orders` also means `public.orders`. */
   readonly perTable?: Readonly<Record<string, number>>;
 }

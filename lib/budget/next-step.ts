@@ -1,4 +1,5 @@
 import type { CostRecord } from '../cost/cost-record';
+import { mostRemote } from '../diagnosis/report-text';
 
 const OTHERS: Readonly<Record<string, string>> = {
   cache:
@@ -9,8 +10,10 @@ const OTHERS: Readonly<Record<string, string>> = {
   messages: 'Publish one message for all, or a batch (addBulk, sendBatch).',
 };
 
+const REMOTE = ['remoteQueries', 'remoteRows'];
+
 /** The one thing to try first about a breach. */
-export function nextStep({ queries, findings = [], breaches }: CostRecord): string {
+export function nextStep({ queries, findings = [], breaches, remote, traceId }: CostRecord): string {
   const dimension = breaches[0]?.dimension ?? 'queries';
   const [top] = queries.shapes;
   const table = top?.table ?? 'the database';
@@ -30,6 +33,11 @@ export function nextStep({ queries, findings = [], breaches }: CostRecord): stri
   }
   if (dimension === 'writes')
     return `Write many rows at once to ${table} (multi-row VALUES, UPDATE … FROM, COPY).`;
+  if (REMOTE.includes(dimension)) {
+    const [[host] = ['the other service']] = mostRemote(remote);
+    const where = traceId === undefined ? '' : ` under trace id ${traceId}`;
+    return `Look at the records of ${host}${where}, and ask it once for all (a bulk route).`;
+  }
   const other = OTHERS[dimension];
   if (other !== undefined) return other;
   const finding = findings.find(({ kind }) => kind === 'n-plus-one') ?? findings[0];

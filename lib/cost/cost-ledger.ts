@@ -6,6 +6,7 @@ import type { GrowthHistory } from './growth-history';
 import type { RepeatFinding } from './repeat-finding';
 import { type Charge, QueryCharge } from './query-charge';
 import { noteParameters, RepeatTrace } from './repeat-trace';
+import { type RemoteCost, RemoteLedger } from './remote-ledger';
 import { newShape, type ShapeCost, type TableCost } from './shape-cost';
 import type { Statement } from './statement';
 import { DATABASE, POOL, type TimeAccount } from './time-account';
@@ -65,6 +66,8 @@ export class CostLedger {
   otherShapes: ShapeCost | undefined = undefined;
   /** What is not a query, by dimension; absent until there is one. */
   calls: Map<CallDimension, CallLedger> | undefined = undefined;
+  /** What the services that were asked have said of their cost; absent until one has. */
+  remote: RemoteLedger | undefined = undefined;
   /** What `contextService.uncounted()` kept apart, by reason. */
   apart: Map<string, CostLedger> | undefined = undefined;
   /** What earlier units of work of the same handler have shown. */
@@ -100,6 +103,16 @@ export class CostLedger {
   /** Messages published so far. */
   get messages(): number {
     return this.calls?.get('messages')?.count ?? 0;
+  }
+
+  /** Queries that the services that were asked have said to make, so far. */
+  get remoteQueries(): number {
+    return this.remote?.queries ?? 0;
+  }
+
+  /** Rows of these queries, so far. */
+  get remoteRows(): number {
+    return this.remote?.rows ?? 0;
   }
 
   /** Runs of the one shape that grows with the rows of an earlier result, so far. */
@@ -165,6 +178,11 @@ export class CostLedger {
     const alarm = this.alarm;
     if (alarm !== undefined && ledger.count >= alarm.atCall) alarm.beforeQuery(this, target, below);
     return ledger.begin(target);
+  }
+
+  /** Adds what an answer says of its cost; one that comes after the close is not believed to belong to it. */
+  addRemote(host: string, cost: RemoteCost): void {
+    if (!this.isClosed) (this.remote ??= new RemoteLedger()).add(host, cost);
   }
 
   /** Counts the time until its end as waiting for a connection. */

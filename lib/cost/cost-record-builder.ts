@@ -9,11 +9,14 @@ import type {
   CostRecord,
   LateRecord,
   QueriesCostRecord,
+  RemoteCostRecord,
+  RemoteTargetRecord,
   ShapeCostRecord,
   TableCostRecord,
   TargetCostRecord,
   UncountedCostRecord,
 } from './cost-record';
+import type { RemoteLedger, RemoteTargetCost } from './remote-ledger';
 import type { RepeatFinding } from './repeat-finding';
 import { recordSlow } from './slow-record';
 import { recordStalls, recordTime, roundMs } from './time-record';
@@ -65,6 +68,7 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     }),
     ...(account.blockedMs > 0 && { blockedMs: roundMs(account.blockedMs) }),
     ...evidence,
+    ...(context.cost.remote !== undefined && { remote: recordRemote(context.cost.remote) }),
     ...(findings.length > 0 && { findings }),
     ...(context.cost.apart !== undefined && { uncounted: recordUncounted(context.cost.apart) }),
     ...(context.cost.lateWork !== undefined && { late: recordLate(context.cost.lateWork) }),
@@ -99,6 +103,16 @@ function recordCalls({ calls }: CostLedger): Partial<Record<CallDimension, Calls
 
 function recordTarget({ count, errors, durationMs, bytes }: TargetCost): TargetCostRecord {
   return Object.freeze({ count, errors, durationMs: roundMs(durationMs), bytes });
+}
+
+function recordRemote(remote: RemoteLedger): RemoteCostRecord {
+  const byTarget = Object.create(null) as Record<string, RemoteTargetRecord>;
+  for (const [host, cost] of remote.targets) byTarget[host] = recordRemoteTarget(cost);
+  return Object.freeze({ ...recordRemoteTarget(remote), byTarget: Object.freeze(byTarget) });
+}
+
+function recordRemoteTarget({ calls, queries, rows, durationMs }: RemoteTargetCost): RemoteTargetRecord {
+  return Object.freeze({ calls, queries, rows, durationMs: roundMs(durationMs) });
 }
 
 /** Who held the connections that it had to wait for. */

@@ -83,6 +83,23 @@ export interface CallsCostRecord extends TargetCostRecord {
   readonly byTarget: Readonly<Record<string, TargetCostRecord>>;
 }
 
+/** What another service has said of its cost. */
+export interface RemoteTargetRecord {
+  /** Answers that said something: those with at least one query. */
+  readonly calls: number;
+  readonly queries: number;
+  /** Rows returned or affected. */
+  readonly rows: number;
+  /** Sum of the durations of the queries, in milliseconds. */
+  readonly durationMs: number;
+}
+
+/** What the services that a unit of work asked have said of their cost, up to the heads of their answers. */
+export interface RemoteCostRecord extends RemoteTargetRecord {
+  /** By host (`orders.internal:8080`), at most 50. */
+  readonly byTarget: Readonly<Record<string, RemoteTargetRecord>>;
+}
+
 /** What ran inside `contextService.uncounted(reason, fn)`. */
 export interface UncountedCostRecord {
   /** The reason that was given. */
@@ -105,7 +122,7 @@ export interface LateRecord {
 
 /** One dimension of one budget that a unit of work exceeded. */
 export interface BreachRecord {
-  /** `queries`, `rows`, `durationMs`, `writes`, `repeats`, `cache`, `http`, `messages`, `loopBlockMs` or `perTable.<table>`. */
+  /** `queries`, `rows`, `durationMs`, `writes`, `repeats`, `cache`, `http`, `messages`, `loopBlockMs`, `remoteQueries`, `remoteRows` or `perTable.<table>`. */
   readonly dimension: string;
   /** What was used, in the unit of the dimension. */
   readonly used: number;
@@ -189,6 +206,8 @@ export interface CostRecord {
   readonly http?: CallsCostRecord;
   /** Messages published; absent when there were none. */
   readonly messages?: CallsCostRecord;
+  /** What other services have said of their cost, and of those that they asked; absent when none has. */
+  readonly remote?: RemoteCostRecord;
   /** Queries that repeat: duplicates, N+1, fan-outs; absent when there are none. */
   readonly findings?: readonly RepeatFinding[];
   /** What was declared not to count, at most 20 reasons; absent when nothing was. */

@@ -32,6 +32,10 @@ export interface RequestCost {
   readonly http: number;
   /** Messages published. */
   readonly messages: number;
+  /** Queries that the services that were asked have made for it, as far as they have said so. */
+  readonly remoteQueries: number;
+  /** Rows of these queries. */
+  readonly remoteRows: number;
   /** Runs of the one shape that grows with the rows of an earlier result, so far. */
   readonly repeats: number;
   /** Milliseconds in which it has blocked the event loop, in stretches of 50 ms and longer. */

@@ -2,7 +2,13 @@ import { inspect } from 'node:util';
 import { oneLine } from '../context/one-line';
 import type { CallDimension } from '../cost/call-ledger';
 import type { TracedCallRecord } from '../cost/call-trace';
-import type { CallsCostRecord, CostRecord, ShapeCostRecord } from '../cost/cost-record';
+import type {
+  CallsCostRecord,
+  CostRecord,
+  RemoteCostRecord,
+  RemoteTargetRecord,
+  ShapeCostRecord,
+} from '../cost/cost-record';
 
 /** Shapes, findings and targets that a report names. */
 export const TOP = 3;
@@ -96,8 +102,35 @@ export function callsOf(dimension: CallDimension, calls: CallsCostRecord | undef
 }
 
 /** How often it asked caches, services or brokers; what it never did is `undefined`. */
-export function fieldsOfCalls(record: CostRecord): Readonly<Record<CallDimension, number | undefined>> {
-  return { cache: record.cache?.count, http: record.http?.count, messages: record.messages?.count };
+export function fieldsOfCalls(record: CostRecord): Readonly<Record<string, number | undefined>> {
+  const { cache, http, messages, remote } = record;
+  return {
+    cache: cache?.count,
+    http: http?.count,
+    messages: messages?.count,
+    remoteQueries: remote?.queries,
+    remoteRows: remote?.rows,
+  };
+}
+
+/** The hosts whose queries are the most, first. */
+export function mostRemote(remote: RemoteCostRecord | undefined): [host: string, cost: RemoteTargetRecord][] {
+  return Object.entries(remote?.byTarget ?? {}).sort(([, a], [, b]) => b.queries - a.queries);
+}
+
+/** What the services that it asked made of it; nothing where none has said so. */
+export function remoteOf({ remote }: CostRecord): [string, string][] {
+  if (remote === undefined) return [];
+  const top = mostRemote(remote)
+    .slice(0, TOP)
+    .map(([host, { queries }]) => `${host} ${number(queries)}`);
+  const facts = `${number(remote.rows)} rows, ${number(remote.durationMs)} ms`;
+  return [
+    [
+      'remote',
+      `${number(remote.queries)} queries in ${number(remote.calls)} calls (${top.join(', ')}), ${facts}`,
+    ],
+  ];
 }
 
 /** A call of a provider and what it cost. */

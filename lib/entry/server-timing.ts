@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { RequestContext } from '../context/request-context';
+import { costEntry } from '../cost/remote-header';
 
 const HEADER = 'server-timing';
 
@@ -43,7 +44,7 @@ function addHeader(response: ServerResponse, args: unknown[], context: RequestCo
   }
 }
 
-/** `db;dur=41.2;desc="12 queries", pool;dur=3, app;dur=8.7, total;dur=54.1`: at most eight entries. */
+/** `db;dur=41.2;desc="12 queries", pool;dur=3, app;dur=8.7, total;dur=54.1`: at most nine entries. */
 export function serverTiming({ time, cost, startMs }: RequestContext): string {
   const now = performance.now();
   time.look(now);
@@ -56,6 +57,7 @@ export function serverTiming({ time, cost, startMs }: RequestContext): string {
     entry('messages', time.waitedMs('messages'), messages, 'message') +
     entry('loop', time.stalledMs) +
     entry('app', time.ownMs) +
+    costEntry(cost) +
     `total;dur=${tenths(now - startMs)}`
   );
 }

@@ -1,28 +1,42 @@
+import type { IncomingMessage } from 'node:http';
 import { contextStorage } from '../context/context-storage';
 import type { OutgoingHeader } from '../context/request-context';
+import { listen } from '../instrumentation/channels';
 import { originInPath } from '../instrumentation/drivers/http-call';
 import { type HttpRequest, listenToNodeHttp } from '../instrumentation/drivers/node-http-requests';
+import { addAnswer, noteAsked } from './asked';
 
 const NO_HOST = /[/\\?#@\s]/;
 const END_OF_HEAD = '\r\n\r\n';
 
 /** Adds to what `node:http` and `node:https` send, and so `axios`, `got` and all that is built on them. */
 export function propagateNodeHttp(): (() => void)[] {
-  return listenToNodeHttp('propagation', onCreated);
+  return [
+    ...listenToNodeHttp('propagation', onCreated),
+    // Published, against its name, when the head of the response has come.
+    ...listen('propagation', 'http.client.response.finish', onAnswer),
+  ];
 }
 
 function onCreated({ request }: { readonly request: HttpRequest }): void {
   if (request.method === 'CONNECT') return;
   const context = contextStorage.getStore();
   const outgoing = context?.application.outgoing;
-  if (context === undefined || outgoing === undefined || !outgoing.allows(originOf(request))) return;
+  if (context === undefined || outgoing === undefined) return;
+  const origin = originOf(request);
+  if (!outgoing.allows(origin)) return;
   // A proxy that is asked with the whole address reads the headers, and so does the host behind it.
   const behind = originInPath(request.path);
   if (behind !== undefined && !outgoing.allows(behind)) return;
+  noteAsked(request, context, behind ?? origin);
   addHeaders(
     request,
     outgoing.headersOf(context, name => isSet(request, name)),
   );
+}
+
+function onAnswer({ request, response }: { request: HttpRequest; response: IncomingMessage }): void {
+  addAnswer(request, response.statusCode, response.rawHeaders);
 }
 
 /**

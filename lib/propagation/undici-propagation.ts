@@ -3,11 +3,16 @@ import { isTraced } from '../context/open-telemetry';
 import { listen } from '../instrumentation/channels';
 import { headerIn, originInPath } from '../instrumentation/drivers/http-call';
 import { repairUndici } from '../instrumentation/drivers/undici-context';
-import type { UndiciRequest } from '../instrumentation/drivers/undici-request';
+import type { UndiciAnswer, UndiciRequest } from '../instrumentation/drivers/undici-request';
+import { addAnswer, noteAsked } from './asked';
 
 /** Adds to what `fetch` and every copy of `undici` send. Each redirect and each retry is a request of its own. */
 export function propagateUndici(warn: (message: string) => void): (() => void)[] {
-  return [...repairUndici('propagation', warn), ...listen('propagation', 'undici:request:create', onCreate)];
+  return [
+    ...repairUndici('propagation', warn),
+    ...listen('propagation', 'undici:request:create', onCreate),
+    ...listen('propagation', 'undici:request:headers', onHeaders),
+  ];
 }
 
 function onCreate({ request }: { readonly request: UndiciRequest }): void {
@@ -19,9 +24,14 @@ function onCreate({ request }: { readonly request: UndiciRequest }): void {
   // A proxy that is asked with the whole address reads the headers, and so does the host behind it.
   const behind = originInPath(request.path);
   if (behind !== undefined && !outgoing.allows(behind)) return;
+  noteAsked(request, context, behind ?? String(request.origin));
   const headers = outgoing.headersOf(context, name => isSet(request, name));
   for (const [name, value] of headers) addHeader(request, name, value);
   if (isTraced()) giveWay(request, new Set(headers.map(([name]) => name)));
+}
+
+function onHeaders({ request, response }: { request: UndiciRequest; response: UndiciAnswer }): void {
+  addAnswer(request, response.statusCode, response.headers);
 }
 
 function isSet({ headers }: UndiciRequest, name: string): boolean {

@@ -74,9 +74,10 @@ function withoutDetails({
   cache,
   http,
   messages,
+  remote,
   ...rest
 }: CostRecord): CostRecord {
-  const totals = Object.entries({ cache, http, messages }).flatMap(([dimension, calls]) =>
+  const totals = Object.entries({ cache, http, messages, remote }).flatMap(([dimension, calls]) =>
     calls === undefined
       ? []
       : [[dimension, Object.freeze({ ...calls, byTarget: Object.freeze({}) })] as const],
@@ -136,7 +137,7 @@ function estimateBytes(record: CostRecord): number {
   }
   entries += trace.length;
   for (const { call } of trace) characters += call.length;
-  for (const calls of [record.cache, record.http, record.messages]) {
+  for (const calls of [record.cache, record.http, record.messages, record.remote]) {
     if (calls === undefined) continue;
     entries += 1;
     for (const target of Object.keys(calls.byTarget)) {

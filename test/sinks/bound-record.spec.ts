@@ -61,6 +61,9 @@ describe('boundRecord()', () => {
       late: 0,
       byTarget,
     };
+    const hosts = Object.fromEntries(
+      Object.keys(byTarget).map(host => [host, { calls: 1, queries: 1, rows: 1, durationMs: 1 }]),
+    );
     const parent = { shape: '\u0001'.repeat(500), rows: 3 };
     const finding = {
       kind: 'n-plus-one' as const,
@@ -78,6 +81,7 @@ describe('boundRecord()', () => {
         cache: calls,
         http: calls,
         messages: calls,
+        remote: { calls: 50, queries: 50, rows: 1, durationMs: 1, byTarget: hosts },
         findings: Array.from({ length: 10 }, () => finding),
         trace: Array.from({ length: 20 }, () => traced),
       },
@@ -87,9 +91,16 @@ describe('boundRecord()', () => {
     expect(bounded).not.toHaveProperty('findings');
     expect(bounded).not.toHaveProperty('trace');
     expect(bounded.http).toMatchObject({ count: 50, byTarget: {} });
+    expect(bounded.remote).toMatchObject({ queries: 50, byTarget: {} });
     expect(
-      boundRecord({ ...record, http: undefined, messages: undefined, findings: [finding], trace: [] })
-        .findings,
+      boundRecord({
+        ...record,
+        http: undefined,
+        messages: undefined,
+        remote: undefined,
+        findings: [finding],
+        trace: [],
+      }).findings,
     ).toHaveLength(1);
   });
 
