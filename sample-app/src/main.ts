@@ -8,16 +8,26 @@ import { Pool } from 'pg';
 import { AppModule } from './app.module';
 import { startDatabase } from './database/database-server';
 import { dropSeed, SCHEMA, seed } from './database/seed';
+import { recordsTo } from './records/broker';
+import { consume } from './records/consume';
 import { StatisticsSink } from './traffic/statistics.sink';
 import { tableOf } from './traffic/table';
 import { sendMinute } from './traffic/traffic';
 
 const TRAFFIC_MS = 10_000;
 
+/** The value behind a flag, such as the broker of `--consume nats://127.0.0.1:4222`. */
+function valueOf(flag: string): string | undefined {
+  const at = process.argv.indexOf(flag);
+  return at < 0 ? undefined : process.argv[at + 1];
+}
+
 async function main(serve: boolean): Promise<void> {
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stop.abort());
 
+  const broker = valueOf('--consume');
+  if (broker !== undefined) return consume(broker, stop.signal);
   const database = await startDatabase();
   const pool = new Pool({
     connectionString: database.url,
@@ -38,7 +48,9 @@ async function main(serve: boolean): Promise<void> {
 
 async function run(pool: Pool, serve: boolean, stop: AbortSignal): Promise<void> {
   const sink = new StatisticsSink();
-  const app = await NestFactory.create(AppModule.forRoot(pool, { sinks: [sink] }), {
+  const broker = valueOf('--records');
+  const sinks = broker === undefined ? [sink] : [sink, recordsTo(broker)];
+  const app = await NestFactory.create(AppModule.forRoot(pool, { sinks }), {
     logger: new ContextLogger({ logLevels: ['warn', 'error'], colors: Boolean(process.stdout.isTTY) }),
     forceCloseConnections: true,
     instrument: traceProviders(),

@@ -36,7 +36,10 @@ function report(
 ): void {
   if (!isFull) return;
   const { during } = answers;
-  console.log(JSON.stringify({ what, ...stats, ...arrived, inOutage, heapMb, during, caughtUpMs }));
+  const { count, duplicates } = arrived;
+  console.log(
+    JSON.stringify({ what, ...stats, received: count, duplicates, inOutage, heapMb, during, caughtUpMs }),
+  );
 }
 
 function expectBounded({ stats, answers, heapMb }: OutageResult): void {
@@ -52,7 +55,7 @@ describe.each([
   { name: 'nats', keeps: false },
   { name: 'mqtt', keeps: true },
   { name: 'rabbitmq', keeps: true },
-] as const)('an outage of $name', { timeout: 300_000 }, ({ name, keeps }) => {
+] as const)('an outage of $name', { timeout: 900_000 }, ({ name, keeps }) => {
   // RabbitMQ takes 3 s to start on a machine that is idle, and 20 s on one that is not.
   const canRun = (isFull || name !== 'rabbitmq') && canStart(SERVERS[name]);
   let server: OwnServer;
@@ -98,7 +101,7 @@ async function rest(received: Received): Promise<void> {
   }
 }
 
-describe.runIf(canStart(SERVERS.nats))('an outage of JetStream', { timeout: 300_000 }, () => {
+describe.runIf(canStart(SERVERS.nats))('an outage of JetStream', { timeout: 900_000 }, () => {
   it('loses nothing that is acknowledged, and nothing that is not counted', async () => {
     const server = await startBroker('nats');
     const nats = await connectNats({ port: server.port, maxReconnectAttempts: -1, reconnectTimeWait: 50 });
@@ -138,7 +141,7 @@ async function readStream(nats: NatsConnection, name: string): Promise<Received>
   return received;
 }
 
-describe('an outage of a stand-in for Kafka', { timeout: 300_000 }, () => {
+describe('an outage of a stand-in for Kafka', { timeout: 900_000 }, () => {
   it('loses nothing that it has acknowledged, and nothing that is not counted', async () => {
     const kafka = await startKafkaServer();
     const sink = new ClientProxySink({
