@@ -5,8 +5,6 @@
 export const FUNCTION_NAME = 'code.function.name';
 /** https://opentelemetry.io/docs/specs/semconv/registry/attributes/http/ (stable): the pattern. */
 export const HTTP_ROUTE = 'http.route';
-/** https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/ (stable): class of the error. */
-export const ERROR_TYPE = 'error.type';
 
 // What has no name there is under `nestjs.`.
 export const KIND = 'nestjs.kind';
