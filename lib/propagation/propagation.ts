@@ -7,6 +7,8 @@ import { formatTraceParent, type TraceParent } from '../context/trace-parent';
 import { stateOfCall } from '../context/trace-state';
 import type { ResolvedPropagation } from './propagate-options';
 
+const NOTHING: Readonly<Record<string, string>> = Object.freeze({});
+
 /** What one application tells the services that it asks. */
 export class Propagation implements OutgoingContext {
   readonly #options: ResolvedPropagation;
@@ -35,10 +37,12 @@ export class Propagation implements OutgoingContext {
     };
     // A traceparent of the application's own goes with a tracestate of its own.
     const hasTrace = isSet('traceparent');
-    for (const [name, value] of Object.entries(traceHeaders(context.trace))) {
-      if (!hasTrace || name === 'baggage') add(name, value);
+    let { baggage } = context;
+    for (const [name, value] of traceHeaders(context.trace)) {
+      if (name === 'baggage') baggage = value;
+      else if (!hasTrace) add(name, value);
     }
-    if (!headers.some(([name]) => name === 'baggage')) add('baggage', context.baggage);
+    add('baggage', baggage);
     const isIdSet = isSet(this.#requestIdHeader);
     add(this.#requestIdHeader, context.requestId);
     // Its signature is for this request id.
@@ -53,10 +57,12 @@ export class Propagation implements OutgoingContext {
 }
 
 /** OpenTelemetry's, where it traces this process; else those of a span of this request alone. */
-function traceHeaders(span: TraceParent): Record<string, string> {
+function traceHeaders(span: TraceParent): OutgoingHeader[] {
   const callId = newSpanId();
-  const call = { ...span, spanId: callId, state: stateOfCall(span.state, span.spanId, callId) };
-  const injected = injectSpan(call);
-  if (injected !== undefined && Object.keys(injected).some(name => name !== 'baggage')) return injected;
-  return { ...injected, traceparent: formatTraceParent(call), tracestate: call.state };
+  // Not `...span`: it costs 1.4 µs.
+  const { traceId, spanId, flags } = span;
+  const call = { traceId, spanId: callId, flags, state: stateOfCall(span.state, spanId, callId) };
+  const injected = Object.entries(injectSpan(call) ?? NOTHING);
+  if (injected.some(([name]) => name !== 'baggage')) return injected;
+  return [['traceparent', formatTraceParent(call)], ['tracestate', call.state], ...injected];
 }
