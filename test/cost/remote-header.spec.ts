@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { throwingAlarm } from '../../lib/budget/budget-alarm';
 import { CostLedger } from '../../lib/cost/cost-ledger';
 import { costEntry, readCost } from '../../lib/cost/remote-header';
 
@@ -89,5 +90,19 @@ describe('the cost at other services', () => {
     cost.isClosed = true;
     cost.addRemote('a', { queries: 1, rows: 1, durationMs: 1 });
     expect(cost.remote).toBeUndefined();
+  });
+});
+
+describe('a budget of remote queries with onExceeded: throw', () => {
+  it('keeps back the next query once an answer has told of too many', () => {
+    const cost = new CostLedger();
+    const limits = [{ dimension: 'remoteQueries', limit: 2, from: 'test' }];
+    cost.alarm = throwingAlarm(limits);
+    const statement = { shape: 'SELECT ?', table: undefined, kind: 'read', operation: 'SELECT' } as never;
+    const begin = (): unknown => cost.begin(statement, begin);
+    cost.addRemote('a', { queries: 2, rows: 0, durationMs: 0 });
+    expect(begin).not.toThrow();
+    cost.addRemote('a', { queries: 1, rows: 0, durationMs: 0 });
+    expect(begin).toThrow(/3.*remoteQueries|remoteQueries.*3/);
   });
 });
