@@ -15,7 +15,9 @@ export class CanonicalLog {
     this.#picks = option === true ? () => true : option;
   }
 
+  /** Nothing for a part of a request, such as a command: the line of the request has what it cost. */
   write(context: RequestContext): void {
+    if (context.within !== undefined) return;
     contextStorage.run(context, () => {
       // First: who asks gives the unit of work its trace, and the record says the same as the line.
       const ids = contextLogFields()!;

@@ -36,6 +36,11 @@ export class HandlerCounts {
     const { queries, slow, kind, lostErrors = 0, blockedMs = 0 } = record;
     const to = this.#instruments;
     const { attributes, spent } = this.#seriesOf(record);
+    for (const { dimension } of record.breaches) {
+      to.breaches.add(1, { ...attributes, [DIMENSION]: this.#dimensions.of(dimension) });
+    }
+    // A part of a request is in the record of the request: sums over all handlers count it once.
+    if (record.within !== undefined) return;
     to.queries.record(queries.count, attributes);
     to.rows.record(queries.rows, attributes);
     to.database.record(queries.durationMs / MS_PER_SECOND, attributes);
@@ -52,9 +57,6 @@ export class HandlerCounts {
     for (const dimension of CALLS) {
       const calls = record[dimension];
       if (calls !== undefined) to.calls.add(calls.count, { ...attributes, [CALL]: dimension });
-    }
-    for (const { dimension } of record.breaches) {
-      to.breaches.add(1, { ...attributes, [DIMENSION]: this.#dimensions.of(dimension) });
     }
     if (slow !== undefined) to.slow.add(1, { ...attributes, [CAUSE]: slow.because });
     for (const finding of record.findings ?? [])

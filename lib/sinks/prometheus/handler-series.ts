@@ -44,6 +44,11 @@ export class HandlerSeries {
   }
 
   add(record: CostRecord): void {
+    for (const { dimension } of record.breaches) {
+      this.#count('breaches', this.#dimensions.of(dimension)).inc(1);
+    }
+    // A part of a request is in the record of the request: sums over all handlers count it once.
+    if (record.within !== undefined) return;
     const { queries, time, slow, findings, lostErrors = 0, blockedMs = 0 } = record;
     this.#durationOf(record).observe(record.durationMs / MS_PER_SECOND);
     this.#queries.observe(queries.count);
@@ -68,9 +73,6 @@ export class HandlerSeries {
     for (const dimension of DIMENSIONS) {
       const calls = record[dimension];
       if (calls !== undefined) this.#count('calls', dimension).inc(calls.count);
-    }
-    for (const { dimension } of record.breaches) {
-      this.#count('breaches', this.#dimensions.of(dimension)).inc(1);
     }
     if (slow !== undefined) this.#count('slow', slow.because).inc(1);
     for (const { kind } of findings ?? []) this.#count('findings', kind).inc(1);

@@ -167,6 +167,25 @@ describe('the labels of PrometheusSink', () => {
   });
 });
 
+describe('a part of a request', () => {
+  it('is counted with its request alone, but for the budget that it broke', async () => {
+    const sink = new PrometheusSink({ registry });
+    const breach = { dimension: 'queries', used: 3, limit: 2, from: '@QueryBudget on PayHandler' };
+    sink.write([
+      recordOf('1', { count: 3, rows: 3 }, { handler: 'Orders.pay' }),
+      recordOf(
+        '1',
+        { count: 3, rows: 3 },
+        { handler: 'PayHandler.execute', within: 'Orders.pay', breaches: [breach] },
+      ),
+    ]);
+    expect(await sum('nestjs_request_queries_sum')).toBe(3);
+    expect(await sum('nestjs_request_rows_sum')).toBe(3);
+    expect(await sum('nestjs_request_duration_seconds_count')).toBe(1);
+    expect(await sum('nestjs_budget_breaches_total', { handler: 'PayHandler.execute' })).toBe(1);
+  });
+});
+
 describe('the registry of PrometheusSink', () => {
   afterEach(() => register.clear());
 
