@@ -14,14 +14,25 @@ const ours = manifest('package.json').devDependencies;
 const nests = { 11: manifest('test/nest-11/package.json').dependencies, 12: ours };
 const NEST = ['common', 'core', 'platform-express', 'platform-fastify'].map(name => `@nestjs/${name}`);
 
+// What the entries beside the root want; the others do without, so that the root cannot depend on them.
+const PEERS_OF_ENTRIES = [
+  '@nestjs/microservices',
+  '@opentelemetry/api',
+  '@opentelemetry/api-logs',
+  'pg',
+  'pino',
+  'prom-client',
+  'winston',
+];
+
 const TYPESCRIPTS = { 5.9: '5.9.3', 6: ours.typescript, 7: '7.0.2' };
 const JEST = { jest: '30.5.2', 'ts-jest': '29.4.15' };
 
 const CONSUMERS = [
-  { name: 'nest-11-commonjs', nest: 11, type: 'commonjs', compiler: '5.9', jest: true },
+  { name: 'nest-11-commonjs', nest: 11, type: 'commonjs', compiler: '5.9', jest: true, entries: true },
   { name: 'nest-11-esm', nest: 11, type: 'module', compiler: '6' },
   { name: 'nest-12-commonjs', nest: 12, type: 'commonjs', compiler: '6' },
-  { name: 'nest-12-esm', nest: 12, type: 'module', compiler: '7' },
+  { name: 'nest-12-esm', nest: 12, type: 'module', compiler: '7', entries: true },
 ];
 
 // Not a file of test/consumers/: there it would add `id` to the user in every spec.
@@ -81,7 +92,7 @@ async function compile(folder, version, ...args) {
   }
 }
 
-function lay(folder, { name, nest, type, jest }, tarball) {
+function lay(folder, { name, nest, type, jest, entries }, tarball) {
   mkdirSync(folder);
   cpSync(resolve(root, 'test/consumers'), folder, { recursive: true });
   writeFileSync(join(folder, 'user.ts'), USER);
@@ -96,11 +107,13 @@ function lay(folder, { name, nest, type, jest }, tarball) {
       type,
       dependencies: {
         ...pick(nests[nest], [...NEST, 'reflect-metadata', 'rxjs']),
+        ...(entries && { ...pick(ours, PEERS_OF_ENTRIES), ...pick(nests[nest], ['@nestjs/microservices']) }),
         'nestjs-async-context': `file:${tarball}`,
       },
       devDependencies: {
         ...Object.fromEntries(compilers),
         '@types/node': ours['@types/node'],
+        ...(entries && { '@types/pg': ours['@types/pg'] }),
         ...(jest && { ...JEST, typescript: TYPESCRIPTS['5.9'] }),
       },
       ...(jest && {
@@ -111,7 +124,10 @@ function lay(folder, { name, nest, type, jest }, tarball) {
         },
       }),
     },
-    'tsconfig.json': { compilerOptions: COMPILER_OPTIONS, files: ['main.ts', 'user.ts'] },
+    'tsconfig.json': {
+      compilerOptions: COMPILER_OPTIONS,
+      files: ['main.ts', 'user.ts', ...(entries ? ['subpaths.ts'] : [])],
+    },
   };
   for (const [file, content] of Object.entries(files)) {
     writeFileSync(join(folder, file), JSON.stringify(content, null, 2));
@@ -131,7 +147,7 @@ const temporary = mkdtempSync(join(tmpdir(), 'consumers-'));
 try {
   const packed = await check('npm pack', pack);
   for (const consumer of packed ? CONSUMERS : []) {
-    const { name, compiler, jest } = consumer;
+    const { name, compiler, jest, entries } = consumer;
     const folder = join(temporary, name);
     const installed = await check(`${name}: npm install`, async () => {
       lay(folder, consumer, packed.tarball);
@@ -149,6 +165,10 @@ try {
     await check(`${name}: import and require give one instance`, () =>
       run(folder, 'node', '--input-type=module', '-e', SAME_INSTANCE),
     );
+    if (entries)
+      await check(`${name}: makes what the other entries export`, () =>
+        run(folder, 'node', 'build/subpaths.js'),
+      );
     if (jest)
       await check(`${name}: Jest 30`, () => run(folder, 'node', 'node_modules/jest/bin/jest.js', '--ci'));
   }
