@@ -37,16 +37,13 @@ export class ClientProxyDelivery {
     for (let next = 0; next < parts.length; next += atOnce) {
       const window = parts.slice(next, next + atOnce);
       const ends = await Promise.allSettled(window.map(part => this.#send(part)));
-      const failed = ends.findIndex(({ status }) => status === 'rejected');
-      const end = ends[failed];
-      if (end?.status === 'rejected') {
-        // Without the confirmation nobody knows of those before it either.
-        const known = this.#confirms ? next : next + failed;
-        throw failure(end.reason, countOf(parts, known));
-      }
+      const refused = ends.find(end => end.status === 'rejected');
       await this.#confirm().catch((reason: unknown) => {
-        throw failure(reason, countOf(parts, next));
+        throw failure(refused?.reason ?? reason, countOf(parts, next));
       });
+      if (refused === undefined) continue;
+      const index = next + ends.indexOf(refused);
+      throw failure(refused.reason, countOf(parts, index), parts[index]?.length);
     }
   }
 
@@ -102,10 +99,13 @@ function countOf(parts: readonly (readonly CostRecord[])[], end: number): number
   return parts.slice(0, end).reduce((sum, part) => sum + part.length, 0);
 }
 
-/** What the queue is told: what is behind the message that failed is sent again with it. */
-function failure(reason: unknown, delivered: number): Error {
+/**
+ * What the queue is told: what is behind the message that failed is sent again with it, unless the
+ * broker would never take that one.
+ */
+function failure(reason: unknown, delivered: number, size = 0): Error {
   // Nest's clients reject with texts, and with the event of a connection that was not made, as well.
   const { err = reason } = (typeof reason === 'object' && reason !== null ? reason : {}) as { err?: unknown };
   const error = err instanceof Error ? err : new Error(String(err));
-  return Object.assign(error, { delivered, ...(isTooLarge(error) && { retryable: false }) });
+  return Object.assign(error, { delivered, rejected: isTooLarge(error) ? size : 0 });
 }

@@ -49,8 +49,8 @@ export class ClientProxySink implements CostRecordSink {
   }
 
   /**
-   * @throws the error of the client, with the number of records that were `delivered`; `retryable` is
-   * false where the broker takes no message of that size
+   * @throws the error of the client, with the number of records that were `delivered`, and of those that
+   * were `rejected` because the broker takes no message of that size
    */
   async write(records: readonly CostRecord[]): Promise<void> {
     try {

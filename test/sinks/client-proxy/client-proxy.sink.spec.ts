@@ -1,8 +1,14 @@
 import { Logger } from '@nestjs/common';
-import { ClientProxyFactory, ClientsModule, type ClientProxy, Transport } from '@nestjs/microservices';
+import {
+  ClientProxyFactory,
+  ClientsModule,
+  type ClientProxy,
+  NatsRecordBuilder,
+  Transport,
+} from '@nestjs/microservices';
 import { connect as connectRabbit } from 'amqplib';
 import Redis from 'ioredis';
-import { connect as connectNats, type JetStreamManager, type NatsConnection } from 'nats';
+import { connect as connectNats, headers, type JetStreamManager, type NatsConnection } from 'nats';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { AsyncContextModule, ContextService, type CostRecord, MemorySink } from 'nestjs-async-context';
 import { ClientProxySink, type ClientProxySinkOptions } from 'nestjs-async-context/microservices';
@@ -15,7 +21,7 @@ import { isReachable } from '../../support/servers';
 
 const records = (count: number, from = 0): CostRecord[] =>
   Array.from({ length: count }, (_, i) => recordOf(`r-${from + i}`));
-const failureOf = (write: Promise<void>): Promise<Error & { delivered?: number; retryable?: boolean }> =>
+const failureOf = (write: Promise<void>): Promise<Error & { delivered?: number; rejected?: number }> =>
   write.then(
     () => Promise.reject(new Error('it was delivered')),
     (error: Error) => error,
@@ -208,15 +214,42 @@ describe.runIf(canStart(SERVERS.nats))('JetStream', () => {
     expect(await stored('FULL')).toBe(20);
   });
 
+  it('stores a message once that came twice, where it has an id', async () => {
+    await streams.add({ name: 'ONCE', subjects: ['once.>'] });
+    const message: ClientProxySinkOptions['message'] = data => {
+      const list = [data].flat();
+      const id = headers();
+      id.set('Nats-Msg-Id', `${list[0]?.requestId} ${list.length}`);
+      return new NatsRecordBuilder(data).setHeaders(id).build();
+    };
+    const sink = sinkFor(make, { pattern: 'once.shop', awaitReply: true, recordsPerMessage: 10, message });
+    await sink.write(records(100));
+    await sink.write(records(60, 40));
+    expect(await stored('ONCE')).toBe(10);
+  });
+
   it('is missed at once where no stream has the subject', async () => {
     const sink = sinkFor(make, { pattern: 'no.stream', awaitReply: true });
     expect((await failureOf(sink.write(records(1)))).message).toMatch(/^Empty response/);
   });
+});
 
-  it('never gets a message that the server would not take', async () => {
-    const message = () => 'x'.repeat(1_048_577);
-    const sink = sinkFor(make, { message });
-    expect(await failureOf(sink.write(records(1)))).toMatchObject({ retryable: false, delivered: 0 });
+describe.runIf(canStart(SERVERS.nats))('a message that is too large for the server', () => {
+  it('is refused for good, by itself', async () => {
+    const server = await startBroker('nats');
+    onTestFinished(() => server.remove());
+    const consumer = await startConsumer(optionsOf('nats', server.port));
+    onTestFinished(() => consumer.close());
+    const message: ClientProxySinkOptions['message'] = data =>
+      [data].flat()[0]?.requestId === 'r-3' ? 'x'.repeat(1_048_577) : data;
+    const sink = sinkFor(() => clientOf('nats', server.port), { message, recordsPerMessage: 1 });
+    const test = await startApp({ sinks: [sink], sinkQueue: { retryDelayMs: 20 } });
+    const context = test.app.get(ContextService);
+    for (let i = 0; i < 10; i++) context.run({ requestId: `r-${i}` }, () => undefined);
+    await until(() => context.sinkStats[1]!.delivered === 9, 'the others');
+    expect(context.sinkStats[1]).toMatchObject({ produced: 10, delivered: 9, dropped: 1, queued: 0 });
+    await until(() => consumer.count === 9, 'records');
+    await test.close();
   });
 });
 
@@ -277,8 +310,9 @@ describe('Kafka, as far as a stand-in for its protocol can show', () => {
 describe.runIf(canStart(SERVERS.mqtt))('a broker that hangs', () => {
   it('makes a write fail in time, and the client sit on 64 messages at most', async () => {
     const server = await startBroker('mqtt');
+    onTestFinished(() => server.remove());
     const sink = sinkFor(() => clientOf('mqtt', server.port), { timeoutMs: 50, recordsPerMessage: 1 });
-    await sink.write(records(1));
+    await taken(sink);
     server.freeze();
     const failures: string[] = [];
     for (let i = 0; i < 6; i++) failures.push((await failureOf(sink.write(records(16)))).message);
@@ -287,6 +321,10 @@ describe.runIf(canStart(SERVERS.mqtt))('a broker that hangs', () => {
       ...Array(2).fill('the client has neither taken nor refused 64 messages yet'),
     ]);
     server.thaw();
+    await taken(sink);
+  });
+
+  async function taken(sink: ClientProxySink): Promise<void> {
     const isTaken = () =>
       sink.write(records(1)).then(
         () => true,
@@ -294,11 +332,9 @@ describe.runIf(canStart(SERVERS.mqtt))('a broker that hangs', () => {
       );
     for (let tries = 0; !(await isTaken()); tries++) {
       expect(tries).toBeLessThan(200);
-      await new Promise(resolve => setTimeout(resolve, 10));
+      await new Promise(resolve => setTimeout(resolve, 20));
     }
-    await sink.close();
-    await server.remove();
-  });
+  }
 });
 
 describe('options', () => {
