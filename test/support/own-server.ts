@@ -76,6 +76,10 @@ export function canStart({ command, package: name }: ServerProgram): boolean {
   return isThere || isCi;
 }
 
+/** Those that run: a test that fails in the middle must leave none behind. */
+const running = new Set<OwnServer>();
+process.once('exit', () => running.forEach(server => server.kill('SIGKILL')));
+
 /** A server of the test's own, which it may stop, freeze and start again on its port. */
 export class OwnServer {
   readonly port: number;
@@ -101,10 +105,6 @@ export class OwnServer {
     this.#folder = folder;
   }
 
-  get isRunning(): boolean {
-    return this.#process !== undefined;
-  }
-
   async start(): Promise<void> {
     const { command, args, env } = this.#program;
     const child = spawn(command, args(this.port, this.#folder), {
@@ -112,6 +112,7 @@ export class OwnServer {
       env: { ...process.env, ...env?.(this.port, this.#folder) },
     });
     this.#process = child;
+    running.add(this);
     this.#exited = new Promise(resolve => child.once('exit', resolve));
     for (let tries = 0; !(await isReachable(this.port)); tries++) {
       if (tries > 1_200 || child.exitCode !== null) throw new Error(`no ${command} at port ${this.port}`);
@@ -122,19 +123,20 @@ export class OwnServer {
   /** Ends it: its port refuses connections from then on. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     if (this.#process === undefined) return;
-    this.#kill('SIGCONT');
-    this.#kill(signal);
+    this.kill('SIGCONT');
+    this.kill(signal);
     this.#process = undefined;
+    running.delete(this);
     await this.#exited;
   }
 
   /** Keeps it from doing anything: its connections stay and say nothing. */
   freeze(): void {
-    this.#kill('SIGSTOP');
+    this.kill('SIGSTOP');
   }
 
   thaw(): void {
-    this.#kill('SIGCONT');
+    this.kill('SIGCONT');
   }
 
   async remove(): Promise<void> {
@@ -142,7 +144,8 @@ export class OwnServer {
     await rm(this.#folder, { recursive: true, force: true });
   }
 
-  #kill(signal: NodeJS.Signals): void {
+  /** Sends a signal to it, and not to the script that has started it. */
+  kill(signal: NodeJS.Signals): void {
     const { pidFile } = this.#program;
     if (pidFile === undefined) this.#process?.kill(signal);
     else process.kill(Number(readFileSync(join(this.#folder, pidFile), 'utf8')), signal);
