@@ -11,13 +11,14 @@ const AT_ONCE = 16;
 
 /** Sends batches through one client, and knows what of them was delivered. */
 export class ClientProxyDelivery {
-  readonly client: MessageClient;
+  readonly #client: MessageClient;
   readonly #options: ResolvedClientProxyOptions;
   readonly #transport: ClientProxyTransport;
   readonly #unsettled = new UnsettledMessages();
+  #connecting: Promise<unknown> = Promise.resolve();
 
   constructor(client: MessageClient, options: ResolvedClientProxyOptions) {
-    this.client = client;
+    this.#client = client;
     this.#options = options;
     this.#transport = transportOf(client);
     if (options.awaitReply && this.#transport.isBatching) {
@@ -32,6 +33,8 @@ export class ClientProxyDelivery {
 
   /** @throws the first error of a message, with how many of the first records were `delivered` */
   async deliver(records: readonly CostRecord[]): Promise<void> {
+    // What a message does first; where it fails, they fail with the same.
+    this.#connecting = this.#client.connect().catch(() => undefined);
     const parts = this.#partsOf(records);
     const { atOnce } = this.#options.awaitReply ? this.#transport : { atOnce: AT_ONCE };
     for (let next = 0; next < parts.length; next += atOnce) {
@@ -47,6 +50,13 @@ export class ClientProxyDelivery {
     }
   }
 
+  /** Closes the client; the next batch would connect it again. */
+  async close(): Promise<void> {
+    // That of RabbitMQ, closed while it connects, leaves two rejections that nobody handles: they end a process.
+    await this.#connecting;
+    await this.#client.close();
+  }
+
   /** What is sent by one call of the client. */
   #partsOf(records: readonly CostRecord[]): readonly (readonly CostRecord[])[] {
     const { maxMessageBytes } = this.#options;
@@ -58,7 +68,7 @@ export class ClientProxyDelivery {
   }
 
   async #send(part: readonly CostRecord[]): Promise<void> {
-    const { client } = this;
+    const client = this.#client;
     const { awaitReply, pattern, timeoutMs } = this.#options;
     const messages = this.#messagesOf(part);
     const answer = await this.#unsettled.wait(
@@ -91,7 +101,7 @@ export class ClientProxyDelivery {
     const { timeoutMs } = this.#options;
     const { confirm } = this.#transport;
     if (confirm === undefined || !this.#confirms) return;
-    await this.#unsettled.wait(() => from(confirm(this.client)), timeoutMs, false);
+    await this.#unsettled.wait(() => from(confirm(this.#client)), timeoutMs, false);
   }
 }
 

@@ -7,7 +7,7 @@ import { MAX_RECORD_BYTES } from '../bound-record';
 export type MessagePattern = string | Readonly<Record<string, unknown>>;
 
 /** What the sink uses of a `ClientProxy`; the type that Nest gives a client of Kafka is another one. */
-export type MessageClient = Pick<ClientProxy, 'send' | 'emit' | 'close' | 'unwrap'>;
+export type MessageClient = Pick<ClientProxy, 'connect' | 'send' | 'emit' | 'close' | 'unwrap'>;
 
 /** What one message holds: the record itself where there is one a message, else a list. */
 export type MessageData = CostRecord | readonly CostRecord[];

@@ -72,7 +72,7 @@ export class ClientProxySink implements CostRecordSink {
     const { client } = this.#options;
     // Nest closes those of `ClientsModule` before the last batch, which connects them again.
     if (typeof client === 'function') await this.#release();
-    else if ('onApplicationShutdown' in client) await outside(async () => client.close());
+    else if ('onApplicationShutdown' in client) await outside(async () => this.#delivery?.close());
   }
 
   #deliver(records: readonly CostRecord[]): Promise<void> {
@@ -86,7 +86,7 @@ export class ClientProxySink implements CostRecordSink {
     if (typeof this.#options.client !== 'function') return;
     const delivery = this.#delivery;
     this.#delivery = undefined;
-    await outside(async () => delivery?.client.close());
+    await outside(async () => delivery?.close());
   }
 }
 

@@ -273,6 +273,22 @@ describe.runIf(hasRabbit)('RabbitMQ', () => {
   });
 });
 
+describe.runIf(hasRabbit)('a sink that is closed while its client connects', () => {
+  it('leaves no rejection that nobody handles', async () => {
+    const unhandled: unknown[] = [];
+    const note = (reason: unknown) => unhandled.push(reason);
+    process.on('unhandledRejection', note);
+    onTestFinished(() => void process.off('unhandledRejection', note));
+    for (let ms = 1; ms <= 20; ms++) {
+      const client = () => clientOf('rabbitmq', 5672);
+      const sink = new ClientProxySink({ client, pattern: REQUESTS, awaitReply: true, timeoutMs: ms });
+      await sink.write(records(1)).catch(() => undefined);
+      await sink.close();
+    }
+    expect(unhandled).toEqual([]);
+  });
+});
+
 describe('Kafka, as far as a stand-in for its protocol can show', () => {
   it('gets a message for each record, with its request id as the key, in one request', async () => {
     const kafka = await startKafkaServer();
