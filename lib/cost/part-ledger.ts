@@ -1,6 +1,7 @@
 import type { CallDimension, OpenCall } from './call-ledger';
 import { CostLedger } from './cost-ledger';
 import type { Charge } from './query-charge';
+import type { RemoteCost } from './remote-ledger';
 import type { Statement } from './statement';
 import type { TimeAccount } from './time-account';
 
@@ -55,6 +56,11 @@ export class PartLedger extends CostLedger {
   override record(statement: Statement, rows: number, durationMs: number): void {
     if (this.#isShared) this.#whole.record(statement, rows, durationMs);
     super.record(statement, rows, durationMs);
+  }
+
+  override addRemote(host: string, cost: RemoteCost): void {
+    if (this.#isShared) this.#whole.addRemote(host, cost);
+    super.addRemote(host, cost);
   }
 
   override keepApart(reason: string): CostLedger {

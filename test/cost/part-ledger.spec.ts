@@ -98,6 +98,18 @@ describe('the ledger of a part', () => {
     expect([part.late, whole.late]).toEqual([1, 0]);
   });
 
+  it('adds what other services say of their cost to the whole, too, while both are open', () => {
+    const cost = { queries: 3, rows: 30, durationMs: 4 };
+    part.addRemote('a.internal', cost);
+    expect([part.remoteQueries, whole.remoteQueries]).toEqual([3, 3]);
+    whole.isClosed = true;
+    part.addRemote('a.internal', cost);
+    expect([part.remoteQueries, whole.remoteQueries]).toEqual([6, 3]);
+    part.isClosed = true;
+    part.addRemote('a.internal', cost);
+    expect(part.remoteQueries).toBe(6);
+  });
+
   it('is open once, however many parts a request has', () => {
     expect(loop.open).toBe(1);
     partTime.close(performance.now());
