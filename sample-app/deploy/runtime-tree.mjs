@@ -7,22 +7,26 @@ import { join, resolve } from 'node:path';
 const ROOTS = [
   '@apollo/server',
   '@as-integrations/express5',
+  '@nats-io/transport-node',
   '@nestjs/apollo',
   '@nestjs/common',
   '@nestjs/core',
   '@nestjs/graphql',
+  '@nestjs/microservices',
   '@nestjs/platform-express',
   '@nestjs/platform-ws',
   '@nestjs/schedule',
   '@nestjs/terminus',
   '@nestjs/websockets',
   'graphql',
+  'ioredis',
   'pg',
   'pg-query-stream',
   'prom-client',
   'reflect-metadata',
   'rxjs',
   'ws',
+  'zod',
 ];
 
 const root = resolve(import.meta.dirname, '../..');

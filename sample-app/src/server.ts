@@ -10,11 +10,13 @@ import {
 import { PrometheusSink } from 'nestjs-async-context/prometheus';
 import { Pool } from 'pg';
 import { SCHEMA, seedOnce } from './database/seed';
+import { recordsTo } from './records/broker';
 import { ServerModule } from './server.module';
 
 /** Serves until SIGTERM or SIGINT; all settings are variables of the environment. */
 async function main(): Promise<void> {
-  const { DATABASE_URL, HOST = '0.0.0.0', PORT = '3000', COST_FILE, SHUTDOWN_DELAY_MS = '0' } = process.env;
+  const { DATABASE_URL, HOST = '0.0.0.0', PORT = '3000', SHUTDOWN_DELAY_MS = '0' } = process.env;
+  const { COST_FILE, RECORDS_TO } = process.env;
   if (DATABASE_URL === undefined) {
     throw new Error('DATABASE_URL is not set: postgres://user:password@host:5432/database');
   }
@@ -25,7 +27,11 @@ async function main(): Promise<void> {
   await seedOnce(pool);
 
   const options: AsyncContextOptions = {
-    sinks: [new PrometheusSink(), ...(COST_FILE ? [new NdjsonFileSink({ path: COST_FILE })] : [])],
+    sinks: [
+      new PrometheusSink(),
+      ...(COST_FILE ? [new NdjsonFileSink({ path: COST_FILE })] : []),
+      ...(RECORDS_TO ? [recordsTo(RECORDS_TO)] : []),
+    ],
     canonicalLog: ({ handler }) => handler !== undefined && !/^(?:Health|Metrics)Controller\./.test(handler),
   };
   const app = await NestFactory.create(ServerModule.forRoot(pool, options, Number(SHUTDOWN_DELAY_MS)), {

@@ -137,6 +137,7 @@ describe('compose.yaml', () => {
     expect(errorsOf(compose, file)).toEqual([]);
     expect(services.map(([name]) => name)).toEqual([
       'app',
+      'consumer',
       'postgres',
       'redis',
       'nats',

@@ -131,12 +131,17 @@ export const compose: Schema = object({
         'depends_on?': {
           oneOf: [list(text), byName(object({ condition: isOneOf('service_healthy', 'service_started') }))],
         },
-        'healthcheck?': object({
-          test: { type: 'array', items: text, minItems: 2, prefixItems: [{ const: 'CMD' }] },
-          interval: duration,
-          timeout: duration,
-          retries: whole,
-        }),
+        'healthcheck?': {
+          oneOf: [
+            object({ disable: { const: true } }),
+            object({
+              test: { type: 'array', items: text, minItems: 2, prefixItems: [{ const: 'CMD' }] },
+              interval: duration,
+              timeout: duration,
+              retries: whole,
+            }),
+          ],
+        },
         'read_only?': flag,
         'tmpfs?': list(text),
         'cap_drop?': { const: ['ALL'] },
