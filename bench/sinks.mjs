@@ -4,7 +4,8 @@
  *   npm run build && node bench/sinks.mjs [--records 50000] [--sinks memory,ndjson]
  *
  * `postgres` writes to a table of its own at DATABASE_URL, else at
- * postgres://postgres@127.0.0.1:5432/postgres, and drops it. What has no server is skipped with a line.
+ * postgres://postgres@127.0.0.1:5432/postgres, and drops it; brokers are asked at their usual ports of
+ * 127.0.0.1. What has no server is skipped with a line.
  *
  * A sink is one entry of SINKS: what makes it, and what clears up behind it.
  */
@@ -16,6 +17,7 @@ import { parseArgs } from 'node:util';
 import { figure, table } from './table.mjs';
 
 const load = createRequire(import.meta.url);
+load('@nestjs/common').Logger.overrideLogger(false);
 const { NdjsonFileSink } = load('../dist/index.js');
 const { SinkQueue } = load('../dist/sinks/sink-queue.js');
 const { RequestContext } = load('../dist/context/request-context.js');
@@ -43,7 +45,58 @@ const SINKS = {
   ndjson: () => file({}),
   gzip: () => file({ maxBytes: 10_000_000, gzip: true }),
   postgres: () => postgres(),
+  redis: () => broker('REDIS', { host: '127.0.0.1', port: 6379 }),
+  nats: () => broker('NATS', { servers: '127.0.0.1:4222' }),
+  jetstream: () => jetstream(),
+  rabbitmq: () => rabbitmq(),
+  mqtt: () => broker('MQTT', { url: 'mqtt://127.0.0.1:1883' }),
+  prometheus: async () => {
+    const { PrometheusSink } = load('../dist/sinks/prometheus/prometheus.sink.js');
+    const { Registry } = load('prom-client');
+    return { sink: new PrometheusSink({ registry: new Registry() }) };
+  },
+  opentelemetry: async () => {
+    const { OpenTelemetrySink } = load('../dist/sinks/opentelemetry/opentelemetry.sink.js');
+    const { MeterProvider } = load('@opentelemetry/sdk-metrics');
+    return { sink: new OpenTelemetrySink({ meterProvider: new MeterProvider() }) };
+  },
 };
+
+const PATTERN = `bench-sinks-${process.pid}`;
+
+/** Nobody is subscribed: what is measured is the way to the broker. */
+async function broker(transport, options, more = {}) {
+  const { ClientProxyFactory, Transport } = load('@nestjs/microservices');
+  const { ClientProxySink } = load('../dist/sinks/client-proxy/client-proxy.sink.js');
+  const client = ClientProxyFactory.create({ transport: Transport[transport], options });
+  await client.connect();
+  const sink = new ClientProxySink({ client, pattern: PATTERN, ...more });
+  return { sink, clear: () => client.close() };
+}
+
+/** Each message is stored and acknowledged. */
+async function jetstream() {
+  const { connect } = load('@nats-io/transport-node');
+  const connection = await connect({ servers: '127.0.0.1:4222' });
+  const ask = (action, settings) =>
+    connection.request(`$JS.API.STREAM.${action}.${PATTERN}`, JSON.stringify(settings));
+  await ask('CREATE', { name: PATTERN, subjects: [PATTERN], storage: 'memory', max_bytes: 2 ** 28 });
+  const { sink, clear } = await broker('NATS', { servers: '127.0.0.1:4222' }, { awaitReply: true });
+  return {
+    sink,
+    clear: async () => {
+      await clear();
+      await ask('DELETE', {});
+      await connection.close();
+    },
+  };
+}
+
+/** A queue that goes with its connection. */
+function rabbitmq() {
+  const queueOptions = { durable: false, autoDelete: true, expires: 60_000 };
+  return broker('RMQ', { urls: ['amqp://guest:guest@127.0.0.1:5672'], queue: PATTERN, queueOptions });
+}
 
 async function file(options) {
   const folder = await mkdtemp(join(tmpdir(), 'bench-sinks-'));
@@ -147,8 +200,7 @@ for (const name of wanted) {
   }
   // Others may use this machine: the least disturbed round says most.
   const best = results.reduce((a, b) => (b.perSecond > a.perSecond ? b : a));
-  const cpu = Math.min(...results.map(({ cpuMicros }) => cpuMicros));
-  const offer = Math.min(...results.map(({ offerNanos }) => offerNanos));
-  rows.push([name, figure(best.perSecond, 0), figure(cpu, 1), figure(offer, 0), figure(best.delivered, 0)]);
+  const { perSecond, cpuMicros, offerNanos, delivered } = best;
+  rows.push([name, figure(perSecond, 0), figure(cpuMicros, 1), figure(offerNanos, 0), figure(delivered, 0)]);
 }
 console.log(table(['sink', 'requests/s', 'CPU µs each', 'offer() ns', 'written'], rows));

@@ -128,7 +128,7 @@ export function remoteOf({ remote }: CostRecord): [string, string][] {
   return [
     [
       'remote',
-      `${number(remote.queries)} queries in ${number(remote.calls)} calls (${top.join(', ')}), ${facts}`,
+      `${number(remote.queries)} queries in ${number(remote.calls)} ${remote.calls === 1 ? 'call' : 'calls'} (${top.join(', ')}), ${facts}`,
     ],
   ];
 }

@@ -22,6 +22,8 @@ export class AppModule {
           budget: { queries: 100 },
           serverTiming: true,
           trace: true,
+          // Who is told the trace, and whose cost is read; here the shop itself.
+          propagate: { hosts: ['127.0.0.1'] },
           sinkQueue: { intervalMs: 500 },
           ...options,
         }),

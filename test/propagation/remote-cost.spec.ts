@@ -85,7 +85,7 @@ describe.each(platforms)('what other services cost a request on %s', platform =>
     ]);
     const line = top.logs.of('error', 'QueryBudget').join();
     expect(line).toContain('exceeded its query budget: 4/3 remoteQueries');
-    expect(line).toContain(`remote    4 queries in 1 calls (${hostOf(middle)} 4), 80 rows, 8 ms`);
+    expect(line).toContain(`remote    4 queries in 1 call (${hostOf(middle)} 4), 80 rows, 8 ms`);
     expect(line).toContain(`Look at the records of ${hostOf(middle)} under trace id ${record!.traceId}`);
     // Its own two are within the budget, and so are the two of the bottom.
     expect((await middle.records(1))[0]!.breaches).toEqual([]);

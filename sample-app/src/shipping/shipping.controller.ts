@@ -16,4 +16,11 @@ export class ShippingController {
   quotes(@Query('count', ParseIntPipe) count: number, @Req() request: Connected) {
     return this.shipping.quotes(count, `http://127.0.0.1:${request.socket.localPort}/carrier`);
   }
+
+  /** Makes no query itself: those of the service that it asks are its remote cost. */
+  @Get('labels')
+  @QueryBudget({ remoteQueries: 20 })
+  labels(@Query('count', ParseIntPipe) count: number, @Req() request: Connected) {
+    return this.shipping.labels(count, `http://127.0.0.1:${request.socket.localPort}`);
+  }
 }

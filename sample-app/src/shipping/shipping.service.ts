@@ -15,4 +15,11 @@ export class ShippingService {
     const answers = orders.map(({ id }) => fetch(`${carrier}/quotes/${id}`));
     return Promise.all(answers.map(async answer => (await answer).json() as Promise<Quote>));
   }
+
+  /** The orders come from another service; here it is this one, so that nothing else is to be started. */
+  async labels(count: number, shop: string): Promise<string[]> {
+    const answer = await fetch(`${shop}/orders/one-by-one?count=${count}`);
+    const orders = (await answer.json()) as readonly { id: number; customer: string }[];
+    return orders.map(({ id, customer }) => `${id}: ${customer}`);
+  }
 }

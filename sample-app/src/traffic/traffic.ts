@@ -15,6 +15,7 @@ const MINUTE: readonly [times: number, send: Send][] = [
   [6, get('/customers/0')],
   [12, get('/reports/monthly')],
   [12, get('/shipping/quotes?count=8')],
+  [3, get('/shipping/labels?count=30')],
   [30, post('/orders', { customerId: 7, productIds: [1, 2, 3] })],
   [1, get('/slow/rendering?ms=1100')],
   [2, get('/slow/reservation?ms=1100')],
