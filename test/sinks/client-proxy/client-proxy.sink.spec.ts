@@ -38,6 +38,7 @@ beforeAll(() => Logger.overrideLogger(false));
 
 const isCi = Boolean(process.env['CI']);
 const hasRabbit = isCi || (await isReachable(5672));
+afterAll(() => (hasRabbit ? deleteQueue(PATTERN) : undefined));
 if (!hasRabbit) console.warn('skipped: no RabbitMQ at port 5672; start one with `rabbitmq-server`');
 
 describe.each([
@@ -65,7 +66,6 @@ describe.each([
   afterAll(async () => {
     await consumer?.close();
     await server?.remove();
-    if (name === 'rabbitmq' && canRun) await deleteQueue(PATTERN);
   });
 
   it.runIf(canRun)('a subscriber gets what was written, in lists, each record once', async () => {
