@@ -1,3 +1,5 @@
+import { trimBlanks } from './trim-blanks';
+
 /**
  * Our member of a `tracestate`: the span of a unit of work, and that of the one request that it goes with.
  *
@@ -22,7 +24,7 @@ export function parseTraceState(text: string): string | undefined {
   const members = new Map<string, string>();
   let count = 0;
   for (const part of text.split(',')) {
-    const member = part.replace(/^[ \t]+|[ \t]+$/g, '');
+    const member = trimBlanks(part);
     if (member === '') continue;
     const key = MEMBER.exec(member)?.[1];
     count += 1;
