@@ -96,8 +96,9 @@ export interface ContextHandler {
 
 /** What a unit of work is about, where a method of a provider is the whole of it. */
 export interface ContextTask {
-  /** Class of the provider. */
+  /** Class of the provider, and name of its method. */
   readonly type: unknown;
+  readonly key: PropertyKey;
   /** What the method is given: a job, a command, an event. */
   readonly subject: unknown;
 }

@@ -1,5 +1,4 @@
 import { contextStorage } from '../context/context-storage';
-import type { RequestContext } from '../context/request-context';
 import type { Carrier } from '../context/carrier';
 import { replaceMethod } from '../instrumentation/method-replacement';
 
@@ -21,8 +20,6 @@ interface JobJson {
 interface JobClass {
   readonly prototype: object;
 }
-
-let latest: { readonly context: RequestContext; readonly carrier: Carrier | undefined } | undefined;
 
 /**
  * Puts what travels into the options of a job where it is written, and takes it out where it is read:
@@ -58,14 +55,8 @@ export function carrierOfJob(job: object): unknown {
   return (job as Job)[CARRIER];
 }
 
-/** That of the unit of work that runs; many jobs that are added at once have one. */
+/** That of the unit of work that runs, as it is now: its user and its values may change between two jobs. */
 function currentCarrier(): Carrier | undefined {
   const context = contextStorage.getStore();
-  if (context === undefined) return undefined;
-  if (latest?.context !== context) {
-    latest = { context, carrier: context.application.jobCarrierOf?.(context) };
-    // Not longer: its user and its values may change.
-    queueMicrotask(() => (latest = undefined));
-  }
-  return latest.carrier;
+  return context?.application.jobCarrierOf?.(context);
 }

@@ -91,7 +91,7 @@ function cover(
     const { units, type, handler } = owner;
     const carrier = units.propagatesJobs ? carrierOfJob(job) : undefined;
     const start = {
-      task: { type, subject: job },
+      task: { type, key: 'process', subject: job },
       handler,
       route: `${this.name}:${withoutIds(String(job.name))}`,
       carrier,

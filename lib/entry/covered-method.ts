@@ -38,12 +38,17 @@ export function coverMethod(prototype: object, key: PropertyKey, startOf: StartO
     const store = contextStorage.getStore();
     const caller = store?.application === units ? store : undefined;
     const handler = units.handlers.of(type as Type, original);
-    const isSame = caller?.task?.type === type && caller.task.subject === subject;
+    // An overridden method calls that of its base class.
+    const task = caller?.task;
+    const isSame = task?.type === type && task.key === key && task.subject === subject;
     // Its route may have been asked for, where it is a listener as well.
-    const isOpen = isSame || (caller?.handler === handler && caller.kind !== 'job');
+    const isRoute = caller?.isClosed === false && caller.handler === handler && caller.kind !== 'job';
+    const isOpen = isSame || isRoute;
     const start = isOpen ? undefined : startOf(subject, caller);
     if (start === undefined) return original.apply(this, args);
-    return runTask(units, { ...start, task: { type, subject }, handler }, () => original.apply(this, args));
+    return runTask(units, { ...start, task: { type, key, subject }, handler }, () =>
+      original.apply(this, args),
+    );
   };
   Object.defineProperty(prototype, key, {
     value: standIn(covered, original),

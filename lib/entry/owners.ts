@@ -1,25 +1,38 @@
 import type { ModulesContainer } from '@nestjs/core';
-import { oncePerProcess } from '../context/context-storage';
+import { contextStorage, oncePerProcess } from '../context/context-storage';
 import type { UnitsOfWork } from './units-of-work';
 
 // By provider instance, so that two applications with the same class keep apart; by class for
 // instances that Nest makes later (request scope, durable providers).
 const owners = oncePerProcess('jobs', () => new WeakMap<object, UnitsOfWork>());
+const ownersOfClass = oncePerProcess('jobs.classes', () => new WeakMap<object, Set<UnitsOfWork>>());
 
 /** The application that an object belongs to, as one of its providers. */
 export function ownerOf(self: object | undefined): UnitsOfWork | undefined {
   if (self === undefined || self === null) return undefined;
-  return owners.get(self) ?? owners.get(self.constructor);
+  const owner = owners.get(self);
+  if (owner !== undefined) return owner;
+  const all = [...(ownersOfClass.get(self.constructor) ?? [])];
+  if (all.length < 2) return all[0];
+  // Two applications have the class: it was made for the work that runs, as far as that can be told.
+  const application = contextStorage.getStore()?.application;
+  return all.find(one => one === application) ?? all.at(-1);
 }
 
 /** Tells where the providers of an application belong. */
 export function registerProviders(modules: ModulesContainer, units: UnitsOfWork): void {
-  for (const owned of ownedBy(modules)) owners.set(owned, units);
+  for (const owned of ownedBy(modules)) {
+    if (typeof owned === 'object') owners.set(owned, units);
+    else ownersOfClass.set(owned, (ownersOfClass.get(owned) ?? new Set()).add(units));
+  }
 }
 
 /** What runs in them from now on runs as if there were no application. */
 export function forgetProviders(modules: ModulesContainer, units: UnitsOfWork): void {
-  for (const owned of ownedBy(modules)) if (owners.get(owned) === units) owners.delete(owned);
+  for (const owned of ownedBy(modules)) {
+    if (owners.get(owned) === units) owners.delete(owned);
+    ownersOfClass.get(owned)?.delete(units);
+  }
 }
 
 function* ownedBy(modules: ModulesContainer): Iterable<object> {

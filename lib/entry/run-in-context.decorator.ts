@@ -15,20 +15,22 @@ import { ownerOf } from './owners';
  * async onApplicationBootstrap() {}
  */
 export function RunInContext(seed: ContextSeed = {}): MethodDecorator {
-  return (_target, _name, descriptor: PropertyDescriptor) => {
+  return (_target, name, descriptor: PropertyDescriptor) => {
     const method = descriptor.value as Method;
     const wrapped: Method = function (...args) {
       const units = ownerOf(this);
       if (units === undefined) return method.apply(this, args);
       const handler = units.handlers.of(this.constructor as Type, wrapped);
       const current = contextStorage.getStore();
-      const isOpen = current?.task?.type === this.constructor && current.task.subject === args[0];
-      if (!isOpen || current.isClosed || current.application !== units) {
+      const { type, key, subject } = current?.task ?? {};
+      const isOpen = type === this.constructor && key === name && subject === args[0];
+      if (current === undefined || !isOpen || current.isClosed || current.application !== units) {
         return units.runSeeded(seed, () => method.apply(this, args), handler);
       }
       // The processor of a job: its worker has opened one.
-      units.seed(current, seed, handler);
-      return method.apply(this, args);
+      const within = units.seed(current, seed, handler);
+      const work = (): unknown => method.apply(this, args);
+      return within === undefined ? work() : within(work);
     };
     descriptor.value = standIn(wrapped, method);
   };

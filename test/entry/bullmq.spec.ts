@@ -123,6 +123,10 @@ class MailController {
     @InjectFlowProducer('flows') readonly flows: FlowProducer,
   ) {}
 
+  setTenant(tenant: string): void {
+    this.context.set(TENANT, tenant);
+  }
+
   /** What a test wants a request to add. */
   static add: (controller: MailController) => Promise<unknown>;
 
@@ -218,6 +222,19 @@ for (const platform of platforms) {
         userId: 'ada',
       });
       expect(record!.within).toBeUndefined();
+    });
+
+    it('that are added one after the other carry the values of that moment', async () => {
+      const { added } = await request(app(), async controller => {
+        const jobs: Promise<Job>[] = [];
+        for (const tenant of ['one', 'two']) {
+          controller.setTenant(tenant);
+          jobs.push(controller.mail.add('send', {}));
+        }
+        return (await Promise.all(jobs)).map(({ id }) => id!);
+      });
+      const runs = await Promise.all(added.map(async id => (await runsOf(id))[0]!['tenant']));
+      expect(runs).toEqual(['one', 'two']);
     });
 
     it('show neither in their data nor in their options what has travelled', async () => {
