@@ -67,8 +67,9 @@ export class PartLedger extends CostLedger {
     return this.#isShared ? this.#whole.keepApart(reason) : super.keepApart(reason);
   }
 
+  // Also what the part does when it has closed itself: late in its own record, and the whole is still at work.
   get #isShared(): boolean {
-    return !this.isClosed && !this.#whole.isClosed;
+    return !this.#whole.isClosed;
   }
 }
 

@@ -7,6 +7,7 @@ import { formatTraceParent, type TraceParent } from '../context/trace-parent';
 import { stateOfCall } from '../context/trace-state';
 import type { ResolvedPropagation } from './propagate-options';
 
+const PRINTABLE = /^[ -~]*$/;
 const NOTHING: Readonly<Record<string, string>> = Object.freeze({});
 
 /** What one application tells the services that it asks. */
@@ -33,7 +34,8 @@ export class Propagation implements OutgoingContext {
   headersOf(context: RequestContext, isSet: (name: string) => boolean): OutgoingHeader[] {
     const headers: OutgoingHeader[] = [];
     const add = (name: string, value: string | undefined): void => {
-      if (value !== undefined && !isSet(name)) headers.push([name, value]);
+      // What a propagator of OpenTelemetry passes on may have come with a message, and is no header then.
+      if (value !== undefined && PRINTABLE.test(value) && !isSet(name)) headers.push([name, value]);
     };
     // A traceparent of the application's own goes with a tracestate of its own.
     const hasTrace = isSet('traceparent');
