@@ -16,6 +16,7 @@ export class ClientProxyDelivery {
   readonly #transport: ClientProxyTransport;
   readonly #unsettled = new UnsettledMessages();
   #connecting: Promise<unknown> = Promise.resolve();
+  #isClosed = false;
 
   constructor(client: MessageClient, options: ResolvedClientProxyOptions) {
     this.#client = client;
@@ -33,11 +34,14 @@ export class ClientProxyDelivery {
 
   /** @throws the first error of a message, with how many of the first records were `delivered` */
   async deliver(records: readonly CostRecord[]): Promise<void> {
+    this.#isClosed = false;
     // What a message does first; where it fails, they fail with the same.
     this.#connecting = this.#client.connect().catch(() => undefined);
     const parts = this.#partsOf(records);
     const { atOnce } = this.#options.awaitReply ? this.#transport : { atOnce: AT_ONCE };
     for (let next = 0; next < parts.length; next += atOnce) {
+      // A message would connect the client again, and nobody would close it.
+      if (this.#isClosed) throw failure(new Error('the sink was closed'), countOf(parts, next));
       const window = parts.slice(next, next + atOnce);
       const ends = await Promise.allSettled(window.map(part => this.#send(part)));
       const refused = ends.find(end => end.status === 'rejected');
@@ -52,6 +56,7 @@ export class ClientProxyDelivery {
 
   /** Closes the client; the next batch would connect it again. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     // That of RabbitMQ, closed while it connects, leaves two rejections that nobody handles: they end a process.
     await this.#connecting;
     await this.#client.close();

@@ -6,6 +6,13 @@ const CHARGE = 'nestjs.driver.charge';
 const SINK = 'nestjs.sink.name';
 const RESULT = 'nestjs.sink.result';
 
+interface Figures {
+  produced: number;
+  delivered: number;
+  dropped: number;
+  queued: number;
+}
+
 /** Makes what is asked of the process whenever metrics are collected. */
 export function observeProcess(meter: Meter, applications: AttachedApplications): void {
   const observeCalls = (result: ObservableResult): void => {
@@ -15,19 +22,30 @@ export function observeProcess(meter: Meter, applications: AttachedApplications)
       result.observe(figures.lost, { [DRIVER]: driver, [CHARGE]: 'lost' });
     }
   };
-  const observeSinks = (result: ObservableResult): void => {
+  // The last of two observations with the same attributes would be the only one.
+  const byName = (): Map<string, Figures> => {
+    const sums = new Map<string, Figures>();
     for (const { sinkStats = [] } of applications) {
-      for (const { sink, produced, delivered, dropped } of sinkStats) {
-        result.observe(produced, { [SINK]: sink, [RESULT]: 'produced' });
-        result.observe(delivered, { [SINK]: sink, [RESULT]: 'delivered' });
-        result.observe(dropped, { [SINK]: sink, [RESULT]: 'dropped' });
+      for (const { sink, produced, delivered, dropped, queued } of sinkStats) {
+        const sum = sums.get(sink) ?? { produced: 0, delivered: 0, dropped: 0, queued: 0 };
+        sum.produced += produced;
+        sum.delivered += delivered;
+        sum.dropped += dropped;
+        sum.queued += queued;
+        sums.set(sink, sum);
       }
+    }
+    return sums;
+  };
+  const observeSinks = (result: ObservableResult): void => {
+    for (const [sink, { produced, delivered, dropped }] of byName()) {
+      result.observe(produced, { [SINK]: sink, [RESULT]: 'produced' });
+      result.observe(delivered, { [SINK]: sink, [RESULT]: 'delivered' });
+      result.observe(dropped, { [SINK]: sink, [RESULT]: 'dropped' });
     }
   };
   const observeQueues = (result: ObservableResult): void => {
-    for (const { sinkStats = [] } of applications) {
-      for (const { sink, queued } of sinkStats) result.observe(queued, { [SINK]: sink });
-    }
+    for (const [sink, { queued }] of byName()) result.observe(queued, { [SINK]: sink });
   };
   const calls = meter.createObservableCounter('nestjs.driver.calls', {
     unit: '{call}',

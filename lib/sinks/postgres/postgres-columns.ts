@@ -11,6 +11,7 @@ const COLUMNS: readonly Column[] = [
   ['trace_id', 'text', record => record.traceId],
   ['parent_request_id', 'text', record => record.parentRequestId],
   ['kind', 'text NOT NULL', record => record.kind],
+  ['within', 'text', record => record.within],
   ['handler', 'text', record => record.handler],
   ['route', 'text', record => record.route],
   ['method', 'text', record => record.method],

@@ -34,6 +34,7 @@ export class PostgresConnection {
   readonly #end: (isBroken: boolean) => void;
   readonly #timeoutMs: number;
   readonly #prefix: string;
+  #running = 0;
   readonly #onError = (): void => {
     this.isUsable = false;
   };
@@ -87,7 +88,8 @@ export class PostgresConnection {
 
   /** Gives it back, or ends it, and does not wait for that. Never throws. */
   close(): void {
-    const isBroken = !this.isUsable;
+    // A pool must not lend one whose statement is still under way.
+    const isBroken = !this.isUsable || this.#running > 0;
     this.isUsable = false;
     this.#client.off('error', this.#onError);
     // What it has to say from now on is nothing to end a process for.
@@ -96,19 +98,29 @@ export class PostgresConnection {
   }
 
   async #guard<T>(work: Promise<T>): Promise<T> {
+    this.#running += 1;
     try {
       return await within(this.#timeoutMs + GRACE_MS, work, 'a statement');
     } catch (error) {
       // What a server says of a statement leaves the session as it was; all else ends it.
       if (!isRefusal(error)) this.isUsable = false;
       throw error;
+    } finally {
+      this.#running -= 1;
     }
   }
 }
 
-/** Whether the server has refused a statement, and so has done nothing of it. */
+/** Shutdowns and failures of the server, which end the session: https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const ENDS_SESSION = /^(?:08|57P|58|XX|25P03|25P04)/;
+
+/**
+ * Whether the server has refused a statement, and so has done nothing of it. By its SQLSTATE: the
+ * severity is a word of the language of the server, and errors of sockets have codes as well.
+ */
 export function isRefusal(error: unknown): boolean {
-  return (error as PostgresError | undefined)?.severity === 'ERROR';
+  const { code = '', severity } = (error ?? {}) as PostgresError;
+  return severity !== undefined && /^[0-9A-Z]{5}$/.test(code) && !ENDS_SESSION.test(code);
 }
 
 async function openOwn(connecting: PostgresConnecting): Promise<PostgresConnection> {

@@ -55,10 +55,16 @@ export async function migratePostgres(
 ): Promise<readonly number[]> {
   if (!('idleCount' in client)) return migrate(client, options);
   const connection = await client.connect();
+  // While it is lent nobody else listens: a connection that is lost would end the process.
+  connection.on('error', ignore);
+  let isBroken = true;
   try {
-    return await migrate(connection, options);
+    const versions = await migrate(connection, options);
+    isBroken = false;
+    return versions;
   } finally {
-    connection.release();
+    if (!isBroken) connection.off('error', ignore);
+    connection.release(isBroken);
   }
 }
 
@@ -121,8 +127,9 @@ CREATE INDEX ${quoteName(`${table.name}_breaches`)} ON ${table.quoted} (started_
 function partitionFunction(table: PostgresTable): string {
   const [schema, name] = [quoteText(table.schema), quoteText(table.name)];
   const namespace = quoteText(quoteName(table.schema));
+  const body = bodyQuote(table);
   return `CREATE FUNCTION ${table.quotedWith('_partition')}(month date) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ${body}
 DECLARE
   first date := date_trunc('month', month);
   part text := ${name} || to_char(first, '_YYYY_MM');
@@ -137,7 +144,7 @@ BEGIN
     ${schema}, ${name}, ${schema}, part,
     first || ' 00:00:00+00', (first + interval '1 month')::date || ' 00:00:00+00');
 END
-$body$;
+${body};
 REVOKE ALL ON FUNCTION ${table.quotedWith('_partition')}(date) FROM PUBLIC;
 `;
 }
@@ -145,8 +152,9 @@ REVOKE ALL ON FUNCTION ${table.quotedWith('_partition')}(date) FROM PUBLIC;
 /** Drops the partitions of months that are over for longer than so many months. */
 function retainFunction(table: PostgresTable): string {
   const [schema, name] = [quoteText(table.schema), quoteText(table.name)];
+  const body = bodyQuote(table);
   return `CREATE FUNCTION ${table.quotedWith('_retain')}(months integer) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ${body}
 DECLARE
   oldest text := to_char(now() AT TIME ZONE 'UTC' - make_interval(months => months), '_YYYY_MM');
   part text;
@@ -164,7 +172,16 @@ BEGIN
   END LOOP;
   RETURN dropped;
 END
-$body$;
+${body};
 REVOKE ALL ON FUNCTION ${table.quotedWith('_retain')}(integer) FROM PUBLIC;
 `;
 }
+
+/** What stands around the body of a function; names may hold anything. */
+function bodyQuote({ schema, name }: PostgresTable): string {
+  let quote = '$body$';
+  for (let i = 0; `${schema} ${name}`.includes(quote); i++) quote = `$body${i}$`;
+  return quote;
+}
+
+function ignore(): void {}

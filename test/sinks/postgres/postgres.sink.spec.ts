@@ -1,3 +1,4 @@
+import { isRefusal } from '../../../lib/sinks/postgres/postgres-connection';
 import { connect, createServer, type Server, type Socket, type AddressInfo } from 'node:net';
 import { Logger } from '@nestjs/common';
 import { Client, Pool } from 'pg';
@@ -466,5 +467,28 @@ describe.skipIf(!hasPostgresBinary)('PostgresSink', () => {
     },
   ])('accepts %j', options => {
     expect(() => new PostgresSink(options)).not.toThrow();
+  });
+});
+
+describe('what a server says of a statement', () => {
+  it.each([
+    ['a refusal in German', { severity: 'FEHLER', code: '23514' }, true],
+    ['a refusal', { severity: 'ERROR', code: '22021' }, true],
+    ['an end by the administrator', { severity: 'FATAL', code: '57P01' }, false],
+    ['a crash', { severity: 'PANIC', code: 'XX000' }, false],
+    ['a socket', { code: 'EPIPE' }, false],
+    ['nothing', undefined, false],
+  ])('is known by its code: %s', (_name, error, expected) => {
+    expect(isRefusal(error)).toBe(expected);
+  });
+});
+
+describe('the functions of the schema', () => {
+  it('stand in quotes that no name ends', () => {
+    const table = 'a$body$; DROP TABLE x; --';
+    for (const { sql } of postgresMigrations({ table })) {
+      expect(sql).not.toContain('AS $body$');
+      expect(sql.match(/\$body0\$/g)).toHaveLength(4);
+    }
   });
 });
