@@ -31,6 +31,7 @@ function fieldsOf(record: CostRecord, ids: ContextLogFields): Fields {
   const { kind, route, method, queries, breaches } = record;
   // The name of OpenTelemetry, which wants the pattern alone.
   const isHttp = kind === 'http' && method !== undefined;
+  const { http: httpCalls, ...calls } = fieldsOfCalls(record);
   return {
     kind,
     'http.route': isHttp ? route?.slice(method.length + 1) : undefined,
@@ -41,7 +42,9 @@ function fieldsOf(record: CostRecord, ids: ContextLogFields): Fields {
     queries: queries.count,
     rows: queries.rows,
     databaseMs: queries.busyMs,
-    ...fieldsOfCalls(record),
+    ...calls,
+    // Not `http`: with `http.route` beside it Elasticsearch would take that for an object, and refuse the line.
+    httpCalls,
     handler: record.handler,
     requestId: record.requestId,
     parentRequestId: record.parentRequestId,

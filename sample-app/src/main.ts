@@ -34,6 +34,8 @@ async function main(serve: boolean): Promise<void> {
     max: database.connections,
     options: `-c search_path=${SCHEMA}`,
   });
+  // Without a listener the end of an idle connection would be the end of the process.
+  pool.on('error', error => console.error(`an idle connection was lost: ${error.message}`));
   try {
     console.log(`Seeding a shop of 10,000 orders into ${database.name} …`);
     await seed(pool);

@@ -13,6 +13,9 @@ import { SCHEMA, seedOnce } from './database/seed';
 import { recordsTo } from './records/broker';
 import { ServerModule } from './server.module';
 
+/** Three files of it fit into the 64 MB of `/tmp` that the manifests give. */
+const MAX_FILE_BYTES = 16 * 1_024 * 1_024;
+
 /** Serves until SIGTERM or SIGINT; all settings are variables of the environment. */
 async function main(): Promise<void> {
   const { DATABASE_URL, HOST = '0.0.0.0', PORT = '3000', SHUTDOWN_DELAY_MS = '0' } = process.env;
@@ -29,7 +32,7 @@ async function main(): Promise<void> {
   const options: AsyncContextOptions = {
     sinks: [
       new PrometheusSink(),
-      ...(COST_FILE ? [new NdjsonFileSink({ path: COST_FILE })] : []),
+      ...(COST_FILE ? [new NdjsonFileSink({ path: COST_FILE, maxBytes: MAX_FILE_BYTES, maxFiles: 2 })] : []),
       ...(RECORDS_TO ? [recordsTo(RECORDS_TO)] : []),
     ],
     canonicalLog: ({ handler }) => handler !== undefined && !/^(?:Health|Metrics)Controller\./.test(handler),

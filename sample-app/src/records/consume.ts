@@ -10,6 +10,8 @@ import { RecordsModule } from './records.module';
 export async function consume(url: string, stop: AbortSignal): Promise<void> {
   const database = await startDatabase();
   const pool = new Pool({ connectionString: database.url, max: database.connections });
+  // Without a listener the end of an idle connection would be the end of the process.
+  pool.on('error', error => console.error(`an idle connection was lost: ${error.message}`));
   try {
     const app = await NestFactory.createMicroservice<MicroserviceOptions>(
       RecordsModule.forRoot(pool),

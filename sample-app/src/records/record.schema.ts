@@ -7,7 +7,7 @@ const recordSchema = z.looseObject({
   startedAt: z.iso.datetime(),
   handler: z.string().max(1_000).optional(),
   durationMs: z.number().nonnegative(),
-  queries: z.looseObject({ count: z.number().nonnegative() }),
+  queries: z.looseObject({ count: z.number().int().nonnegative().max(2_147_483_647) }),
   breaches: z.array(z.unknown()),
 });
 
