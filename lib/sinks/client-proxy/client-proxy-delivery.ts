@@ -121,6 +121,12 @@ function countOf(parts: readonly (readonly CostRecord[])[], end: number): number
 function failure(reason: unknown, delivered: number, size = 0): Error {
   // Nest's clients reject with texts, and with the event of a connection that was not made, as well.
   const { err = reason } = (typeof reason === 'object' && reason !== null ? reason : {}) as { err?: unknown };
-  const error = err instanceof Error ? err : new Error(String(err));
+  const error = err instanceof Error ? err : new Error(textOf(err));
   return Object.assign(error, { delivered, rejected: isTooLarge(error) ? size : 0 });
+}
+
+/** Of an answer that is an error Nest gives an object, such as `{ status: 'error', message }`. */
+function textOf(reason: unknown): string {
+  const { message } = (typeof reason === 'object' && reason !== null ? reason : {}) as { message?: unknown };
+  return typeof message === 'string' ? message : String(reason);
 }
