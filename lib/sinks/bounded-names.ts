@@ -2,14 +2,16 @@
 export const OTHER = 'other';
 /** A name can be text of the application's own: `contextService.run({ handler })`. */
 const MAX_CHARACTERS = 200;
+/** Control characters, and what ends a line for some; the formats of metrics escape newlines alone. */
+const NO_LABEL = /[\p{Cc}\p{Cs}\u2028\u2029]/gu;
 
 /**
- * Lets the first so many names through; each later one is `other`.
+ * Lets the first so many names through, as one line of printable text; each later one is `other`.
  *
  * Each distinct value of a label is a series that a metrics server keeps for good.
  */
 export class BoundedNames {
-  readonly #names = new Set<string>();
+  readonly #labels = new Map<string, string>();
   readonly #capacity: number;
 
   constructor(capacity: number) {
@@ -18,9 +20,11 @@ export class BoundedNames {
 
   of(name: string): string {
     const short = name.length > MAX_CHARACTERS ? name.slice(0, MAX_CHARACTERS) : name;
-    if (this.#names.has(short)) return short;
-    if (this.#names.size >= this.#capacity) return OTHER;
-    this.#names.add(short);
-    return short;
+    const known = this.#labels.get(short);
+    if (known !== undefined) return known;
+    if (this.#labels.size >= this.#capacity) return OTHER;
+    const label = short.replace(NO_LABEL, '\ufffd');
+    this.#labels.set(short, label);
+    return label;
   }
 }

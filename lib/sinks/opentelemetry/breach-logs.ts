@@ -1,12 +1,15 @@
 import { type Attributes, ROOT_CONTEXT, type SpanContext, trace } from '@opentelemetry/api';
 import { type Logger, SeverityNumber } from '@opentelemetry/api-logs';
+import { oneLine } from '../../context/one-line';
 import type { ObservedUnit } from '../observing-sink';
 import * as names from './attribute-names';
 
 /** Emits a log record for each breach, in the trace of the unit of work. */
 export function logBreaches(logger: Logger, unit: ObservedUnit, span: SpanContext): void {
   const { handler, route, kind, requestId } = unit;
-  const work = handler?.name ?? route ?? kind;
+  // A name can be the application's own text, and who reads a log record may do so in a terminal.
+  const name = handler === undefined ? undefined : oneLine(handler.name);
+  const work = name ?? oneLine(route ?? kind);
   const context = trace.setSpanContext(ROOT_CONTEXT, span);
   for (const { dimension, used, limit, from } of unit.breaches) {
     const attributes: Attributes = {
@@ -17,7 +20,7 @@ export function logBreaches(logger: Logger, unit: ObservedUnit, span: SpanContex
       [names.LIMIT]: limit,
       [names.FROM]: from,
     };
-    if (handler !== undefined) attributes[names.FUNCTION_NAME] = handler.name;
+    if (name !== undefined) attributes[names.FUNCTION_NAME] = name;
     logger.emit({
       eventName: names.BREACH_EVENT,
       severityNumber: SeverityNumber.ERROR,
