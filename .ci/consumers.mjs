@@ -66,7 +66,7 @@ const COMPILER_OPTIONS = {
 
 async function run(cwd, command, ...args) {
   try {
-    const { stdout } = await promisify(execFile)(command, args, { cwd, timeout: 180_000 });
+    const { stdout } = await promisify(execFile)(command, args, { cwd, timeout: 1_800_000 });
     return stdout;
   } catch (error) {
     throw new Error(`${error.stdout}${error.stderr}`.trim() || error.message, { cause: error });
