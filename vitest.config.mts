@@ -44,8 +44,9 @@ export default defineConfig({
     include: ['test/**/*.spec.ts'],
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // For machines that are several times slower; what takes a second here must not fail there.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     setupFiles: onNest11 ? ['test/nest-11/require.mjs'] : [],
     globalSetup: ['test/support/global-setup.ts'],
   },

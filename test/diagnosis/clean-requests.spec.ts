@@ -83,7 +83,7 @@ class CleanController {
 
   @Get('fetch')
   async fetch(): Promise<string> {
-    const signal = AbortSignal.timeout(60_000);
+    const signal = AbortSignal.timeout(240_000);
     await (await fetch(`${server.url}/ok`, { signal })).text();
     await (await undiciFetch(`${server.url}/ok`, { dispatcher })).text();
     return 'done';
@@ -92,7 +92,7 @@ class CleanController {
   @Get('agent')
   async agent(): Promise<string> {
     const response = await new Promise<NodeJS.ReadableStream>((resolve, reject) => {
-      get(`${server.url}/ok`, { agent, timeout: 30_000 }, resolve).on('error', reject);
+      get(`${server.url}/ok`, { agent, timeout: 240_000 }, resolve).on('error', reject);
     });
     await text(response);
     return 'done';

@@ -11,7 +11,7 @@ describe.each(platforms)('with answerLostErrors, on %s', platform => {
   let running: Running;
 
   async function get(path: string): Promise<[status: number, body: unknown]> {
-    const response = await fetch(`${running.url}/${path}`, { signal: AbortSignal.timeout(10_000) });
+    const response = await fetch(`${running.url}/${path}`, { signal: AbortSignal.timeout(240_000) });
     const text = await response.text();
     return [response.status, text.startsWith('{') ? JSON.parse(text) : text];
   }

@@ -173,7 +173,7 @@ describe.each(orms)('%s', (name, open) => {
     orm = await open();
     // What an ORM asks of a new connection is not what is counted here.
     await orm.all();
-  }, 120_000);
+  });
   afterAll(async () => {
     await orm.close();
     await test.close();

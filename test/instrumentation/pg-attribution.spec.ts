@@ -100,7 +100,7 @@ describe('queries that wait for the pool', () => {
     const counts = Array.from({ length: 1_000 }, () => (seed = (seed * 48_271) % 2_147_483_647) % 201);
     expect(Math.max(...counts)).toBe(200);
     expect(await checkEach(1_000, n => counts[n]!, 'work?')).toBe(counts.reduce((a, b) => a + b, 0));
-  }, 120_000);
+  });
 
   it('are charged, with their error, when the pool gives up', async () => {
     pool = new Pool({ connectionString: databaseUrl(), max: 1, connectionTimeoutMillis: 500 });

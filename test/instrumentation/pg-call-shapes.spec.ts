@@ -317,7 +317,7 @@ describe.skipIf(isEmbedded && !process.env['CI'])(
       expect(counted).toBeGreaterThan(names.length);
       await app.close();
       expect(Client.prototype.query).toBe(query);
-    }, 120_000);
+    });
     afterAll(() => {
       bare.clear();
       covered.clear();

@@ -161,11 +161,11 @@ describe('calls of gRPC', () => {
     const metadata = new Metadata();
     metadata.set('traceparent', `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`);
     metadata.set('shop', '7');
-    const { seen } = await unit(() => echo.ask(question, metadata, { deadline: Date.now() + 5_000 }));
+    const { seen } = await unit(() => echo.ask(question, metadata, { deadline: Date.now() + 120_000 }));
     expect(seen[0]).toMatchObject({ traceId: 'a'.repeat(32), tenant: 'acme', headers: { shop: '7' } });
     expect(Object.keys(metadata.getMap())).toEqual(['traceparent', 'shop']);
     const { seen: withOptions, traceId } = await unit(() =>
-      echo.ask(question, { deadline: Date.now() + 5_000 }),
+      echo.ask(question, { deadline: Date.now() + 120_000 }),
     );
     expect(withOptions[0]).toMatchObject({ traceId });
     await expect(unit(() => echo.ask(question, { deadline: Date.now() - 1 }))).rejects.toThrow('DEADLINE');

@@ -80,11 +80,11 @@ export class Child<T> {
 
   /** Waits for something that it says; on a busy machine its start alone takes seconds. */
   async hears<S extends T>(what: string, is: (said: T) => said is S): Promise<S> {
-    const end = Date.now() + 25_000;
+    const end = Date.now() + 240_000;
     for (;;) {
       const heard = this.said.find(is);
       if (heard !== undefined) return heard;
-      if (Date.now() > end) throw new Error(`no ${what} from the program within 25 s: ${this.stderr}`);
+      if (Date.now() > end) throw new Error(`no ${what} from the program within 4 minutes: ${this.stderr}`);
       await new Promise(resolve => setTimeout(resolve, 5));
     }
   }

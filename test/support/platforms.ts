@@ -117,13 +117,13 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
   };
 }
 
-/** Asks again until there is an answer; fails after five seconds with what was waited for. */
+/** Asks again until there is an answer; fails after a minute with what was waited for. */
 export async function until<T>(ask: () => T | undefined | false, what: string): Promise<T> {
-  const end = Date.now() + 5_000;
+  const end = Date.now() + 60_000;
   for (;;) {
     const answer = ask();
     if (answer !== undefined && answer !== false) return answer;
-    if (Date.now() > end) throw new Error(`no ${what} within 5 s`);
+    if (Date.now() > end) throw new Error(`no ${what} within a minute`);
     await new Promise(resolve => setTimeout(resolve, 5));
   }
 }

