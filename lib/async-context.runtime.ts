@@ -116,7 +116,7 @@ export class AsyncContextRuntime
     interceptGateways(modules);
     new HttpEntry(this.#units, faults, resolved).install(host);
     this.#rpc.install(modules, { units: this.#units, interceptor: this.#interceptor });
-    if (resolved.propagate.messages) this.#messageClients.install();
+    this.#messageClients.install();
     coverProviders(modules, faults);
     this.#installBullmq();
     this.#instrumentations.install();

@@ -27,8 +27,9 @@ export interface PropagateOptions {
    */
   readonly sampled?: number;
   /**
-   * Whether messages of `@nestjs/microservices` carry the context, in what the transport has for that.
-   * @default true
+   * Whether messages of `@nestjs/microservices` carry the context, in the headers or the metadata of their
+   * transport, and go on from what has arrived there. Handlers and other services can read these fields.
+   * @default false
    */
   readonly messages?: boolean;
   /**
@@ -55,7 +56,7 @@ export function readPropagate(
   hasSecret: boolean,
   fail: Fail,
 ): ResolvedPropagation {
-  const { hosts = [], carrier = false, sampled = 1, messages = true, jobs = true } = options;
+  const { hosts = [], carrier = false, sampled = 1, messages = false, jobs = true } = options;
   for (const [name, value] of Object.entries({ carrier, messages, jobs })) {
     if (typeof value !== 'boolean') throw fail(name, value, 'Use true or false.');
   }

@@ -143,7 +143,10 @@ const context = AsyncContextModule.forRoot({
   sinkQueue: { intervalMs: 20 },
   carrierSecret: SECRET,
   serverTiming: true,
-  ...(settings.shop !== undefined && { propagate: { hosts: [new URL(settings.shop).host] } }),
+  propagate: {
+    messages: true,
+    ...(settings.shop !== undefined && { hosts: [new URL(settings.shop).host] }),
+  },
 });
 
 const billing = ClientsModule.register([

@@ -92,7 +92,7 @@ beforeAll(async () => {
   const url = `127.0.0.1:${await freePort()}`;
   transport = { transport: Transport.GRPC, options: { url, package: 'echo', protoPath } };
   receiver = await startReceiver(transport, { controllers: [EchoController] });
-  sender = await startApp({});
+  sender = await startApp({ propagate: { messages: true } });
   context = sender.app.get(ContextService);
   [client, echo] = connect();
 });

@@ -44,7 +44,7 @@ describe.each([...packetTransports, ['Kafka (stood in for)', kafkaTransport] as 
       beforeAll(async () => {
         transport = await options();
         receiver = await startReceiver(transport, { hybrid: kind === 'beside HTTP' });
-        sender = await startApp({});
+        sender = await startApp({ propagate: { messages: true } });
         context = sender.app.get(ContextService);
         client = newClient(transport);
         await client.connect();

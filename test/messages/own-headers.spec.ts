@@ -66,7 +66,7 @@ describe.each(transports)('headers of the application over %s', (name, { isUp, o
   it.skipIf(!isUp)('win over ours, and stay as they were for its next message', async () => {
     const transport: MicroserviceOptions = await options();
     const receiver: Receiver = await startReceiver(transport);
-    const sender: TestApp = await startApp({});
+    const sender: TestApp = await startApp({ propagate: { messages: true } });
     const context = sender.app.get(ContextService);
     const client = newClient(transport, kind.client);
     try {
@@ -98,11 +98,36 @@ describe.each(transports)('headers of the application over %s', (name, { isUp, o
   });
 });
 
+describe.each(transports)(
+  'headers over %s, where nobody has asked to propagate',
+  (_name, transport, kind) => {
+    it.skipIf(!transport.isUp)('arrive as the application has sent them', async () => {
+      const options: MicroserviceOptions = await transport.options();
+      const receiver: Receiver = await startReceiver(options, { propagate: {} });
+      const sender: TestApp = await startApp({});
+      const client = newClient(options, kind.client);
+      try {
+        const send = () => firstValueFrom(client.send<Seen>(named('headers'), kind.record()));
+        const bare = await send();
+        const inUnit = await sender.app.get(ContextService).run({}, send);
+        expect(namesIn(inUnit.headers)).toContain('shop');
+        // Nest's own id of a message to Kafka.
+        const id = { kafka_correlationId: undefined };
+        expect({ ...(inUnit.headers as object), ...id }).toEqual({ ...(bare.headers as object), ...id });
+      } finally {
+        await client.close();
+        await sender.close();
+        await receiver.close();
+      }
+    });
+  },
+);
+
 describe('a batch of Kafka', () => {
   it('brings the context with each of its messages, beside their own headers', async () => {
     const transport = await kafkaTransport.options();
     const receiver = await startReceiver(transport);
-    const sender = await startApp({});
+    const sender = await startApp({ propagate: { messages: true } });
     const context = sender.app.get(ContextService);
     const client = newClient(transport) as unknown as ClientKafka;
     try {

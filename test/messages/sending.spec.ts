@@ -34,7 +34,8 @@ const ask = (data: unknown = {}) => client.send<Seen>(named('echo'), data);
 const unit = <T>(tenant: string, work: () => T): T =>
   context.run({ values: new Map([[TENANT, tenant]]) }, work);
 
-async function start(options: AsyncContextOptions = {}): Promise<void> {
+async function start(given: AsyncContextOptions = {}): Promise<void> {
+  const options = { propagate: { messages: true }, ...given };
   transport = await tcp.options();
   receiver = await startReceiver(transport, options);
   sender = await startApp(options);
@@ -228,7 +229,7 @@ describe.skipIf(!hasDispatchHook)('a client of the application (Nest 12)', () =>
   });
 });
 
-describe('propagate: { messages: false }', () => {
+describe('without propagate: { messages: true }', () => {
   const off = { propagate: { messages: false } };
 
   it('sends nothing and takes nothing over', async () => {

@@ -110,7 +110,7 @@ describe.each([...packetTransports, ['Kafka (stood in for)', kafkaTransport] as 
   (name, { isUp, options }) => {
     let sender: TestApp;
     beforeAll(async () => {
-      sender = await startApp({});
+      sender = await startApp({ propagate: { messages: true } });
     });
     afterAll(async () => {
       await sender.close();

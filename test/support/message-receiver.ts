@@ -124,6 +124,7 @@ export async function startReceiver(
   @Module({
     imports: [
       AsyncContextModule.forRoot({
+        propagate: { messages: true },
         ...context,
         sinks: [sink],
         sinkQueue: { intervalMs: 10, capacity: 10_000 },
