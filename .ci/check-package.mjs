@@ -121,7 +121,8 @@ await check('the types of the root import nothing but the peers and Node', () =>
 );
 // Everything else is a file of its own, so that an application has to have what it uses and no more.
 const entries = Object.entries(manifest.exports).filter(([, target]) => typeof target === 'object');
-const peers = Object.keys(manifest.peerDependencies);
+// Of an optional peer that only the second list names, npm asks nothing; pnpm and yarn let it be found.
+const peers = Object.keys({ ...manifest.peerDependencies, ...manifest.peerDependenciesMeta });
 for (const [subpath, { types, default: main }] of entries) {
   const name = `${manifest.name}${subpath.slice(1)}`;
   await check(`${name}: the types import nothing but peers and Node`, () =>

@@ -134,6 +134,40 @@ function lay(folder, { name, nest, type, jest, entries }, tarball) {
   }
 }
 
+// What an application installs that has Nest through another package alone, as one on Vendure 3.7 does.
+const SHOP = {
+  '@apollo/server': '^4.12.2',
+  '@nestjs/apollo': '~13.1.0',
+  '@nestjs/common': '^11.1.0',
+  '@nestjs/core': '^11.1.0',
+  '@nestjs/graphql': '~13.1.0',
+  '@nestjs/platform-express': '^11.1.0',
+  '@nestjs/typeorm': '^11.0.0',
+  graphql: '^16.11.0',
+  'reflect-metadata': '^0.2.2',
+  rxjs: '^7.8.1',
+  typeorm: '^0.3.21',
+};
+
+async function installBeside(folder, tarball) {
+  for (const [name, dependencies] of [
+    ['shop', SHOP],
+    ['app', { shop: 'file:../shop' }],
+  ]) {
+    mkdirSync(join(folder, name), { recursive: true });
+    const content = JSON.stringify({ name, version: '1.0.0', private: true, dependencies });
+    writeFileSync(join(folder, name, 'package.json'), content);
+  }
+  const app = join(folder, 'app');
+  const install = (...args) =>
+    run(app, 'npm', 'install', '--package-lock-only', '--install-links', '--no-audit', '--no-fund', ...args);
+  await install();
+  await install(tarball);
+  const { packages } = JSON.parse(readFileSync(join(app, 'package-lock.json'), 'utf8'));
+  const copies = Object.keys(packages).filter(path => path.endsWith('node_modules/@nestjs/core'));
+  if (copies.length !== 1) throw new Error(`copies of Nest: ${copies.join(', ')}`);
+}
+
 const SAME_INSTANCE = `
 import { createRequire } from 'node:module';
 import * as imported from 'nestjs-async-context';
@@ -146,6 +180,10 @@ for (const name of names) if (required[name] !== imported[name]) throw new Error
 const temporary = mkdtempSync(join(tmpdir(), 'consumers-'));
 try {
   const packed = await check('npm pack', pack);
+  if (packed)
+    await check('npm install where Nest 11 is a dependency of a dependency', () =>
+      installBeside(join(temporary, 'beside'), packed.tarball),
+    );
   for (const consumer of packed ? CONSUMERS : []) {
     const { name, compiler, jest, entries } = consumer;
     const folder = join(temporary, name);

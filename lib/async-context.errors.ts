@@ -3,7 +3,8 @@ export type AsyncContextErrorCode =
   | 'ASYNC_CONTEXT_MISSING'
   | 'ASYNC_CONTEXT_INVALID_OPTION'
   | 'ASYNC_CONTEXT_INVALID_BUDGET'
-  | 'ASYNC_CONTEXT_BUDGET_EXCEEDED';
+  | 'ASYNC_CONTEXT_BUDGET_EXCEEDED'
+  | 'ASYNC_CONTEXT_OTHER_NEST';
 
 /**
  * Base of every error that this package throws: what is wrong, where, and what to do.

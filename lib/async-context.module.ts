@@ -1,10 +1,17 @@
-import { type DynamicModule, Module, type Provider } from '@nestjs/common';
+import {
+  type DynamicModule,
+  Module,
+  type OptionalFactoryDependency,
+  type Provider,
+  type Type,
+} from '@nestjs/common';
 import { ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
 import {
   ASYNC_CONTEXT_OPTIONS,
   asyncOptionsProviders,
   optionsProvider,
 } from './async-context.module-definition';
+import { otherNest } from './async-context.nest-version';
 import type { AsyncContextAsyncOptions, AsyncContextOptions } from './async-context.options';
 import { readOptions } from './async-context.options-reader';
 import { AsyncContextRuntime } from './async-context.runtime';
@@ -14,8 +21,9 @@ import { ResourceMonitor } from './diagnosis/resource-monitor';
 const PROVIDERS: Provider[] = [
   {
     provide: AsyncContextRuntime,
-    inject: [ASYNC_CONTEXT_OPTIONS, ModulesContainer, HttpAdapterHost, ApplicationConfig],
-    useFactory: AsyncContextRuntime.of,
+    // Optional, because a container of another copy of Nest does not know these classes: see `runtimeOf()`.
+    inject: [ASYNC_CONTEXT_OPTIONS, ...[ModulesContainer, HttpAdapterHost, ApplicationConfig].map(optional)],
+    useFactory: runtimeOf,
   },
   {
     provide: ContextService,
@@ -53,6 +61,21 @@ export class AsyncContextModule {
   static forRootAsync(options: AsyncContextAsyncOptions): DynamicModule {
     return define(asyncOptionsProviders(options), options.imports ?? []);
   }
+}
+
+function optional(token: Type): OptionalFactoryDependency {
+  return { token, optional: true };
+}
+
+/** @throws AsyncContextError `ASYNC_CONTEXT_OTHER_NEST` where the application runs on another copy of Nest */
+function runtimeOf(
+  options: AsyncContextOptions,
+  modules: ModulesContainer | undefined,
+  host: HttpAdapterHost | undefined,
+  config: ApplicationConfig | undefined,
+): AsyncContextRuntime {
+  if (modules === undefined || host === undefined || config === undefined) throw otherNest();
+  return AsyncContextRuntime.of(options, modules, host, config);
 }
 
 function define(options: Provider[], imports: NonNullable<DynamicModule['imports']>): DynamicModule {

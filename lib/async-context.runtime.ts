@@ -8,9 +8,10 @@ import {
 import type { ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
 import type { AsyncContextOptions, ResolvedOptions } from './async-context.options';
 import { readOptions } from './async-context.options-reader';
+import { foundNest, unsupportedNest } from './async-context.nest-version';
 import { expiredExemptions } from './budget/expired-exemptions';
 import { ContextService } from './context/context.service';
-import { contextStorage, eventLoop, processShare } from './context/context-storage';
+import { contextStorage, eventLoop, oncePerProcess, processShare } from './context/context-storage';
 import { FaultReporter } from './diagnosis/fault-reporter';
 import { loopMonitor, type LoopUser } from './diagnosis/loop-monitor';
 import { StallLog } from './diagnosis/stall-log';
@@ -145,6 +146,7 @@ export class AsyncContextRuntime
     this.#instrumentations.lost.serving += 1;
     loopMonitor().start(this.#loopUser);
     if (this.#monitored !== undefined) this.resourceMonitor.start(this.#monitored);
+    this.#warnOfNest();
     if (this.tracer?.warning !== undefined) this.#logger.warn(this.tracer.warning);
     LostErrors.ofProcess().install(this);
     for (const warning of expiredExemptions(this.#modules, Date.now())) this.#logger.warn(warning);
@@ -176,6 +178,16 @@ export class AsyncContextRuntime
     forgetProviders(this.#modules, this.#units);
     await loopMonitor().stop(this.#loopUser);
     await this.#units.queue.close(Math.max(LEAST_SINKS_MS, SHUTDOWN_MS - takenMs));
+  }
+
+  /** Once a process: its applications have the same Nest. */
+  #warnOfNest(): void {
+    const warning = unsupportedNest(foundNest()?.version);
+    if (warning === undefined) return;
+    oncePerProcess('nest version', () => {
+      this.#logger.warn(warning);
+      return true;
+    });
   }
 
   #installBullmq(): void {
