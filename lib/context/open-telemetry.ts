@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module';
 import type { TraceParent } from './trace-parent';
 
 /** The parts of `@opentelemetry/api` that are used here. */
@@ -111,7 +110,7 @@ function withApi<T>(use: (api: Api) => T): T | undefined {
 
 function loadApi(): Api | false {
   try {
-    return createRequire(__filename)('@opentelemetry/api') as Api;
+    return require('@opentelemetry/api') as Api;
   } catch {
     // An SDK whose API this package cannot reach: it traces for itself.
     return false;

@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs';
-import { applicationFile, describeCallSite } from '../cost/call-site';
+import { applicationSite, describeCallSite } from '../cost/call-site';
 
 const CLASS_NAME = /^[\w$]{1,80}$/;
 const CODE = /^[A-Z0-9_]{1,64}$/;
@@ -52,9 +52,10 @@ function placeOf({ stack, message }: { stack?: unknown; message?: unknown }): st
   const from = at === -1 ? 0 : at + (message as string).length;
   for (const line of stack.slice(from, from + MAX_STACK).split('\n')) {
     const [, caller, path, row, column] = FRAME.exec(line) ?? [];
-    const file = applicationFile(path);
-    if (file === undefined || !isSource(file)) continue;
-    return describeCallSite({ file, line: Number(row), column: Number(column), name: functionName(caller) });
+    if (path === undefined) continue;
+    const frame = { file: path, line: Number(row), column: Number(column), name: functionName(caller) };
+    const site = applicationSite(frame, isSource);
+    if (site !== undefined) return describeCallSite(site);
   }
   return undefined;
 }

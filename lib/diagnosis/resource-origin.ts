@@ -1,5 +1,6 @@
 import { sep } from 'node:path';
-import { type CallSite, describeCallSite, framesOf, isOwnFile, siteOf } from '../cost/call-site';
+import { type CallSite, describeCallSite, framesOf, siteOf } from '../cost/call-site';
+import { isOwnFile } from '../cost/own-files';
 import { originalPosition } from '../cost/source-position';
 import { RESOURCE_RULES, type ResourceType } from './resource-types';
 

@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module';
 import { contextStorage, oncePerProcess } from '../context/context-storage';
 import { isAnswered } from './answer-once';
 import { noteError } from './settle';
@@ -32,10 +31,11 @@ export function noteErrorsOfRequests(): void {
 
 function loadExceptionsHandler(): { prototype: ExceptionsHandler } | undefined {
   try {
-    const load = createRequire(__filename);
     // Not in the index of the package, but at this path in Nest 11 and in Nest 12.
-    const path = '@nestjs/core/exceptions/exceptions-handler';
-    return (load(path) as { ExceptionsHandler?: { prototype: ExceptionsHandler } }).ExceptionsHandler;
+    const { ExceptionsHandler: found } = require('@nestjs/core/exceptions/exceptions-handler') as {
+      ExceptionsHandler?: { prototype: ExceptionsHandler };
+    };
+    return found;
   } catch {
     // Moved by a later Nest: then records have no `error`.
     return undefined;

@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module';
 import type { ArgumentsHost } from '@nestjs/common';
 import {
   type ApplicationConfig,
@@ -97,11 +96,10 @@ let nest: Nest | undefined;
 
 function loadNest(): Nest | undefined {
   try {
-    const load = createRequire(__filename);
     // Not in the index of the package, but at these paths in Nest 11 and in Nest 12.
     return (nest ??= {
-      ...(load('@nestjs/core/router/router-exception-filters') as Pick<Nest, 'RouterExceptionFilters'>),
-      ...(load('@nestjs/core/helpers/execution-context-host') as Pick<Nest, 'ExecutionContextHost'>),
+      ...(require('@nestjs/core/router/router-exception-filters') as Pick<Nest, 'RouterExceptionFilters'>),
+      ...(require('@nestjs/core/helpers/execution-context-host') as Pick<Nest, 'ExecutionContextHost'>),
     });
   } catch {
     // Moved by a later Nest: then nothing is answered.

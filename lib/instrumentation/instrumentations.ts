@@ -1,4 +1,5 @@
 import { oncePerProcess } from '../context/context-storage';
+import { isBundled } from '../cost/own-files';
 import { FaultReporter } from '../diagnosis/fault-reporter';
 import { LostContexts } from '../diagnosis/lost-contexts';
 import type { PoolLimits } from '../diagnosis/pools/pool-wait';
@@ -66,6 +67,25 @@ export class Instrumentations {
   installLoaded(): void {
     const isInUse = this.#wanted.some(({ name }) => this.#shared.installed.get(name)?.users.has(this));
     if (isInUse) this.install();
+  }
+
+  /**
+   * What is wrong where a bundler has put all packages into one file: there no driver is found, but for those
+   * that publish diagnostics channels and those that were given.
+   */
+  get warning(): string | undefined {
+    if (!isBundled) return undefined;
+    const isFound = ({ name }: DriverInstrumentation): boolean =>
+      (this.#shared.installed.get(name)?.undo.length ?? 0) > 0;
+    const missing = this.#wanted.filter(one => !isFound(one)).map(({ name }) => name);
+    if (missing.length === 0) return undefined;
+    const found = this.#wanted.filter(isFound).map(({ name }) => name);
+    return (
+      'nestjs-async-context is part of a bundle, in which it finds no drivers. ' +
+      `It counts the calls of ${found.join(', ') || 'none'}, and not those of ${missing.join(', ')}. ` +
+      'Give it the modules of those that you use, forRoot({ instrumentations: [pgInstrumentation(pg), …] }), ' +
+      'or leave packages out of the bundle (esbuild --packages=external, webpack-node-externals).'
+    );
   }
 
   uninstall(): void {

@@ -1,14 +1,16 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, sep } from 'node:path';
+import { givenCopies } from './given-modules';
 
 /**
  * Every copy of a CommonJS file of a package that the process has loaded, also through `import`:
- * an application and its ORM may each have their own.
+ * an application and its ORM may each have their own. And what the application has given of it.
  */
 export function loadedCopies(packageName: string, file: string): unknown[] {
   const ending = folderOf(packageName) + file.split('/').join(sep);
-  return loadedModules(path => path.endsWith(ending));
+  const loaded = loadedModules(path => path.endsWith(ending));
+  return [...new Set([...loaded, ...givenCopies(packageName, file)])];
 }
 
 /** The native code of a package that the process has loaded. */

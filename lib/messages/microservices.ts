@@ -8,12 +8,11 @@ export interface NestClass {
 /** The classes of `@nestjs/microservices` by name; an older version may lack some. */
 export type Microservices = Readonly<Partial<Record<string, NestClass>>>;
 
-const load = createRequire(__filename);
-
 /** The package that the application uses; nothing where it is not installed. */
 export function loadMicroservices(): Microservices | undefined {
   try {
-    return load('@nestjs/microservices') as Microservices;
+    // Written as it is, a bundler finds it, as it finds what Nest loads itself.
+    return require('@nestjs/microservices') as Microservices;
   } catch {
     // Not installed: then there are no messages.
     return undefined;
@@ -22,5 +21,6 @@ export function loadMicroservices(): Microservices | undefined {
 
 /** What `@nestjs/microservices` itself loads: the client of a transport may be installed beside it only. */
 export function loadTransport(name: string): unknown {
-  return createRequire(load.resolve('@nestjs/microservices'))(name) as unknown;
+  const { resolve } = createRequire(__filename);
+  return createRequire(resolve('@nestjs/microservices'))(name) as unknown;
 }

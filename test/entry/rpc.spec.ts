@@ -10,12 +10,11 @@ import {
   Transport,
   type ClientProxy,
 } from '@nestjs/microservices';
-import { createServer } from 'node:net';
 import { firstValueFrom, interval, lastValueFrom, map, type Observable, take, toArray } from 'rxjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AsyncContextModule, ContextService, MemorySink, QueryBudget } from 'nestjs-async-context';
 import { LogLines, until } from '../support/platforms';
-import { isReachable } from '../support/servers';
+import { freePort, isReachable } from '../support/servers';
 
 /** What each guard and each event saw. */
 const seen: (string | undefined)[] = [];
@@ -196,11 +195,3 @@ describe.each(transports)('messages over %s', (_transport, optionsOf, isUp) => {
     });
   });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise(resolve => server.close(resolve));
-  return port;
-}

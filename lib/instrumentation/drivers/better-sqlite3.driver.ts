@@ -1,4 +1,5 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { giveModules } from '../given-modules';
 import { loadedAddons, loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod } from '../method-replacement';
 import { countStatements, countTexts } from './sqlite-statement';
@@ -14,10 +15,14 @@ type Prepare = (this: object, ...args: unknown[]) => Statement;
 /**
  * Counts the queries of `better-sqlite3`, and so of TypeORM, Knex, Kysely and Drizzle on it.
  *
+ * @param modules the package as the application has imported it; only a bundle needs it
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [betterSqlite3Instrumentation()] });
  */
-export function betterSqlite3Instrumentation(): DriverInstrumentation {
+export function betterSqlite3Instrumentation(...modules: readonly object[]): DriverInstrumentation {
+  giveModules(NAME, modules);
   return {
     name: NAME,
     install(reporter) {

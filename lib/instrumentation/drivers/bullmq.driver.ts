@@ -1,4 +1,5 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { publishCounted } from './published-messages';
@@ -23,10 +24,14 @@ interface Flow {
  * Counts the jobs that are added to queues of `bullmq`, in `record.messages`, by queue. The commands to
  * Redis that this takes are part of it.
  *
+ * @param modules the package as the application has imported it; only a bundle needs it
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [bullmqInstrumentation()] });
  */
-export function bullmqInstrumentation(): DriverInstrumentation {
+export function bullmqInstrumentation(...modules: readonly object[]): DriverInstrumentation {
+  giveModules(NAME, modules);
   return {
     name: NAME,
     install(reporter) {

@@ -1,6 +1,7 @@
 import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 
@@ -17,10 +18,14 @@ interface DataLoader {
  * Counts nothing: a batch is charged, by its own queries, to the unit of work that scheduled it. Says
  * when a `DataLoader` is shared, so that one unit of work pays for the rows of another, and sees them.
  *
+ * @param modules the package as the application has imported it; only a bundle needs it
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [pgInstrumentation(), dataloaderInstrumentation()] });
  */
-export function dataloaderInstrumentation(): DriverInstrumentation {
+export function dataloaderInstrumentation(...modules: readonly object[]): DriverInstrumentation {
+  giveModules('dataloader', modules);
   return {
     name: 'dataloader',
     install(reporter) {

@@ -1,5 +1,6 @@
 import { currentAside, runAgain } from '../../context/aside';
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { type CommandInput, describeCommand, rowsOfOutput } from './dynamodb-operation';
@@ -26,10 +27,14 @@ const FILES = [
  * they return or write; those of `@aws-sdk/lib-dynamodb` as well. A command is counted once with its retries,
  * and not as outbound HTTP. The other clients of the SDK are outbound HTTP.
  *
+ * @param modules the package as the application has imported it; only a bundle needs it
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [dynamodbInstrumentation()] });
  */
-export function dynamodbInstrumentation(): DriverInstrumentation {
+export function dynamodbInstrumentation(...modules: readonly object[]): DriverInstrumentation {
+  giveModules('@aws-sdk/client-dynamodb', modules);
   return {
     name: '@aws-sdk/client-dynamodb',
     install(reporter) {

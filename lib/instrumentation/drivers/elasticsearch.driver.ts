@@ -1,4 +1,5 @@
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import { giveModules } from '../given-modules';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { describeRequest, type TransportParams } from './elasticsearch-operation';
@@ -21,10 +22,14 @@ const received = new WeakMap<object, { bytes: number }>();
  * Counts the requests of `@elastic/elasticsearch` as queries: `search orders`, by index, with the documents
  * that they return or write. A request is counted once with its retries, and not as outbound HTTP.
  *
+ * @param modules the package as the application has imported it; only a bundle needs it
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [elasticsearchInstrumentation()] });
  */
-export function elasticsearchInstrumentation(): DriverInstrumentation {
+export function elasticsearchInstrumentation(...modules: readonly object[]): DriverInstrumentation {
+  giveModules('@elastic/elasticsearch', modules);
   return {
     name: '@elastic/elasticsearch',
     install(reporter) {

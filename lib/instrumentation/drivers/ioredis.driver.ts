@@ -2,6 +2,7 @@ import { currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { beginCommand, isNew, watch } from './ioredis-command';
@@ -31,10 +32,14 @@ const COVERS: Readonly<Record<string, Cover>> = {
  * Counts the commands of `ioredis` 5 and newer, in `record.cache`, by their name: those of pipelines and
  * transactions one by one, and those that wait for a connection where the application made them.
  *
+ * @param modules the package as the application has imported it; only a bundle needs it
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [ioredisInstrumentation()] });
  */
-export function ioredisInstrumentation(): DriverInstrumentation {
+export function ioredisInstrumentation(...modules: readonly object[]): DriverInstrumentation {
+  giveModules(NAME, modules);
   return {
     name: NAME,
     install(reporter) {

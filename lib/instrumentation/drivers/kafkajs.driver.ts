@@ -1,4 +1,5 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { publishCounted } from './published-messages';
@@ -25,10 +26,14 @@ type MakeProducer = (this: unknown, ...args: unknown[]) => Sender;
  * Counts the messages that producers of `kafkajs` send, in `record.messages`, by topic. A producer that was
  * made before the application is not covered.
  *
+ * @param modules the package as the application has imported it; only a bundle needs it
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [kafkajsInstrumentation()] });
  */
-export function kafkajsInstrumentation(): DriverInstrumentation {
+export function kafkajsInstrumentation(...modules: readonly object[]): DriverInstrumentation {
+  giveModules(NAME, modules);
   return {
     name: NAME,
     install(reporter) {

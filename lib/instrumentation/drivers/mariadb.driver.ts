@@ -4,6 +4,7 @@ import type {
   QueryHandle,
   QueryReporter,
 } from '../driver-instrumentation';
+import { giveModules } from '../given-modules';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod } from '../method-replacement';
 import { rowsOf } from './affected-rows';
@@ -25,10 +26,14 @@ type QueryCommand = (this: unknown, connection: Connection, ...rest: unknown[]) 
  * Counts the queries of `mariadb`, with promises and with callbacks, and so of Sequelize on it. What a
  * connection asks for itself, its pings, and files that are imported are not counted.
  *
+ * @param modules the package as the application has imported it; only a bundle needs it
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [mariadbInstrumentation()] });
  */
-export function mariadbInstrumentation(): DriverInstrumentation {
+export function mariadbInstrumentation(...modules: readonly object[]): DriverInstrumentation {
+  giveModules(NAME, modules);
   return {
     name: NAME,
     install(reporter) {

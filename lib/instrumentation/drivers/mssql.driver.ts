@@ -1,4 +1,5 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { countCalls, followCalls } from './mssql-calls';
@@ -15,10 +16,14 @@ type Validate = (this: object, connection: unknown) => unknown;
  * way to keep a query back; `tedious` publishes none. So a query begins where `mssql` is called, or `tedious`
  * by itself, and ends where `tedious` calls back.
  *
+ * @param modules the package as the application has imported it; only a bundle needs it
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [mssqlInstrumentation()] });
  */
-export function mssqlInstrumentation(): DriverInstrumentation {
+export function mssqlInstrumentation(...modules: readonly object[]): DriverInstrumentation {
+  giveModules(NAME, modules);
   return {
     name: NAME,
     install(reporter) {

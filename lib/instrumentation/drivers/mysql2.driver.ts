@@ -1,4 +1,5 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { traceCalls } from '../traced-calls';
 import { rowsOf } from './affected-rows';
@@ -21,10 +22,14 @@ interface QueryMessage {
  * were written in, the rows of a stream, what `prepare()` gave, and a way to keep a query back: for these
  * `query`, `execute` and `addCommand` of its connections are replaced.
  *
+ * @param modules the package as the application has imported it; only a bundle needs it
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [mysql2Instrumentation()] });
  */
-export function mysql2Instrumentation(): DriverInstrumentation {
+export function mysql2Instrumentation(...modules: readonly object[]): DriverInstrumentation {
+  giveModules(NAME, modules);
   return {
     name: NAME,
     install(reporter) {

@@ -1,6 +1,7 @@
 import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { takeFromPool } from './pg-hand-over';
@@ -30,10 +31,14 @@ interface PgClient {
  *
  * A query is counted where the application makes it, also when it then waits for the pool.
  *
+ * @param modules the package as the application has imported it; only a bundle needs it
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [pgInstrumentation()] });
  */
-export function pgInstrumentation(): DriverInstrumentation {
+export function pgInstrumentation(...modules: readonly object[]): DriverInstrumentation {
+  giveModules('pg', modules);
   return {
     name: 'pg',
     install(reporter) {

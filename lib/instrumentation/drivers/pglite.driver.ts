@@ -1,4 +1,5 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { giveModules } from '../given-modules';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 
@@ -19,10 +20,14 @@ interface Transaction {
  * Counts the queries of PGlite, and so of Drizzle on it. Its engine does one after the other: the wait for
  * it is part of a query.
  *
+ * @param modules the package as the application has imported it; only a bundle needs it
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [pgliteInstrumentation()] });
  */
-export function pgliteInstrumentation(): DriverInstrumentation {
+export function pgliteInstrumentation(...modules: readonly object[]): DriverInstrumentation {
+  giveModules(NAME, modules);
   return {
     name: NAME,
     install(reporter) {

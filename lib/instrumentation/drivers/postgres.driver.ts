@@ -1,6 +1,7 @@
 import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import { giveModules } from '../given-modules';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { parametersOf, rowsOf, textOf, type PostgresQuery } from './postgres-query';
@@ -17,10 +18,14 @@ type Cursor = (this: Query, rows?: unknown, fn?: unknown) => unknown;
  * Counts the queries of `postgres` (Postgres.js), and so of Drizzle on it. A query is lazy: it is charged
  * to the unit of work that awaits it, which is where it is sent.
  *
+ * @param modules the package as the application has imported it; only a bundle needs it
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [postgresInstrumentation()] });
  */
-export function postgresInstrumentation(): DriverInstrumentation {
+export function postgresInstrumentation(...modules: readonly object[]): DriverInstrumentation {
+  giveModules(NAME, modules);
   return {
     name: NAME,
     install(reporter) {

@@ -1,4 +1,5 @@
 import type { CallHandle, DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { targetOf } from './redis-command';
@@ -24,10 +25,14 @@ const PREFIXES: Readonly<Record<string, string>> = { PATTERNS: 'P', SHARDED: 'S'
  * Counts the commands of `redis` (node-redis 5 and newer: clients, pools, clusters, sentinels), in
  * `record.cache`, by their name; a pool gives its client to the request that asked for it.
  *
+ * @param modules the package as the application has imported it; only a bundle needs it
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [redisInstrumentation()] });
  */
-export function redisInstrumentation(): DriverInstrumentation {
+export function redisInstrumentation(...modules: readonly object[]): DriverInstrumentation {
+  giveModules(NAME, modules);
   return {
     name: NAME,
     install(reporter) {

@@ -1,4 +1,5 @@
 import type { CheckoutHandle, DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod } from '../method-replacement';
 
@@ -32,10 +33,14 @@ export function watchedAbove<T>(fn: () => T): T {
  * Watches the pools of `tarn`, and so of Knex: who waits for a connection, and who holds one. What is sent
  * on them is counted by the instrumentation of their driver.
  *
+ * @param modules the package as the application has imported it; only a bundle needs it
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [pgInstrumentation(), tarnInstrumentation()] });
  */
-export function tarnInstrumentation(): DriverInstrumentation {
+export function tarnInstrumentation(...modules: readonly object[]): DriverInstrumentation {
+  giveModules(NAME, modules);
   return {
     name: NAME,
     install(reporter) {

@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module';
 import { runUncharged } from '../../context/aside';
 import { CopyQuery, type PostgresError, type PostgresPool, type PostgresSession } from './postgres-client';
 
@@ -157,8 +156,7 @@ async function takeFrom(pool: PostgresPool, connecting: PostgresConnecting): Pro
 }
 
 function newClient({ connection, connectTimeoutMs }: PostgresConnecting): OwnClient {
-  const load = createRequire(__filename);
-  const { Client } = load('pg') as { Client: new (config: object) => OwnClient };
+  const { Client } = require('pg') as { Client: new (config: object) => OwnClient };
   return new Client({
     application_name: 'nestjs-async-context',
     keepAlive: true,
