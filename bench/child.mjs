@@ -5,12 +5,15 @@ import { fileURLToPath } from 'node:url';
 export class Child {
   #process;
 
-  constructor(script, { args = [], execPath = process.execPath, execArgv = [], env = {} } = {}) {
+  constructor(
+    script,
+    { args = [], execPath = process.execPath, execArgv = [], env = {}, output = 'inherit' } = {},
+  ) {
     this.#process = fork(fileURLToPath(new URL(script, import.meta.url)), args, {
       execPath,
       execArgv,
       env: { ...process.env, NODE_ENV: 'production', ...env },
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      stdio: ['ignore', output, output, 'ipc'],
     });
   }
 
