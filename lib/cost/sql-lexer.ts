@@ -3,6 +3,29 @@ import type { SqlDialect } from './statement';
 /** How strings treat a backslash. `doubt`: nobody knows, so a backslash before a quote ends the scan. */
 export type Backslash = 'plain' | 'escape' | 'doubt';
 
+/** How a session reads backslashes: in strings, and between double quotes where those make strings too. */
+export interface Reading {
+  readonly strings: Backslash;
+  readonly doubleQuotes: Backslash;
+}
+
+/** Where readings differ, what follows is dropped. */
+export const IN_DOUBT: Reading = { strings: 'doubt', doubleQuotes: 'doubt' };
+const PLAIN: Reading = { strings: 'plain', doubleQuotes: 'plain' };
+
+/**
+ * The readings that sessions of a dialect may have, the default first. A setting of the server, of its user or
+ * of the connection string decides, which nobody sees here: `standard_conforming_strings` of PostgreSQL,
+ * `NO_BACKSLASH_ESCAPES` and `ANSI_QUOTES` of MySQL.
+ */
+export const READINGS: Readonly<Record<SqlDialect, readonly [Reading, ...Reading[]]>> = {
+  postgresql: [PLAIN, { strings: 'escape', doubleQuotes: 'plain' }],
+  mysql: [{ strings: 'escape', doubleQuotes: 'escape' }, PLAIN, { strings: 'escape', doubleQuotes: 'plain' }],
+  sqlite: [PLAIN],
+  mssql: [PLAIN],
+  generic: [IN_DOUBT],
+};
+
 /** No end was found, or where it is depends on something that we cannot see. What follows must be dropped. */
 export const NO_END = -1;
 

@@ -262,7 +262,8 @@ export class StatementOutline {
   /** In `EXTRACT(YEAR FROM at)`, `a IS DISTINCT FROM b` and `FETCH 10 FROM cursor` no table follows. */
   #from(verb: string): void {
     this.#expected = NOTHING;
-    if (verb === '' || verb === 'FETCH' || this.#previous === 'DISTINCT') return;
+    // `PREPARE s FROM "SELECT …"` has a text there.
+    if (verb === '' || verb === 'FETCH' || verb === 'PREPARE' || this.#previous === 'DISTINCT') return;
     if (verb === 'COPY') {
       this.#verbKind = 'write';
       return;

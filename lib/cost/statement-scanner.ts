@@ -11,15 +11,19 @@ import {
   endOfSpace,
   endOfString,
   endOfWord,
+  IN_DOUBT,
   isDigit,
   isPlainBracket,
   isPlainName,
   isWordPart,
   NO_END,
+  type Reading,
+  READINGS,
 } from './sql-lexer';
 import { TOKEN, TOKEN_CLASSES } from './sql-tokens';
 import type { SqlDialect, Statement } from './statement';
 import { StatementOutline } from './statement-outline';
+import { isValueLike } from './value-like';
 
 /** Texts up to this length are read to their end, so that it is known whether they hold a literal. */
 export const MAX_WHOLE_LENGTH = 10_000;
@@ -35,11 +39,17 @@ const NOT_STRING = 0;
 const PLAIN_STRING = 1;
 const ESCAPE_STRING = 2;
 
+/** Words that a string follows, where double quotes may hold one. */
+const BEFORE_STRING: ReadonlySet<string> = new Set('LIKE BETWEEN THEN ELSE'.split(' '));
+const MATCHES = /\b(?:glob|match|regexp|escape)\s*$/i;
+const LONGEST_MATCH = 16;
+const IDENTIFIER = /^[\p{L}_][\p{L}\p{N}_$]*$/u;
+
 /** Reads statements of one dialect. Not re-entrant: all scanners share one output buffer. */
 export class StatementScanner {
   readonly #dialect: SqlDialect;
   readonly #classes: Uint8Array;
-  readonly #backslash: Backslash;
+  readonly #readings: readonly [Reading, ...Reading[]];
   readonly #isGeneric: boolean;
   readonly #isPostgres: boolean;
   readonly #writer = new ShapeWriter();
@@ -47,7 +57,20 @@ export class StatementScanner {
   readonly #setting = new BareSetting();
   #text = '';
   #limit = 0;
+  #backslash: Backslash = 'doubt';
+  #doubleQuotes: Backslash = 'doubt';
   #foundLiteral = false;
+  #isWhole = true;
+  /** Whether the text ended inside a string: no session reads it so. */
+  #isBroken = false;
+  /**
+   * Whether double quotes hold names where they may hold strings, which they do where they hold what no grammar
+   * takes for a string. Known at the end of a text: until then it is as in the text before.
+   */
+  #hasQuotedNames = false;
+  #foundQuotedName = false;
+  /** How many double quotes hold a name or a string. */
+  #inDoubt = 0;
   /** What the token before was: strings that follow each other are one string. */
   #string = NOT_STRING;
   #bracketDepth = 0;
@@ -57,7 +80,7 @@ export class StatementScanner {
   constructor(dialect: SqlDialect) {
     this.#dialect = dialect;
     this.#classes = TOKEN_CLASSES[dialect];
-    this.#backslash = dialect === 'mysql' ? 'escape' : dialect === 'generic' ? 'doubt' : 'plain';
+    this.#readings = READINGS[dialect];
     this.#isGeneric = dialect === 'generic';
     this.#isPostgres = dialect === 'postgresql' || dialect === 'generic';
     this.#outline = new StatementOutline(dialect);
@@ -69,8 +92,37 @@ export class StatementScanner {
   }
 
   scan(text: string): Statement {
+    const [usual] = this.#readings;
+    let statement = this.#read(text, usual);
+    if (this.#inDoubt > 0 && this.#foundQuotedName !== this.#hasQuotedNames) {
+      this.#hasQuotedNames = this.#foundQuotedName;
+      statement = this.#read(text, usual);
+    }
+    const mayDiffer = text.includes("\\'") || (this.#dialect === 'mysql' && text.includes('\\"'));
+    return mayDiffer ? this.#agreed(text, statement) : statement;
+  }
+
+  /** What all readings say; the usual one where the others would end inside a string; else what is sure. */
+  #agreed(text: string, usual: Statement): Statement {
+    const isWhole = this.#isWhole;
+    for (const reading of this.#readings.slice(1)) {
+      const other = this.#read(text, reading);
+      const isSame = other.shape === usual.shape && other.table === usual.table && other.kind === usual.kind;
+      if (!isSame && !(isWhole && this.#isBroken)) return this.#read(text, IN_DOUBT);
+    }
+    this.#foundLiteral = true;
+    return usual;
+  }
+
+  #read(text: string, { strings, doubleQuotes }: Reading): Statement {
     const writer = this.#writer;
     const outline = this.#outline;
+    this.#backslash = strings;
+    this.#doubleQuotes = doubleQuotes;
+    this.#isWhole = true;
+    this.#isBroken = false;
+    this.#inDoubt = 0;
+    this.#foundQuotedName = false;
     writer.reset();
     outline.reset();
     this.#setting.reset();
@@ -85,6 +137,7 @@ export class StatementScanner {
       at = at >= this.#limit || tokens === MAX_TOKENS || this.#isDone(at) ? NO_END : this.#token(at);
     }
     if (at === NO_END) {
+      this.#isWhole = false;
       this.#foundLiteral = true;
       writer.abandon();
     }
@@ -113,7 +166,7 @@ export class StatementScanner {
       case TOKEN.digit:
         return this.#number(start);
       case TOKEN.string:
-        return this.#stringLiteral(start, this.#string === ESCAPE_STRING ? 'doubt' : this.#backslash);
+        return this.#stringLiteral(start, this.#backslashAt(code));
       case TOKEN.name:
       case TOKEN.nameOrString:
         return this.#quotedName(start, type === TOKEN.nameOrString);
@@ -278,6 +331,11 @@ export class StatementScanner {
     return this.#isQuote(end) ? NO_END : end;
   }
 
+  #backslashAt(quote: number): Backslash {
+    if (quote === 34) return this.#doubleQuotes;
+    return this.#string === ESCAPE_STRING ? 'doubt' : this.#backslash;
+  }
+
   #stringLiteral(start: number, backslash: Backslash): number {
     const text = this.#text;
     if (this.#string === NOT_STRING) {
@@ -285,10 +343,13 @@ export class StatementScanner {
       this.#writer.placeholder();
     }
     // On a new line the rest of E'…' still has escapes, on the same line it has none.
-    this.#string = backslash === this.#backslash ? PLAIN_STRING : ESCAPE_STRING;
+    this.#string =
+      backslash === this.#backslash || text.charCodeAt(start) === 34 ? PLAIN_STRING : ESCAPE_STRING;
     // BigQuery's '''it's''' and an escaped quote look the same.
     if (this.#isGeneric && text.startsWith("'''", start)) return NO_END;
-    return this.#skipLiteral(start, endOfString(text, start, backslash));
+    const end = endOfString(text, start, backslash);
+    this.#isBroken = end === NO_END && backslash !== 'doubt';
+    return this.#skipLiteral(start, end);
   }
 
   #quotedName(start: number, mayBeString: boolean): number {
@@ -301,21 +362,53 @@ export class StatementScanner {
       this.#writer.placeholder();
       return NO_END;
     }
-    if (this.#setting.isValue || (mayBeString && this.#isString(start, end))) return this.#value(start, end);
+    if (
+      this.#setting.isValue ||
+      (mayBeString ? this.#isString(start, end) : this.#isMadeOfData(start, end))
+    ) {
+      return this.#value(start, end);
+    }
     this.#outline.name(text, start, end, open === 91 ? 93 : open);
     this.#writer.name(text, start, end);
     return end;
   }
 
   /**
-   * Double quotes: of an unknown dialect maybe MySQL's strings; SQLite takes what is no column for a string, and
-   * SQL Server does with QUOTED_IDENTIFIER off. No grammar allows a string in the place of a table or beside a dot.
+   * Double quotes: of an unknown dialect maybe MySQL's strings; SQLite takes what is no column for a string, if it
+   * may, and SQL Server does with QUOTED_IDENTIFIER off. No grammar allows a string in the place of a table or
+   * beside a dot; who quotes names there, quotes all of them, as mappers do.
    */
   #isString(start: number, end: number): boolean {
     const text = this.#text;
-    if (this.#outline.expectsTable || text.charCodeAt(start - 1) === 46 || text.charCodeAt(end) === 46)
-      return false;
-    return this.#isGeneric || this.#writer.isAtOperand || this.#outline.previousKeyword === 'LIKE';
+    const isBesideDot = text.charCodeAt(start - 1) === 46 || text.charCodeAt(end) === 46;
+    if (this.#outline.expectsTable || isBesideDot) {
+      this.#foundQuotedName = true;
+      return !this.#outline.expectsTable && this.#isMadeOfData(start, end);
+    }
+    if (this.#isGeneric || this.#writer.isAtOperand) return true;
+    this.#inDoubt += 1;
+    return !this.#hasQuotedNames || this.#isLikeString(start, end);
+  }
+
+  #isLikeString(start: number, end: number): boolean {
+    const text = this.#text;
+    if (BEFORE_STRING.has(this.#outline.previousKeyword)) return true;
+    if (this.#writer.isAfterValue && MATCHES.test(text.slice(Math.max(0, start - LONGEST_MATCH), start)))
+      return true;
+    const name = text.slice(start + 1, end - 1);
+    return !IDENTIFIER.test(name) || isValueLike(name);
+  }
+
+  /** Tables are made by people, columns of a pivot by their data: `SUM(…) AS "user@example.com"`. */
+  #isMadeOfData(start: number, end: number): boolean {
+    if (this.#outline.expectsTable) return false;
+    const text = this.#text;
+    for (let at = start + 1; at < end - 1; at += 1) {
+      const code = text.charCodeAt(at);
+      // Only such a name is worth a slice: most have neither.
+      if (isDigit(code) || code === 64) return isValueLike(text.slice(start + 1, end - 1));
+    }
+    return false;
   }
 
   #dollar(start: number, next: number): number {
@@ -346,7 +439,9 @@ export class StatementScanner {
 
   #openBracket(start: number): number {
     const isArray = this.#bracketDepth > 0 || this.#outline.previousKeyword === 'ARRAY';
-    if (this.#isGeneric && !isArray && !isPlainBracket(this.#text, start + 1)) return NO_END;
+    // MariaDB has names in brackets with the mode of SQL Server.
+    const mayBeName = this.#isGeneric || this.#dialect === 'mysql';
+    if (mayBeName && !isArray && !isPlainBracket(this.#text, start + 1)) return NO_END;
     this.#bracketDepth += 1;
     this.#outline.other();
     return this.#writer.open(91) ? start + 1 : NO_END;

@@ -3,6 +3,7 @@ import { fingerprintSync, loadModule, parseSync } from 'libpg-query';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { SqlDialect } from '../../lib/cost/statement';
 import { scanStatement } from '../../lib/cost/statement-scanner';
+import { seeded } from '../support/random';
 import { SAME_SHAPE, STATEMENTS } from './statement-corpus';
 
 const DIALECTS: readonly SqlDialect[] = ['postgresql', 'mysql', 'sqlite', 'mssql', 'generic'];
@@ -338,15 +339,4 @@ function namesIn(tree: unknown): string[] {
   );
   const isName = Array.isArray(tree) && parts.length > 0 && parts.every(part => typeof part === 'string');
   return isName ? [parts.join('.')] : Object.values(tree).flatMap(namesIn);
-}
-
-/** Mulberry32. */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }

@@ -3,7 +3,19 @@ export interface SecretStatement {
   /** As `contextService.record()` is told. */
   readonly system: string;
   readonly text: string;
+  /** How its session quotes, where that is not the default. */
+  readonly mode?: QuotingMode;
 }
+
+/** What a server, a user or a connection string may set, and nothing in the text shows. */
+export type QuotingMode =
+  | 'standard_conforming_strings = off'
+  | 'NO_BACKSLASH_ESCAPES'
+  | 'ANSI_QUOTES'
+  | 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'
+  | 'MSSQL'
+  | 'double-quoted strings'
+  | 'QUOTED_IDENTIFIER OFF';
 
 /** What none of them may leave behind: texts, numbers, hexadecimal digits, parts of a UUID. */
 export const SECRETS = /hunter2|94008675309|beefcafe|4111-1111|c0ffee42/i;
@@ -235,15 +247,134 @@ const others: SecretStatement[] = [
   { system: 'redshift', text: `COPY users FROM 's3://x' CREDENTIALS 'aws_secret_access_key=hunter2'` },
 ];
 
+const r = String.raw;
+
+const byMode: Readonly<Record<QuotingMode, readonly string[]>> = {
+  'standard_conforming_strings = off': [
+    r`SELECT * FROM users WHERE password = 'it\'s hunter2'`,
+    r`SELECT * FROM users WHERE password = '\'hunter2'`,
+    r`SELECT * FROM users WHERE password = 'it\'s hunter2' AND name = 'bob'`,
+    r`SELECT * FROM users WHERE password = 'it\'s hunter2' AND name = 'it\'s bob'`,
+    r`SELECT * FROM users WHERE password IN ('a\'hunter2', 'b\'hunter2', 'c\\')`,
+    r`SELECT * FROM users WHERE password = 'a\\\'hunter2'`,
+    r`SELECT * FROM users WHERE password = 'a\\' AND name = 'hunter2'`,
+    r`SELECT * FROM users WHERE password = N'it\'s hunter2'`,
+    r`SELECT * FROM users WHERE password = E'it\'s hunter2' AND name = 'it\'s hunter2'`,
+    r`SELECT * FROM users WHERE password = 'a\'' 'b' AND name = 'hunter2'`,
+    r`SELECT 'a\'' || 'hunter2' || '\'' FROM users`,
+    r`INSERT INTO users (name, password) VALUES ('O\'Neill', 'hunter2'), ('it\'s', 'hunter2b')`,
+    r`UPDATE users SET password = '\'hunter2\'' WHERE name = 'O\'Neill'`,
+    r`DELETE FROM users WHERE password = 'x\' OR hunter2 = \'x'`,
+    r`SELECT * FROM users WHERE password LIKE 'hunter2\\%' ESCAPE '\\' AND name = 'a\'hunter2'`,
+    r`SELECT * FROM users WHERE data @> '{"password": "it\'s hunter2"}'`,
+    r`SELECT 'a\'-- ', 'hunter2'`,
+    r`SELECT 'a\'/* ', 'hunter2' /* */`,
+    r`SELECT 'a\'$$', 'hunter2', '$$'`,
+    r`SELECT 'a\'"', 'hunter2', '"'`,
+    r`ALTER ROLE bob PASSWORD 'a\'hunter2'`,
+    r`SET app.api_key = 'a\'hunter2'`,
+    r`COMMENT ON TABLE users IS 'it\'s hunter2, isn\'t it'`,
+    r`SELECT set_config('app.api_key', '\' hunter2 \'', false)`,
+  ],
+  NO_BACKSLASH_ESCAPES: [
+    r`SELECT * FROM users WHERE path = 'C:\' AND password = 'hunter2'`,
+    r`SELECT * FROM users WHERE path = 'C:\' AND password = 'x hunter2' AND name = 'D:\'`,
+    r`SELECT * FROM users WHERE path = "C:\" AND password = "hunter2"`,
+    r`SELECT * FROM users WHERE path = "C:\" AND password = 'hunter2'`,
+    r`SELECT * FROM users WHERE path IN ('C:\', 'hunter2', "D:\", "hunter2b")`,
+    r`SELECT * FROM users WHERE name = 'a\''hunter2'`,
+    r`SELECT * FROM users WHERE name = "a\""hunter2"`,
+    r`SELECT * FROM users WHERE name LIKE 'a' ESCAPE '\' AND password = 'hunter2'`,
+    r`INSERT INTO users (path, password) VALUES ('C:\', 'hunter2'), ("D:\", "hunter2b")`,
+    r`UPDATE users SET path = 'C:\', password = 'hunter2'`,
+    r`SELECT 'a\', 'hunter2', "b\", "hunter2"`,
+    r`SELECT '\', '# hunter2', '\'`,
+    r`SELECT '\', '-- hunter2', '\'`,
+    r`SELECT N'\', N'hunter2', _utf8mb4'\', _utf8mb4'hunter2'`,
+    r`SET @path = '\', @token = 'hunter2'`,
+  ],
+  ANSI_QUOTES: [
+    r`SELECT "a\", 'hunter2' FROM (SELECT 1 AS "a\") AS t`,
+    r`SELECT 1 AS "a\", 'hunter2' AS "b"`,
+    r`SELECT 1 AS "it's", 'hunter2' AS "it's too"`,
+    r`SELECT "a", 'it\'s hunter2' FROM (SELECT 1 AS "a") AS "t"`,
+    r`SELECT 1 AS "a\""", 'hunter2', 'x\'hunter2'`,
+    r`INSERT INTO "users" ("name", "a\") VALUES ('bob', 'hunter2')`,
+    r`SELECT 1 AS "\", '"hunter2"', "\"`,
+  ],
+  'ANSI_QUOTES,NO_BACKSLASH_ESCAPES': [
+    r`SELECT 1 AS "a\", 'C:\' AS b, 'hunter2'`,
+    r`SELECT 'C:\' AS "C:\", 'hunter2' AS "it's"`,
+    r`INSERT INTO "users" ("path", "a\") VALUES ('C:\', 'hunter2')`,
+    r`SELECT "a\" FROM (SELECT 'x hunter2' AS "a\") AS t WHERE 'C:\' <> 'hunter2'`,
+  ],
+  MSSQL: [
+    r`SELECT 1 AS [it's], 'hunter2' AS [isn't]`,
+    r`SELECT 1 AS [a"b], 'hunter2' AS [c"d]`,
+    r`SELECT [it's] FROM (SELECT 'hunter2' AS [it's]) AS [t]`,
+    r`SELECT 1 AS "a\", 'it\'s hunter2' AS [a]`,
+  ],
+  'double-quoted strings': [
+    r`SELECT * FROM users WHERE password = "hunter2"`,
+    r`SELECT * FROM users WHERE lower("hunter2") = lower(password)`,
+    r`SELECT "hunter2" FROM users`,
+    r`SELECT "hunter2" AS token, count(*) FROM users`,
+    r`SELECT * FROM users WHERE password BETWEEN "hunter2" AND "hunter2z"`,
+    r`SELECT * FROM users WHERE "hunter2" = password`,
+    r`SELECT * FROM users WHERE password GLOB "hunter2*" OR password LIKE "hunter2%" ESCAPE "!"`,
+    r`SELECT CASE WHEN password = "hunter2" THEN "hunter2b" ELSE "hunter2c" END FROM users`,
+    r`SELECT coalesce(password, "hunter2"), max("hunter2", name) FROM users`,
+    r`SELECT name || "hunter2" FROM users ORDER BY password = "hunter2"`,
+    r`INSERT INTO users (name, password) SELECT "bob", "hunter2"`,
+    r`INSERT INTO users (name, password) VALUES (lower("bob"), upper("hunter2"))`,
+    r`UPDATE users SET password = upper("hunter2") WHERE name = "it's hunter2"`,
+    r`DELETE FROM users WHERE coalesce("hunter2", password) = password`,
+    r`SELECT * FROM (SELECT "hunter2" AS token) WHERE token = "hunter2"`,
+    r`SELECT "" || "hunter2", "a""hunter2" FROM users`,
+    r`SELECT json_object("password", "hunter2")`,
+    r`SELECT strftime("%Y hunter2", "now")`,
+    r`VALUES ("hunter2", 1), ("hunter2b", 2)`,
+    r`ATTACH DATABASE "/nowhere/hunter2" AS x`,
+    r`SELECT * FROM users GROUP BY "hunter2" HAVING "hunter2" > name LIMIT 1`,
+  ],
+  'QUOTED_IDENTIFIER OFF': [
+    r`SELECT * FROM users WHERE lower("hunter2") = password`,
+    r`SELECT "hunter2", "it's hunter2" FROM users`,
+    r`SELECT TOP (1) [name] FROM [users] WHERE [password] BETWEEN "hunter2" AND "hunter2z"`,
+    r`EXEC sp_addlogin "bob", "hunter2"`,
+    r`EXEC sp_addlogin bob, "hunter2"`,
+    r`PRINT "hunter2"`,
+    r`RAISERROR ("hunter2", 16, 1)`,
+    r`INSERT INTO users SELECT "bob", "hunter2"`,
+    r`UPDATE users SET password = CONCAT("hunter2", name) WHERE name LIKE "hunter2%"`,
+  ],
+};
+
+const SYSTEMS: Readonly<Record<QuotingMode, string>> = {
+  'standard_conforming_strings = off': 'postgresql',
+  NO_BACKSLASH_ESCAPES: 'mysql',
+  ANSI_QUOTES: 'mysql',
+  'ANSI_QUOTES,NO_BACKSLASH_ESCAPES': 'mysql',
+  MSSQL: 'mysql',
+  'double-quoted strings': 'sqlite',
+  'QUOTED_IDENTIFIER OFF': 'mssql',
+};
+
 const of =
   (system: string) =>
   (text: string): SecretStatement => ({ system, text });
 
-/** 200 statements that hold secrets. */
+/** Statements that read otherwise where a session quotes otherwise. */
+export const secretStatementsByMode: readonly Required<SecretStatement>[] = (
+  Object.keys(byMode) as QuotingMode[]
+).flatMap(mode => byMode[mode].map(text => ({ system: SYSTEMS[mode], text, mode })));
+
+/** Statements that hold secrets. */
 export const secretStatements: readonly SecretStatement[] = [
   ...postgresql.map(of('postgresql')),
   ...mysql.map(of('mysql')),
   ...sqlite.map(of('sqlite')),
   ...mssql.map(of('mssql')),
   ...others,
+  ...secretStatementsByMode,
 ];
