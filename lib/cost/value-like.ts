@@ -5,7 +5,10 @@ const UUID = /[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}/i
 /** Hexadecimal or decimal, as long as half of an ObjectId and longer than any date with its time. */
 const LONG_NUMBER = /(?<![a-z])[0-9a-f]{15,}(?![a-z])/i;
 /** Base64 and base62: capitals, small letters and digits, mixed over a length that no word has. */
-const TOKEN = /[0-9A-Za-z+/=-]{20,}/g;
+const TOKEN = /[0-9A-Za-z+/=]{20,}/g;
+/** Its name and its host have dots of their own. */
+const ADDRESS = /[^/:,\s]*@[^/:,\s]*/g;
+const SEGMENT = /[^./:,\s]+/g;
 
 /**
  * Whether a name looks like a value: digits alone, an e-mail address, a UUID, a long number or a token. A value
@@ -25,4 +28,12 @@ function hasLongNumber(name: string): boolean {
 function hasToken(name: string): boolean {
   const runs = name.match(TOKEN) ?? [];
   return runs.some(run => /[A-Z]/.test(run) && /[a-z]/.test(run) && (run.match(/\d/g) ?? []).length > 1);
+}
+
+/** `prices.user@example.com` as `?`, `items.0.price` as `items.?.price`; `mark` stands for what looks like a value. */
+export function withoutValues(name: string, mark = '?'): string {
+  if (!/[\d@]/.test(name)) return name;
+  return name
+    .replaceAll(ADDRESS, mark)
+    .replaceAll(SEGMENT, segment => (isValueLike(segment) ? mark : segment));
 }

@@ -4,7 +4,7 @@ import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 import { oncePerProcess } from '../context/context-storage';
 import { loadedCopies } from '../instrumentation/loaded-copies';
-import { withoutIds } from '../instrumentation/drivers/published-messages';
+import { declaredName, withoutIds } from '../instrumentation/drivers/published-messages';
 import { replaceMethod } from '../instrumentation/method-replacement';
 import { carrierOfJob, carryInJobs } from './bullmq-carrier';
 import type { Handler } from './handlers';
@@ -93,7 +93,7 @@ function cover(
     const start = {
       task: { type, key: 'process', subject: job },
       handler,
-      route: `${this.name}:${withoutIds(String(job.name))}`,
+      route: `${declaredName(this.name)}:${withoutIds(String(job.name))}`,
       carrier,
       noErrors: NO_ERRORS,
     };

@@ -424,6 +424,17 @@ describe.skipIf(!hasRedis)('jobs of bullmq', () => {
     expect(run).toMatchObject({ kind: 'job', route: 'plain:*', handler: undefined });
     expect((await recordsOf(app(), [run!]))[0]).toMatchObject({ parentRequestId: requestId });
   });
+
+  it('have no address and no id of their names in a record', async () => {
+    const { added } = await request(app(), async ({ plain }) => {
+      const job = await plain.add('mail:jane.roe@example.com', {}, { jobId: 'plain-2' });
+      return job.id!;
+    });
+    const [run] = await runsOf(added);
+    expect(run).toMatchObject({ route: 'plain:mail:*' });
+    const [record] = await recordsOf(app(), [run!]);
+    expect(JSON.stringify(record)).not.toMatch(/jane|roe|example/);
+  });
 });
 
 describe.skipIf(!hasRedis)('forRoot({ propagate: { jobs: false } })', () => {

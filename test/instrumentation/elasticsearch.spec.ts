@@ -86,6 +86,11 @@ describe.each(builds)('a request of @elastic/elasticsearch as %s', (build, Clien
     ],
     ['exists', () => client.exists({ index: orders, id: '1' }), { rows: 0, shape: `exists ${orders}` }],
     [
+      'an index that is made of data',
+      () => client.exists({ index: `${orders},carts-507f1f77bcf86cd799439011`, id: '1' }),
+      { rows: 0, table: `${orders},?`, shape: `exists ${orders},?` },
+    ],
+    [
       'mget',
       () => client.mget({ index: orders, ids: ['1', '2', 'x'] }),
       { rows: 2, shape: `mget ${orders}` },

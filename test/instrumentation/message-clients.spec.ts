@@ -308,6 +308,12 @@ describe('kafkajs, at a stand-in', () => {
     expect(Object.fromEntries(came.filter(([, count]) => count !== 0))).toEqual(targets);
   });
 
+  it('has no address of the name of a topic', async () => {
+    const send = (): Promise<unknown> =>
+      producer.send({ topic: 'orders.SECRET@example.com', messages: [{ value: 'a' }] });
+    expect((await messagesOf(send)).targets).toEqual({ '*': 1 });
+  });
+
   it('gives what the bare producer gives', async () => {
     const send = (): Promise<unknown> => producer.send({ topic: 'orders', messages: [{ value: 'a' }] });
     let counted: unknown;

@@ -60,6 +60,23 @@ describe('a command of mongodb', () => {
       () => orders.aggregate([{ $match: { status: 'none' } }, { $out: 'copy' }]).toArray(),
       { rows: 0, writes: 1, shape: 'aggregate orders [$match {status: ?}, $out]' },
     ],
+    [
+      'fields that are made of data',
+      () =>
+        orders
+          .find({
+            'prices.SECRET@example.com': 1,
+            'items.0.price': 2,
+            'by.507f1f77bcf86cd799439011': 3,
+          } as object)
+          .toArray(),
+      { rows: 0, shape: 'find orders {?: ?, items.?.price: ?, by.?: ?}' },
+    ],
+    [
+      'a stage with such fields',
+      () => orders.aggregate([{ $match: { 'by.SECRET@example.com': 1 } }]).toArray(),
+      { rows: 0, shape: 'aggregate orders [$match {?: ?}]' },
+    ],
     ['distinct', () => orders.distinct('status', {}), { rows: 2, shape: 'distinct orders status {}' }],
     [
       'countDocuments',

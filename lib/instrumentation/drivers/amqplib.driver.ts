@@ -3,7 +3,7 @@ import type { RequestContext } from '../../context/request-context';
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
-import { beginMessages, withoutIds } from './published-messages';
+import { beginMessages, declaredName, withoutIds } from './published-messages';
 
 const NAME = 'amqplib';
 
@@ -40,7 +40,7 @@ export function amqplibInstrumentation(): DriverInstrumentation {
 
 function count(original: Publish, reporter: QueryReporter): Publish {
   return function publish(exchange, routingKey, ...rest) {
-    const target = exchange === '' ? `queue ${withoutIds(String(routingKey))}` : String(exchange);
+    const target = exchange === '' ? `queue ${withoutIds(String(routingKey))}` : declaredName(exchange);
     const message = beginMessages(reporter, [target], publish);
     try {
       const isBelowHighWater = original.call(this, exchange, routingKey, ...rest);

@@ -2,7 +2,7 @@ import type { DriverInstrumentation, QueryReporter } from '../driver-instrumenta
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
-import { publishCounted } from './published-messages';
+import { declaredName, publishCounted } from './published-messages';
 
 const NAME = 'bullmq';
 
@@ -45,12 +45,13 @@ function coverQueues(reporter: QueryReporter): (() => void)[] {
   return prototypes('dist/cjs/classes/queue.js', 'Queue').flatMap(prototype => [
     ...replaceMethod<Add>(prototype, 'add', original => {
       return function add(...args) {
-        return publishCounted(reporter, [this.name], add, () => original.apply(this, args));
+        return publishCounted(reporter, [declaredName(this.name)], add, () => original.apply(this, args));
       };
     }),
     ...replaceMethod<AddBulk>(prototype, 'addBulk', original => {
       return function addBulk(jobs, ...rest) {
-        const targets = Array.from(jobs ?? [], () => this.name);
+        const target = declaredName(this.name);
+        const targets = Array.from(jobs ?? [], () => target);
         return publishCounted(reporter, targets, addBulk, () => original.call(this, jobs, ...rest));
       };
     }),
@@ -81,5 +82,5 @@ function prototypes(file: string, name: string): object[] {
 }
 
 function queuesOf(flow: Flow): string[] {
-  return [String(flow?.queueName), ...(flow?.children ?? []).flatMap(queuesOf)];
+  return [declaredName(flow?.queueName), ...(flow?.children ?? []).flatMap(queuesOf)];
 }

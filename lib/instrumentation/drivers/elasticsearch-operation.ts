@@ -1,5 +1,6 @@
 import { RecentMap } from '../../cost/recent-map';
 import type { Statement } from '../../cost/statement';
+import { withoutValues } from '../../cost/value-like';
 
 /** What the client gives its transport; `meta` is there unless the application calls the transport itself. */
 export interface TransportParams {
@@ -66,14 +67,16 @@ function describePath(method: string, path: string): Statement {
   if (endpoint?.startsWith('_') && rest.length <= (hasIndex ? 1 : 0)) {
     return statementOf(endpoint.slice(1), index, method);
   }
-  const named = segments.map((segment, at) =>
-    segment.startsWith('_') || (hasIndex && at === 0) ? segment : '?',
-  );
-  return intern(`${method} /${named.join('/')}`, index, method, isRead(method, ''));
+  const table = index && withoutValues(index);
+  const named = segments.map((segment, at) => {
+    if (hasIndex && at === 0) return table;
+    return segment.startsWith('_') ? segment : '?';
+  });
+  return intern(`${method} /${named.join('/')}`, table, method, isRead(method, ''));
 }
 
 function statementOf(name: string, index: string | undefined, method: string): Statement {
-  const table = index?.slice(0, MAX_NAME_LENGTH);
+  const table = index && withoutValues(index).slice(0, MAX_NAME_LENGTH);
   const shape = table === undefined ? name : `${name} ${table}`;
   return intern(shape, table, name, isRead(method, name));
 }

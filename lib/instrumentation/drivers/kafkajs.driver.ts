@@ -2,7 +2,7 @@ import type { DriverInstrumentation, QueryReporter } from '../driver-instrumenta
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
-import { publishCounted } from './published-messages';
+import { declaredName, publishCounted } from './published-messages';
 
 const NAME = 'kafkajs';
 
@@ -65,5 +65,8 @@ function count(sender: Sender, reporter: QueryReporter): Sender {
 }
 
 function topicsOf(records: readonly TopicMessages[] = []): string[] {
-  return records.flatMap(record => Array.from(record?.messages ?? [], () => String(record.topic)));
+  return records.flatMap(record => {
+    const topic = declaredName(record?.topic);
+    return Array.from(record?.messages ?? [], () => topic);
+  });
 }

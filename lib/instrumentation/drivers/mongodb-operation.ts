@@ -1,5 +1,6 @@
 import { RecentMap } from '../../cost/recent-map';
 import type { Statement, StatementKind } from '../../cost/statement';
+import { withoutValues } from '../../cost/value-like';
 
 /** A command as the driver sends it: its name is its first key. */
 export type Command = Readonly<Record<string, unknown>>;
@@ -97,7 +98,7 @@ export function nameOf(command: Command): string {
 
 function tableOf(command: Command, name: string): string | undefined {
   const collection = name === 'getMore' ? command['collection'] : command[name];
-  return typeof collection === 'string' ? collection : undefined;
+  return typeof collection === 'string' ? withoutValues(collection) : undefined;
 }
 
 function kindOf(command: Command, name: string): StatementKind {
@@ -119,7 +120,7 @@ function detailOf(command: Command, name: string): string {
       return describeFields(documents?.[0]?.q, 0);
     }
     case 'distinct':
-      return `${String(command['key'])} ${describeFields(command['query'], 0)}`;
+      return `${withoutValues(String(command['key']))} ${describeFields(command['query'], 0)}`;
     default:
       return describeFields(command['filter'] ?? command['query'], 0);
   }
@@ -134,10 +135,10 @@ function describeStage(stage: Command): string {
   const name = nameOf(stage);
   if (name === '$match') return `$match ${describeFields(stage[name], 0)}`;
   const { from } = (stage[name] ?? {}) as { from?: unknown };
-  return name === '$lookup' && typeof from === 'string' ? `$lookup ${from}` : name;
+  return name === '$lookup' && typeof from === 'string' ? `$lookup ${withoutValues(from)}` : name;
 }
 
-/** `{status: ?, total: {$gt: ?}}`: names, and a mark for each value. */
+/** `{status: ?, total: {$gt: ?}}`: names, and a mark for each value, also for one that is a name. */
 function describeFields(value: unknown, depth: number): string {
   if (Array.isArray(value)) {
     const isLogic = depth < MAX_DEPTH && value.length <= MAX_NAMES && value.every(isPlain);
@@ -149,7 +150,7 @@ function describeFields(value: unknown, depth: number): string {
   for (const name of Object.keys(value)) {
     if (fields !== '') fields += ', ';
     if ((count += 1) > MAX_NAMES) return `{${fields}…}`;
-    fields += `${name}: ${describeFields(value[name], depth + 1)}`;
+    fields += `${withoutValues(name)}: ${describeFields(value[name], depth + 1)}`;
   }
   return `{${fields}}`;
 }

@@ -1,3 +1,4 @@
+import { withoutValues } from '../../cost/value-like';
 import type { Below, CallHandle, QueryReporter } from '../driver-instrumentation';
 
 /** Counts as many messages as are published by one call; `end()` ends all of them. */
@@ -36,7 +37,12 @@ export async function publishCounted<T>(
   }
 }
 
-/** `orders.42.created` as `orders.*.created`: a name with a digit may be an id. */
+/** `orders.42.created` as `orders.*.created`, of what is named anew for each message: one with a digit may be an id. */
 export function withoutIds(name: string): string {
-  return name.replaceAll(/[^./:]*\d[^./:]*/g, '*');
+  return withoutValues(name, '*').replaceAll(/[^./:]*\d[^./:]*/g, '*');
+}
+
+/** `orders.v2` as it is, of what is declared once: only what can hardly be anything but a value is `*`. */
+export function declaredName(name: unknown): string {
+  return withoutValues(String(name), '*');
 }
