@@ -3,7 +3,12 @@ import { contextStorage } from '../context/context-storage';
 import type { OutgoingHeader } from '../context/request-context';
 import { listen } from '../instrumentation/channels';
 import { originInPath } from '../instrumentation/drivers/http-call';
-import { type HttpRequest, listenToNodeHttp } from '../instrumentation/drivers/node-http-requests';
+import {
+  hostAndPortOf,
+  hostNameOf,
+  type HttpRequest,
+  listenToNodeHttp,
+} from '../instrumentation/drivers/node-http-requests';
 import { addAnswer, noteAsked } from './asked';
 
 const NO_HOST = /[/\\?#@\s]/;
@@ -39,18 +44,11 @@ function onAnswer({ request, response }: { request: HttpRequest; response: Incom
   addAnswer(request, response.statusCode, response.rawHeaders);
 }
 
-/**
- * The port stands in the `Host` header alone. What the application has put there is not where it connects
- * to: then the port is not known, and 0 is none that can be listed.
- */
+/** Where the port is not known, 0 is none that can be listed. */
 function originOf(request: HttpRequest): string {
-  const { protocol, host } = request;
   // It is looked up as it is, and a URL would end it there.
-  if (NO_HOST.test(host)) return '';
-  const name = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
-  const header = request.getHeader('host');
-  const isOwn = typeof header === 'string' && (header === name || header.startsWith(`${name}:`));
-  return `${protocol}//${isOwn ? header : `${name}:0`}`;
+  if (NO_HOST.test(request.host)) return '';
+  return `${request.protocol}//${hostAndPortOf(request) ?? `${hostNameOf(request)}:0`}`;
 }
 
 function isSet(request: HttpRequest, name: string): boolean {

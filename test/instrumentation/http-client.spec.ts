@@ -282,7 +282,9 @@ describe('a request', () => {
     const cost = await costOf(async () => {
       await quietly(undici.request('http://127.0.0.1/ok', { headersTimeout: 50 }));
       await quietly(axios.get('http://127.0.0.1/ok'));
-      await get('/ok', { headers: { host: 'another.example' } });
+      for (const host of ['another.example', 'secret-127.0.0.1', '127.0.0.1.secret', '127.0.0.1:secret']) {
+        await get('/ok', { headers: { host } });
+      }
       await new Promise(resolve =>
         http.get(`http://named.example:${server.port}/ok`, { agent }, resolve).on('error', resolve),
       );
@@ -423,6 +425,11 @@ describe.skipIf(nodeMajor < 22)('a request of node:http2', () => {
         }),
     );
     expect(cost).toMatchObject({ count: 1, errors: 1 });
+  });
+
+  it('is named by the host that is connected to, and not by its authority', async () => {
+    const cost = await costOf(() => get2('/ok', { ':authority': 'another.example' }));
+    expect(cost).toMatchObject({ count: 1, errors: 0, targets: [http2Server.host] });
   });
 
   it('that is sent by undici is counted once', async () => {

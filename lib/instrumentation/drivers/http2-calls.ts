@@ -5,15 +5,19 @@ import { bodyLength, CALL, type Carrier, isServerError } from './http-call';
 
 const ANSWER = Symbol('nestjs-async-context.answer');
 const OWNER = Symbol('nestjs-async-context.owner');
+const HOST = Symbol('nestjs-async-context.host');
 
 type Stream = ClientHttp2Stream & Carrier & { [ANSWER]?: IncomingHttpHeaders };
-type Session = ClientHttp2Stream['session'] & { [OWNER]?: 'undici' | 'application' };
+type Session = ClientHttp2Stream['session'] & {
+  [OWNER]?: 'undici' | 'application';
+  [HOST]?: string;
+};
 
 /** Counts what `node:http2` sends; Node 20 publishes nothing of it. */
 export function countHttp2(reporter: QueryReporter): (() => void)[] {
   const onCreated = ({ stream, headers }: { stream: Stream; headers: OutgoingHttpHeaders }): void => {
     if (headers[':method'] === 'CONNECT' || isGrpc(headers) || isOfUndici(stream.session)) return;
-    const handle = reporter.beginCall('http', hostOf(headers), onCreated);
+    const handle = reporter.beginCall('http', hostOf(stream.session, headers), onCreated);
     if (handle === undefined) return;
     stream[CALL] = handle;
     // http2.client.stream.close comes before the error, and not for a stream that was never opened.
@@ -38,9 +42,18 @@ function onClose(this: Stream): void {
   this[CALL]?.end(!isComplete || isServerError(status), bodyLength(length, method, status));
 }
 
-function hostOf(headers: OutgoingHttpHeaders): string {
-  const authority = String(headers[':authority']);
-  const defaultPort = headers[':scheme'] === 'http' ? ':80' : ':443';
+/** Not `:authority`: the application may write any other host there. */
+function hostOf(session: Session | undefined, headers: OutgoingHttpHeaders): string {
+  if (session === undefined) return 'unknown';
+  session[HOST] ??= connectedHost(session, headers[':scheme'] === 'http' ? ':80' : ':443');
+  return session[HOST];
+}
+
+/** Node keeps it under a symbol, with its port. */
+function connectedHost(session: Session, defaultPort: string): string {
+  const key = Object.getOwnPropertySymbols(session).find(({ description }) => description === 'authority');
+  const authority: unknown = key && Reflect.get(session, key);
+  if (typeof authority !== 'string') return 'unknown';
   return authority.endsWith(defaultPort) ? authority.slice(0, -defaultPort.length) : authority;
 }
 

@@ -2,7 +2,13 @@ import type { IncomingMessage } from 'node:http';
 import { listen } from '../channels';
 import type { QueryReporter } from '../driver-instrumentation';
 import { bodyLength, CALL, type Carrier, headerIn, hostInPath, isServerError } from './http-call';
-import { type HttpRequest, listenToNodeHttp, TELLS_LATE } from './node-http-requests';
+import {
+  hostAndPortOf,
+  hostNameOf,
+  type HttpRequest,
+  listenToNodeHttp,
+  TELLS_LATE,
+} from './node-http-requests';
 
 type CountedRequest = HttpRequest & Carrier & { readonly res?: IncomingMessage | null };
 
@@ -40,11 +46,7 @@ function onClose(this: CountedRequest): void {
   );
 }
 
-/** The port stands in the header alone; what the application writes there may be another host. */
+/** A proxy is asked for another host. */
 function hostOf(request: HttpRequest): string {
-  const { host, path } = request;
-  const proxied = hostInPath(path);
-  if (proxied !== undefined) return proxied;
-  const header = request.getHeader('host');
-  return typeof header === 'string' && header.includes(host) ? header : host;
+  return hostInPath(request.path) ?? hostAndPortOf(request) ?? hostNameOf(request);
 }

@@ -44,3 +44,21 @@ function publishRequests(): (() => void)[] {
 
 /** Whether Node tells of a request only once it is sent, unless its agent inherits from Node's. */
 export const TELLS_LATE = !HAS_CREATED;
+
+const PORT = /^:\d{1,5}$/;
+
+/** The host that is connected to; an IPv6 address in brackets. */
+export function hostNameOf({ host }: HttpRequest): string {
+  return host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
+}
+
+/**
+ * The host that is connected to, with its port, which stands in the `Host` header alone. `undefined` where the
+ * application has written another host there: it may be anything, such as what a client has sent.
+ */
+export function hostAndPortOf(request: HttpRequest): string | undefined {
+  const name = hostNameOf(request);
+  const header = request.getHeader('host');
+  if (typeof header !== 'string' || !header.startsWith(name)) return undefined;
+  return header.length === name.length || PORT.test(header.slice(name.length)) ? header : undefined;
+}
