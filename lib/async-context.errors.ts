@@ -3,6 +3,7 @@ export type AsyncContextErrorCode =
   | 'ASYNC_CONTEXT_MISSING'
   | 'ASYNC_CONTEXT_INVALID_OPTION'
   | 'ASYNC_CONTEXT_INVALID_BUDGET'
+  | 'ASYNC_CONTEXT_INVALID_VALUE'
   | 'ASYNC_CONTEXT_BUDGET_EXCEEDED'
   | 'ASYNC_CONTEXT_OTHER_NEST';
 
@@ -71,6 +72,15 @@ export function invalidBudget(
   return new AsyncContextError(
     'ASYNC_CONTEXT_INVALID_BUDGET',
     `${where}: ${path} is ${describeValue(value)}. ${remedy}`,
+  );
+}
+
+/** The schema of a key does not take a value. The error names the key: the value may be anybody's. */
+export function invalidValue(key: string, threw: boolean): AsyncContextError {
+  return new AsyncContextError(
+    'ASYNC_CONTEXT_INVALID_VALUE',
+    `the schema of the key ${JSON.stringify(key)} ${threw ? 'threw on' : 'does not take'} a value that was set. ` +
+      'Set what the schema takes, or change the schema; it must take its own results as well.',
   );
 }
 

@@ -30,6 +30,7 @@ const OPTIONS = [
   'carrierSecret',
   'carrierUser',
   'trustUnsignedCarriers',
+  'keepAfterClose',
   'canonicalLog',
   'propagate',
 ] as const satisfies readonly (keyof AsyncContextOptions)[];
@@ -89,6 +90,7 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     carrierSecrets: readCarrierSecrets(options.carrierSecret),
     carrierUser: options.carrierUser ?? idOf,
     trustUnsignedCarriers: readBoolean('trustUnsignedCarriers', options.trustUnsignedCarriers ?? false),
+    keepAfterClose: readBoolean('keepAfterClose', options.keepAfterClose ?? false),
     canonicalLog: readCanonicalLog(options.canonicalLog),
     propagate: readPropagation(options),
   });

@@ -195,6 +195,13 @@ export interface AsyncContextOptions {
    */
   readonly trustUnsignedCarriers?: boolean;
   /**
+   * Whether the user and the values of a unit of work stay after its close, for work that goes on: a bound
+   * callback, a timer, what the handler did not await. They stay for as long as anything holds its context, such as
+   * a connection that it has opened.
+   * @default false
+   */
+  readonly keepAfterClose?: boolean;
+  /**
    * Whether each unit of work writes one line to the log when it has closed: never, always, or when the
    * function says so of its record.
    * @default false
@@ -249,6 +256,7 @@ export interface ResolvedOptions {
   readonly carrierSecrets: readonly [string, ...string[]] | undefined;
   readonly carrierUser: (user: ContextUser) => unknown;
   readonly trustUnsignedCarriers: boolean;
+  readonly keepAfterClose: boolean;
   readonly canonicalLog: boolean | ((record: CostRecord) => boolean);
   readonly propagate: ResolvedPropagation;
 }

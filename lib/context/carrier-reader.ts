@@ -1,14 +1,20 @@
 import { boundBaggage } from './baggage';
 import { type CarrierRules, CONTEXT, REQUEST_ID, SIGNATURE, signedText } from './carrier';
 import { carriedKey } from './carried-keys';
+import { verdictOf } from './checked-value';
 import type { ContextKey } from './context-key';
 import type { ContextUser } from './request-context';
 import { isRequestId } from './request-id';
-import { isThenable } from './thenable';
 import { parseTrace, type TraceParent } from './trace-parent';
 
 /** The limit of `baggage`, the longest of all: https://www.w3.org/TR/baggage/#limits */
 const MAX_FIELD = 8_192;
+
+const REASONS = {
+  later: 'its schema answers with a promise: use one that answers at once',
+  invalid: 'its schema does not take the value that arrived',
+  threw: 'its schema threw',
+} as const;
 
 /** What has arrived, as far as it is believed. */
 export interface Arrival {
@@ -78,24 +84,13 @@ function readValues(values: unknown, report: CarrierRules['report']): Arrival['v
 }
 
 function validate(
-  { schema }: ContextKey<unknown>,
+  key: ContextKey<unknown>,
   value: unknown,
   report: (reason: string) => void,
 ): { readonly value: unknown } | undefined {
-  if (schema === undefined) return { value };
-  try {
-    const result = schema['~standard'].validate(value);
-    if (isThenable(result)) {
-      result.then(undefined, () => undefined);
-      report('its schema answers with a promise: use one that answers at once');
-      return undefined;
-    }
-    if (result.issues === undefined) return { value: result.value };
-    // Not the messages of the issues: they may quote the value.
-    report('its schema does not take the value that arrived');
-  } catch {
-    report('its schema threw');
-  }
+  const verdict = verdictOf(key, value);
+  if (typeof verdict === 'object') return verdict;
+  report(REASONS[verdict]);
   return undefined;
 }
 

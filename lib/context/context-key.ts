@@ -27,8 +27,10 @@ export interface ContextKeyOptions<T> {
    */
   readonly carry?: boolean;
   /**
-   * Checks, and may transform, a value that arrives; one that is not valid is left out.
-   * @default every JSON value is taken
+   * Checks, and may transform, a value that is set or that arrives: `set()` throws for one that is not valid, and
+   * one that arrives is left out. A schema that transforms must take its own results, too. One that answers with a
+   * promise cannot be asked: `set()` takes every value, and what arrives is left out.
+   * @default every value is taken
    */
   readonly schema?: ValueSchema<T>;
 }

@@ -7,6 +7,7 @@ import type { SinkStats } from '../sinks/sink-writer';
 import { runAside } from './aside';
 import { readBaggage } from './baggage';
 import type { Carrier } from './carrier';
+import { checkedValue } from './checked-value';
 import type { ContextKey } from './context-key';
 import { contextStorage } from './context-storage';
 import type { ContextApplication, ContextKind, ContextUser, RequestContext } from './request-context';
@@ -26,7 +27,14 @@ export interface ContextSeed {
   readonly user?: ContextUser;
   /** What has travelled here from whoever asked for this work; see `carry()`. */
   readonly carrier?: Carrier;
-  /** Values that `get()` finds. */
+  /**
+   * What it takes over from the unit of work that calls: `true` for its user and all of its values, or a list of
+   * keys, where `'user'` is the user. They are copies: what is set inside stays inside. What the carrier and the
+   * seed say goes before it.
+   * @default nothing
+   */
+  readonly inherit?: boolean | readonly (ContextKey<unknown> | string)[];
+  /** Values that `get()` finds; checked as by `set()`. */
   readonly values?: Iterable<readonly [key: ContextKey<unknown> | string, value: unknown]>;
 }
 
@@ -118,7 +126,10 @@ export class ContextService {
     return readBaggage(this.#current()?.baggage);
   }
 
-  /** What `setUser()` gave, else `request.user`, else what `forRoot({ user })` finds; `undefined` after the close. */
+  /**
+   * What `setUser()` gave, else `request.user`, else what `forRoot({ user })` finds; `undefined` after the close,
+   * unless `forRoot({ keepAfterClose: true })` says otherwise.
+   */
   get user(): ContextUser | undefined {
     return this.#current()?.currentUser();
   }
@@ -180,10 +191,16 @@ export class ContextService {
     return this.#current()?.values?.get(key) as T | undefined;
   }
 
-  /** @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work */
+  /**
+   * Sets a value, as the schema of its key gives it.
+   *
+   * @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work, `ASYNC_CONTEXT_INVALID_VALUE`
+   * where the key has a schema that does not take the value
+   */
   set<T>(key: ContextKey<T> | string, value: T): void {
     const context = this.#require('contextService.set()');
-    (context.values ??= new Map()).set(key, value);
+    const checked = checkedValue(key, value);
+    (context.values ??= new Map()).set(key, checked);
   }
 
   has(key: ContextKey<unknown> | string): boolean {
@@ -216,8 +233,13 @@ export class ContextService {
    * Runs `fn` in a unit of work of its own and gives back what it gives back. The unit of work is
    * closed when `fn` returns or, where it returns a promise or an observable, when that has ended.
    *
+   * It takes over nothing of the unit of work that calls but its place in the trace, unless `inherit` says so.
+   *
+   * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_VALUE` for a value that the schema of its key does not take
+   *
    * @example
    * await context.run({ handler: 'NightlyReport.run' }, () => this.report());
+   * await context.run({ handler: 'Import.row', inherit: ['user'] }, () => this.importRow());
    */
   run<T>(seed: ContextSeed, fn: () => T): T {
     return this.#host.runSeeded(seed, fn);

@@ -215,6 +215,15 @@ export class RequestContext {
     );
   }
 
+  /** The same, or nothing where a getter of the application throws. */
+  knownUser(): ContextUser | undefined {
+    try {
+      return this.currentUser();
+    } catch {
+      return undefined;
+    }
+  }
+
   /** `GET /orders/:id` or the pattern of a message. Express knows it once its router has matched. */
   currentRoute(): string | undefined {
     if (this.route !== undefined || this.request === undefined) return this.route;
@@ -237,15 +246,22 @@ export class RequestContext {
     }
   }
 
-  /** Lets go of all that the request holds, so that a timer that lives on does not keep it. */
-  release(): void {
+  /**
+   * Lets go of all that the request holds, so that a timer that lives on does not keep it.
+   *
+   * @param keepsData whether the user and the values stay for as long as something holds the context
+   */
+  release(keepsData: boolean): void {
     this.cost.alarm = undefined;
+    if (keepsData) this.user = this.knownUser();
+    else {
+      this.user = undefined;
+      this.values = undefined;
+    }
     this.request = undefined;
     this.response = undefined;
     this.exchange = undefined;
-    this.user = undefined;
     this.carriedUser = undefined;
-    this.values = undefined;
     this.closeCallbacks = undefined;
     this.outer = undefined;
     this.task = undefined;

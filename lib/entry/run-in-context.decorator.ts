@@ -4,6 +4,7 @@ import { contextStorage } from '../context/context-storage';
 import type { ContextSeed } from '../context/context.service';
 import { type Method, standIn } from './covered-method';
 import { ownerOf } from './owners';
+import { checkedSeed } from './units-of-work';
 
 /**
  * Runs a method in a unit of work of its own: for whatever Nest calls without a request and without one
@@ -28,7 +29,7 @@ export function RunInContext(seed: ContextSeed = {}): MethodDecorator {
         return units.runSeeded(seed, () => method.apply(this, args), handler);
       }
       // The processor of a job: its worker has opened one.
-      const within = units.seed(current, seed, handler);
+      const within = units.seed(current, checkedSeed(seed), handler);
       const work = (): unknown => method.apply(this, args);
       return within === undefined ? work() : within(work);
     };

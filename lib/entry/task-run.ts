@@ -1,6 +1,6 @@
 import { runAgain } from '../context/aside';
 import { activeSpan } from '../context/open-telemetry';
-import type { ContextTask, ContextUser, RequestContext } from '../context/request-context';
+import type { ContextTask, RequestContext } from '../context/request-context';
 import type { Handler } from './handlers';
 import { runToEnd } from './settle';
 import type { UnitsOfWork } from './units-of-work';
@@ -50,7 +50,7 @@ export function runTask<T>(units: UnitsOfWork, start: TaskStart, fn: () => T): T
 /** Nobody awaits it: it has an id, a record and copies of its own. */
 function inherit(context: RequestContext, caller: RequestContext): void {
   follow(context, caller);
-  context.user = userOf(caller);
+  context.user = caller.knownUser();
   if (caller.values !== undefined) context.values = new Map(caller.values);
 }
 
@@ -84,13 +84,4 @@ function follow(context: RequestContext, caller: RequestContext): void {
   context.traceParent = activeSpan() ?? caller.trace;
   context.knownTrace = undefined;
   context.baggage = caller.baggage;
-}
-
-function userOf(caller: RequestContext): ContextUser | undefined {
-  try {
-    return caller.currentUser();
-  } catch {
-    // A getter of the application.
-    return undefined;
-  }
 }

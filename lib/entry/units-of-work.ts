@@ -15,6 +15,7 @@ import {
 } from '../context/request-context';
 import { type Carrier, type CarrierRules, CONTEXT, SIGNATURE } from '../context/carrier';
 import { readCarrier } from '../context/carrier-reader';
+import { checkedValue } from '../context/checked-value';
 import { CarrierSeal } from '../context/carrier-seal';
 import { writeCarrier } from '../context/carrier-writer';
 import { activeSpan, type ExtractedContext, extractContext } from '../context/open-telemetry';
@@ -171,15 +172,18 @@ export class UnitsOfWork implements ContextHost {
   runSeeded<T>(seed: ContextSeed, fn: () => T, handler?: Handler): T {
     const parent = contextStorage.getStore();
     const id = isRequestId(seed.requestId) ? seed.requestId : this.requestIds.next();
+    // Before it is opened: a value that is refused leaves nothing open.
+    const checked = checkedSeed(seed);
     const context = this.open(seed.kind ?? 'job', id);
     if (parent?.application === this) {
+      if (seed.inherit !== undefined) inherit(context, parent, seed.inherit);
       context.parentRequestId = parent.requestId;
       // Its own span below the one that is at work, also where OpenTelemetry knows that one only.
       context.traceParent = activeSpan() ?? parent.trace;
       context.knownTrace = undefined;
       context.baggage = parent.baggage;
     }
-    const within = this.seed(context, seed, handler);
+    const within = this.seed(context, checked, handler);
     context.time.runs();
     try {
       return runToEnd(context, within === undefined ? fn : () => within(fn), this.#close);
@@ -376,7 +380,7 @@ export class UnitsOfWork implements ContextHost {
   #runCloseCallbacks(context: RequestContext): void {
     const callbacks = context.closeCallbacks;
     if (callbacks === undefined) {
-      context.release();
+      context.release(this.#options.keepAfterClose);
       return;
     }
     // What the request holds stays until the last callback is done: it may be asynchronous.
@@ -384,7 +388,7 @@ export class UnitsOfWork implements ContextHost {
       callbacks.map(callback => this.#faults.guard('onClose', callback)),
     );
     context.closeCallbacks = undefined;
-    void Promise.allSettled(results).then(() => context.release());
+    void Promise.allSettled(results).then(() => context.release(this.#options.keepAfterClose));
   }
 }
 
@@ -392,6 +396,27 @@ export class UnitsOfWork implements ContextHost {
 function isStream({ handler, request }: RequestContext): boolean {
   if (handler?.isStream === true || request === undefined) return handler?.isStream === true;
   return rawOf(request as PlatformRequest).headers.accept?.includes('text/event-stream') === true;
+}
+
+/** @throws AsyncContextError `ASYNC_CONTEXT_INVALID_VALUE` */
+export function checkedSeed(seed: ContextSeed): ContextSeed {
+  if (seed.values === undefined) return seed;
+  const values = Array.from(seed.values, ([key, value]) => [key, checkedValue(key, value)] as const);
+  return { ...seed, values };
+}
+
+/** Copies of what the unit of work that calls has. */
+function inherit(
+  context: RequestContext,
+  parent: RequestContext,
+  what: NonNullable<ContextSeed['inherit']>,
+): void {
+  if (what === false) return;
+  if (what === true || what.includes('user')) context.user = parent.knownUser();
+  const values = [...(parent.values ?? [])].filter(
+    ([key]) => what === true || (key !== 'user' && what.includes(key)),
+  );
+  if (values.length > 0) context.values = new Map(values);
 }
 
 function addValues(context: RequestContext, values: NonNullable<RequestContext['values']>): void {
