@@ -6,6 +6,7 @@ import type {
   ResolvedOptions,
 } from './async-context.options';
 import { readLimits } from './budget/budget-limits';
+import type { CarrierTerm } from './context/carrier-term';
 import { readPropagate, type ResolvedPropagation } from './propagation/propagate-options';
 import { readResourceMonitorOptions } from './diagnosis/resource-monitor-options';
 
@@ -28,6 +29,8 @@ const OPTIONS = [
   'sinkQueue',
   'resourceMonitor',
   'carrierSecret',
+  'carrierMaxAgeMs',
+  'carrierAudience',
   'carrierUser',
   'trustUnsignedCarriers',
   'keepAfterClose',
@@ -45,6 +48,7 @@ const SINK_QUEUE = [
   'sample',
 ] as const;
 const PROPAGATE = ['hosts', 'carrier', 'sampled', 'messages', 'jobs'] as const;
+const CARRIER_WAYS = ['http', 'messages', 'jobs'] as const;
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 /** `setTimeout` takes no longer delay. */
 const MAX_TIMER_MS = 2_147_483_647;
@@ -53,6 +57,10 @@ const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}$/;
 
 /** 128 bits as hexadecimal text would be 32; what is shorter than half of that can be tried out. */
 const MIN_SECRET_LENGTH = 16;
+
+/** A message may wait for a broker that is away, a job for as long as its delay says. */
+const CARRIER_MAX_AGE_MS = { http: 300_000, messages: 86_400_000, jobs: 2_592_000_000 } as const;
+const MAX_AUDIENCE_LENGTH = 100;
 
 const DEFAULT_HEADER = 'x-request-id';
 
@@ -88,6 +96,7 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
       options.resourceMonitor &&
       readResourceMonitorOptions(options.resourceMonitor, failAt('resourceMonitor')),
     carrierSecrets: readCarrierSecrets(options.carrierSecret),
+    carrierTerm: readCarrierTerm(options),
     carrierUser: options.carrierUser ?? idOf,
     trustUnsignedCarriers: readBoolean('trustUnsignedCarriers', options.trustUnsignedCarriers ?? false),
     keepAfterClose: readBoolean('keepAfterClose', options.keepAfterClose ?? false),
@@ -212,6 +221,39 @@ function readCarrierSecrets(value: AsyncContextOptions['carrierSecret']): Resolv
   }
   return Object.freeze([first, ...others]) as readonly [string, ...string[]];
 }
+
+function readCarrierTerm({ carrierMaxAgeMs, carrierAudience }: AsyncContextOptions): CarrierTerm {
+  return Object.freeze({
+    maxAgeMs: Object.freeze({ ...CARRIER_MAX_AGE_MS, ...readMaxAge(carrierMaxAgeMs) }),
+    takesUntimed: carrierMaxAgeMs === undefined,
+    audiences: readAudiences(carrierAudience),
+  });
+}
+
+function readMaxAge(value: AsyncContextOptions['carrierMaxAgeMs'] = {}): Partial<CarrierTerm['maxAgeMs']> {
+  const ages = typeof value === 'number' ? { http: value, messages: value, jobs: value } : value;
+  checkObject('carrierMaxAgeMs', ages, CARRIER_WAYS);
+  const given = Object.entries(ages).filter(([, age]) => age !== undefined);
+  for (const [way, age] of given) {
+    const path = typeof value === 'number' ? 'carrierMaxAgeMs' : `carrierMaxAgeMs.${way}`;
+    readWhole(path, age, 0, Number.MAX_SAFE_INTEGER);
+  }
+  return Object.fromEntries(given);
+}
+
+function readAudiences(value: AsyncContextOptions['carrierAudience']): CarrierTerm['audiences'] {
+  if (value === undefined) return undefined;
+  const names = [value].flat() as unknown[];
+  const [first] = names;
+  for (const name of names) {
+    if (typeof name === 'string' && name.length <= MAX_AUDIENCE_LENGTH && /^[ -~]*$/.test(name)) continue;
+    throw invalidOption('carrierAudience', name, AUDIENCE_REMEDY);
+  }
+  if (first === undefined || first === '') throw invalidOption('carrierAudience', first, AUDIENCE_REMEDY);
+  return Object.freeze(names) as readonly [string, ...string[]];
+}
+
+const AUDIENCE_REMEDY = `Name who is to believe it, in at most ${MAX_AUDIENCE_LENGTH} characters of ASCII, or a list whose first is a name.`;
 
 function readPropagation({ propagate = {}, carrierSecret }: AsyncContextOptions): ResolvedPropagation {
   checkObject('propagate', propagate, PROPAGATE);

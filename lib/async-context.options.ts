@@ -6,6 +6,7 @@ import type {
   Type,
 } from '@nestjs/common';
 import type { BudgetBreach, BudgetLimits } from './budget/budget';
+import type { CarrierTerm } from './context/carrier-term';
 import type { ContextUser } from './context/request-context';
 import type { CostRecord } from './cost/cost-record';
 import type { ResourceMonitorOptions } from './diagnosis/resource-monitor-options';
@@ -184,6 +185,20 @@ export interface AsyncContextOptions {
    */
   readonly carrierSecret?: string | readonly string[];
   /**
+   * How old a signed carrier may be whose user and values are believed, in milliseconds; 0 for any age. A number
+   * is for all ways that one comes; `jobs` is also for `contextService.resume()`. Two minutes more are allowed
+   * for clocks that differ. Once it is given, a carrier that an older version signed, without a time, is not believed.
+   * @default `{ http: 300_000, messages: 86_400_000, jobs: 2_592_000_000 }`: 5 minutes, a day, 30 days
+   */
+  readonly carrierMaxAgeMs?:
+    number | { readonly http?: number; readonly messages?: number; readonly jobs?: number };
+  /**
+   * For whom carriers are signed: of several services with one secret, those of one name believe each other. Of
+   * several names, the first is signed for and all are accepted; `''` stands for carriers without a name.
+   * @default whoever has the secret
+   */
+  readonly carrierAudience?: string | readonly string[];
+  /**
    * What of a user travels, as JSON; `undefined` for nothing.
    * @default `{ id }`
    */
@@ -254,6 +269,7 @@ export interface ResolvedOptions {
   readonly sinkQueue: SinkQueueOptions;
   readonly resourceMonitor: Required<ResourceMonitorOptions> | undefined;
   readonly carrierSecrets: readonly [string, ...string[]] | undefined;
+  readonly carrierTerm: CarrierTerm;
   readonly carrierUser: (user: ContextUser) => unknown;
   readonly trustUnsignedCarriers: boolean;
   readonly keepAfterClose: boolean;

@@ -1,5 +1,6 @@
 import { boundBaggage } from './baggage';
 import { type CarrierRules, CONTEXT, REQUEST_ID, SIGNATURE, signedText } from './carrier';
+import { type CarrierWay, refusalOf } from './carrier-term';
 import { carriedKey } from './carried-keys';
 import { verdictOf } from './checked-value';
 import type { ContextKey } from './context-key';
@@ -26,11 +27,11 @@ export interface Arrival {
 }
 
 /** What may be believed of a carrier, whatever it is. Never throws. */
-export function readCarrier(carrier: unknown, rules: CarrierRules): Arrival {
+export function readCarrier(carrier: unknown, rules: CarrierRules, way: CarrierWay): Arrival {
   const field = fieldReader(carrier);
   const requestId = field(REQUEST_ID);
   const baggage = field('baggage');
-  const { user, values } = readContext(requestId, field(CONTEXT), field(SIGNATURE), rules);
+  const { user, values } = readContext(requestId, field(CONTEXT), field(SIGNATURE), rules, way);
   return {
     requestId: isRequestId(requestId) ? requestId : undefined,
     traceParent: parseTrace(field('traceparent'), field('tracestate')),
@@ -45,6 +46,7 @@ function readContext(
   text: string | undefined,
   signature: string | undefined,
   rules: CarrierRules,
+  way: CarrierWay,
 ): Pick<Arrival, 'user' | 'values'> {
   const nothing = { user: undefined, values: undefined };
   if (text === undefined) return nothing;
@@ -61,6 +63,11 @@ function readContext(
   const content = parseObject(text);
   if (content === undefined) {
     report('carrier', `its ${CONTEXT} is no JSON object`);
+    return nothing;
+  }
+  const refusal = isSigned ? refusalOf(content, rules.term, way, Date.now()) : undefined;
+  if (refusal !== undefined) {
+    report('carrier', refusal);
     return nothing;
   }
   const user = isSigned || trustsUnsigned ? content['user'] : undefined;

@@ -7,6 +7,7 @@ import {
   SIGNATURE,
   signedText,
 } from './carrier';
+import { signedTerm } from './carrier-term';
 import { activeSpan, injectSpan } from './open-telemetry';
 import type { RequestContext } from './request-context';
 import { formatTraceParent } from './trace-parent';
@@ -47,6 +48,8 @@ export function writeCarrier(
 function writeContext(context: RequestContext, room: number, rules: CarrierRules): string | undefined {
   // Members as JSON; the braces and names around them are `{"user":…,"values":{…}}`.
   const parts: string[] = [];
+  const term = rules.seal === undefined ? [] : signedTerm(rules.term, Date.now());
+  for (const member of term) room -= member.length + 1;
   const user = writeUser(context, rules);
   if (user !== undefined && user.length + 9 <= room) {
     parts.push(`"user":${user}`);
@@ -67,7 +70,7 @@ function writeContext(context: RequestContext, room: number, rules: CarrierRules
     room -= member.length + 1;
   }
   if (values.length > 0) parts.push(`"values":{${values.join(',')}}`);
-  return parts.length === 0 ? undefined : `{${parts.join(',')}}`;
+  return parts.length === 0 ? undefined : `{${[...term, ...parts].join(',')}}`;
 }
 
 /** Only where the other side will believe it: who somebody is does not leave the process for nothing. */

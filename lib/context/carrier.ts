@@ -1,4 +1,5 @@
 import type { CarrierSeal } from './carrier-seal';
+import type { CarrierTerm } from './carrier-term';
 import type { ContextUser } from './request-context';
 
 /** The most that a carrier may take, names and values, in bytes. */
@@ -28,6 +29,7 @@ export interface Carrier {
 /** What an application wants of its carriers. */
 export interface CarrierRules {
   readonly seal: CarrierSeal | undefined;
+  readonly term: CarrierTerm;
   /** Whether the user of a carrier without a signature is believed. */
   readonly trustsUnsigned: boolean;
   /** What of a user travels. */

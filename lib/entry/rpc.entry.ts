@@ -87,7 +87,7 @@ function coverHandlers(server: MessageServer, units: UnitsOfWork): void {
       const context = units.open('rpc');
       context.route = pattern;
       const carrier = units.carriesOnMessages ? arrivedCarrier(args) : undefined;
-      const within = carrier === undefined ? undefined : units.adopt(context, carrier);
+      const within = carrier === undefined ? undefined : units.adopt(context, carrier, 'messages');
       const [message] = args;
       if (isObservable(message)) args[0] = arrivingStream(message);
       const handle = (): unknown => callback(...args);

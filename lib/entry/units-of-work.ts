@@ -17,6 +17,7 @@ import { type Carrier, type CarrierRules, CONTEXT, SIGNATURE } from '../context/
 import { readCarrier } from '../context/carrier-reader';
 import { checkedValue } from '../context/checked-value';
 import { CarrierSeal } from '../context/carrier-seal';
+import type { CarrierWay } from '../context/carrier-term';
 import { writeCarrier } from '../context/carrier-writer';
 import { activeSpan, type ExtractedContext, extractContext } from '../context/open-telemetry';
 import { isRequestId, RequestIdSource } from '../context/request-id';
@@ -117,6 +118,7 @@ export class UnitsOfWork implements ContextHost {
     const { carrierSecrets: secrets, carrierUser, trustUnsignedCarriers } = options;
     this.#carrierRules = {
       seal: secrets && new CarrierSeal(secrets),
+      term: options.carrierTerm,
       trustsUnsigned: trustUnsignedCarriers,
       user: carrierUser,
       report: (what, reason) => faults.report(what, reason),
@@ -220,11 +222,16 @@ export class UnitsOfWork implements ContextHost {
   /**
    * Makes a unit of work go on from what has travelled here, as far as that is believed. Never throws.
    *
+   * @param way how it has come, which says how old it may be
    * @returns what its work is to be run in, so that spans of OpenTelemetry have their parent; `undefined` where
    * there is nothing to it
    */
-  adopt(context: RequestContext, carrier: unknown): ExtractedContext['run'] | undefined {
-    const { requestId, traceParent, baggage, user, values } = readCarrier(carrier, this.#carrierRules);
+  adopt(
+    context: RequestContext,
+    carrier: unknown,
+    way: CarrierWay = 'jobs',
+  ): ExtractedContext['run'] | undefined {
+    const { requestId, traceParent, baggage, user, values } = readCarrier(carrier, this.#carrierRules, way);
     const extracted = extractContext(carrier);
     if (requestId !== undefined) context.parentRequestId = requestId;
     if (baggage !== undefined) context.baggage = baggage;
@@ -243,7 +250,7 @@ export class UnitsOfWork implements ContextHost {
   adoptSigned(context: RequestContext, carrier: Carrier): void {
     if (carrier[CONTEXT] === undefined || carrier[SIGNATURE] === undefined) return;
     const rules = { ...this.#carrierRules, trustsUnsigned: false };
-    const { requestId, user, values } = readCarrier(carrier, rules);
+    const { requestId, user, values } = readCarrier(carrier, rules, 'http');
     if (user === undefined && values === undefined) return;
     if (requestId !== context.requestId) context.parentRequestId = requestId;
     context.carriedUser = user;
