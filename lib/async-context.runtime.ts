@@ -22,6 +22,7 @@ import { BullmqEntry } from './entry/bullmq.entry';
 import { ContextInterceptor } from './entry/context.interceptor';
 import { noteErrorsOfRequests } from './entry/error-note';
 import { interceptGateways } from './entry/gateway.interceptor';
+import { coverGraphql } from './entry/graphql.entry';
 import { HttpEntry } from './entry/http.entry';
 import { coverProviders } from './entry/library-covers';
 import { LostErrorAnswer } from './entry/lost-error-answer';
@@ -132,6 +133,7 @@ export class AsyncContextRuntime
     registerProviders(this.#modules, this.#units);
     this.tracer?.traceAll(this.#modules);
     coverWebSockets(this.#config, this.#units);
+    coverGraphql(this.#modules, this.#units, this.#faults);
     // Not earlier, so that routes, which are made by now, go without it. Hooks of global modules
     // come first: GraphQL resolvers are made after this. First in the list, so that it is outermost.
     this.#config.getGlobalInterceptors().unshift(this.#interceptor);

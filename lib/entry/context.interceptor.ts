@@ -2,6 +2,7 @@ import type { CallHandler, ExecutionContext, NestInterceptor } from '@nestjs/com
 import { Observable } from 'rxjs';
 import { contextStorage } from '../context/context-storage';
 import type { ContextKind, RequestContext } from '../context/request-context';
+import { isCoveredRoot } from './graphql/schema-cover';
 import { type PlatformRequest, rememberedContext } from './remembered-context';
 import { noteErrorsOf, observeInside } from './settle';
 import type { UnitsOfWork } from './units-of-work';
@@ -64,6 +65,8 @@ export class ContextInterceptor implements NestInterceptor {
   #nameOperation(context: RequestContext, execution: ExecutionContext): void {
     const [, , , info] = execution.getArgs<[unknown, unknown, unknown, GraphqlInfo | undefined]>();
     if (info === undefined || info.path.prev !== undefined) return;
+    // It has its name, and the budgets of all of its root fields, before their guards.
+    if (context.route !== undefined && isCoveredRoot(info.parentType)) return;
     const handler = this.#units.handlers.of(execution.getClass(), execution.getHandler());
     if (context.handler !== undefined) {
       if (context.handler !== handler) this.#units.addHandler(context, handler);

@@ -79,7 +79,7 @@ function closePart(context: RequestContext, caller: RequestContext): void {
 const MAX_WAITS = 5;
 
 /** Its own span below the one that is at work, also where OpenTelemetry knows that one only. */
-function follow(context: RequestContext, caller: RequestContext): void {
+export function follow(context: RequestContext, caller: RequestContext): void {
   context.parentRequestId = caller.requestId;
   context.traceParent = activeSpan() ?? caller.trace;
   context.knownTrace = undefined;

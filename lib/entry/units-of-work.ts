@@ -274,14 +274,50 @@ export class UnitsOfWork implements ContextHost {
     method?: string,
     outer?: RequestContext,
   ): RequestContext {
+    const context = this.prepare(kind, requestId, method, outer);
+    this.announce(context);
+    return context;
+  }
+
+  /** Opens one that nobody is told of yet: it may come to nothing, see `drop()`. */
+  prepare(
+    kind: ContextKind,
+    requestId: string = this.requestIds.next(),
+    method?: string,
+    outer?: RequestContext,
+  ): RequestContext {
     const context = new RequestContext(this, kind, requestId, outer);
     context.method = method;
     context.knownTrace = activeSpan();
     if (this.sampler !== undefined) context.resources = this.sampler.sample();
     if (this.#options.trace) context.cost.callTrace = new CallTrace();
     setBudget(context, this.#nobody.budget(method));
-    if (this.#observers !== undefined) this.#tell('begins', observer => observer.begins(context));
     return context;
+  }
+
+  /** Tells the sinks that look at units of work of one that was prepared. */
+  announce(context: RequestContext): void {
+    if (this.#observers !== undefined) this.#tell('begins', observer => observer.begins(context));
+  }
+
+  /** Whether a unit of work has asked for nothing so far. */
+  isUntouched({ cost, resources, lostErrors, closeCallbacks }: RequestContext): boolean {
+    if (resources !== undefined || closeCallbacks !== undefined || lostErrors > 0) return false;
+    return (
+      cost.shapes === undefined &&
+      cost.calls === undefined &&
+      cost.apart === undefined &&
+      cost.remote === undefined &&
+      cost.transactions === 0
+    );
+  }
+
+  /** Lets go of a unit of work that was prepared and came to nothing: it leaves no record. */
+  drop(context: RequestContext): void {
+    context.endMs = performance.now();
+    context.time.close(context.endMs);
+    context.cost.isClosed = true;
+    context.release();
   }
 
   /** Says which handler took the work; its budget is in force from here on. */

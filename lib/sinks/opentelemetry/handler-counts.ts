@@ -33,7 +33,7 @@ export class HandlerCounts {
   }
 
   add(record: CostRecord): void {
-    const { queries, slow, kind, lostErrors = 0, blockedMs = 0 } = record;
+    const { queries, slow, lostErrors = 0, blockedMs = 0 } = record;
     const to = this.#instruments;
     const { attributes, spent } = this.#seriesOf(record);
     for (const { dimension } of record.breaches) {
@@ -44,9 +44,8 @@ export class HandlerCounts {
     to.queries.record(queries.count, attributes);
     to.rows.record(queries.rows, attributes);
     to.database.record(queries.durationMs / MS_PER_SECOND, attributes);
-    // Those of HTTP are `http.server.request.duration`.
-    if (kind !== 'http' && kind !== 'graphql')
-      to.duration.record(record.durationMs / MS_PER_SECOND, attributes);
+    // Those of HTTP are `http.server.request.duration`, and the operations of a batch are parts of one.
+    if (record.method === undefined) to.duration.record(record.durationMs / MS_PER_SECOND, attributes);
     if (queries.waitMs > 0) to.poolWait.record(queries.waitMs / MS_PER_SECOND, attributes);
     if (blockedMs > 0) to.blocked.record(blockedMs / MS_PER_SECOND, attributes);
     if (queries.errors > 0) to.queryErrors.add(queries.errors, attributes);

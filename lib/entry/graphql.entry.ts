@@ -1,0 +1,197 @@
+import 'reflect-metadata';
+import type { Type } from '@nestjs/common';
+import type { ModulesContainer } from '@nestjs/core';
+import { types } from 'node:util';
+import type { FaultReporter } from '../diagnosis/fault-reporter';
+import { apolloPlugin } from './graphql/apollo';
+import { coverGraphqlWs, type GraphqlWsOptions } from './graphql/graphql-ws';
+import {
+  coverExecutions,
+  coverMercuriusHooks,
+  detachConnections,
+  type GraphqlFastify,
+} from './graphql/mercurius';
+import { Operations } from './graphql/operations';
+import { type Schema, SchemaCover } from './graphql/schema-cover';
+import { coverFilter } from './graphql/subscription';
+import type { Handler } from './handlers';
+import { namedMethodsOf } from './methods';
+import type { UnitsOfWork } from './units-of-work';
+
+/** What `@Query()`, `@Mutation()` and `@Subscription()` write on a method. */
+const RESOLVER_TYPE = 'graphql:resolver_type';
+const RESOLVER_NAME = 'graphql:resolver_name';
+const ROOT_TYPES: readonly unknown[] = ['Query', 'Mutation', 'Subscription'];
+
+/** Of the options of a `GraphQLModule`, complete as its driver is started with them, what is used here. */
+interface StartOptions {
+  readonly schema?: Schema;
+  readonly include?: readonly unknown[];
+  readonly context?: unknown;
+  /** Apollo's. */
+  plugins?: unknown;
+  readonly fieldResolver?: unknown;
+  readonly installSubscriptionHandlers?: boolean;
+  subscriptions?: false | (Record<string, unknown> & { 'graphql-ws'?: unknown });
+  /** Mercurius'. */
+  subscription?: unknown;
+  readonly jit?: unknown;
+}
+
+/** What a driver of `@nestjs/graphql` is, the same in Nest 11 and 12. */
+interface Driver {
+  readonly instance?: unknown;
+  start(options: StartOptions): unknown;
+  subscriptionWithFilter(instance: unknown, filter: Hook, createSubscribe: () => Hook): unknown;
+  /** Only Apollo's have it. */
+  registerExpress?: unknown;
+}
+
+type Hook = (this: unknown, ...args: unknown[]) => unknown;
+
+/**
+ * Gives each operation and each event of a subscription a unit of work, before guards.
+ *
+ * Each `GraphQLModule` starts its driver with the schema that it has made and with options that are complete:
+ * hooks of the application are known there, and what is added comes beside them.
+ */
+export function coverGraphql(modules: ModulesContainer, units: UnitsOfWork, faults: FaultReporter): void {
+  for (const driver of driversAmong(modules)) {
+    faults.guard('entry of GraphQL', () => new GraphqlEntry(modules, units, faults).cover(driver));
+  }
+}
+
+class GraphqlEntry {
+  readonly #modules: ModulesContainer;
+  readonly #units: UnitsOfWork;
+  readonly #faults: FaultReporter;
+  readonly #operations: Operations;
+
+  constructor(modules: ModulesContainer, units: UnitsOfWork, faults: FaultReporter) {
+    this.#modules = modules;
+    this.#units = units;
+    this.#faults = faults;
+    this.#operations = new Operations(units);
+  }
+
+  /** On the instance, which is this application's: its class is shared. */
+  cover(driver: Driver): void {
+    const { start, subscriptionWithFilter } = driver;
+    driver.start = async options => {
+      this.#faults.guard('entry of GraphQL', () => this.#prepare(driver, options));
+      const started: unknown = await start.call(driver, options);
+      this.#faults.guard('entry of GraphQL', () => {
+        const fastify = fastifyOf(driver);
+        if (fastify !== undefined) coverExecutions(fastify, this.#operations);
+      });
+      return started;
+    };
+    driver.subscriptionWithFilter = (instance, filter, subscribe) =>
+      coverFilter(
+        (...covered) => subscriptionWithFilter.call(driver, instance, ...covered),
+        filter,
+        subscribe,
+        !isApolloDriver(driver),
+      );
+  }
+
+  #prepare(driver: Driver, options: StartOptions): void {
+    const isApollo = isApolloDriver(driver);
+    const fastify = fastifyOf(driver);
+    // Another driver: operations are found by the interceptor, as far as they are.
+    if (!isApollo && fastify === undefined) return;
+    // A gateway has no resolvers.
+    if (options.schema === undefined) return;
+    const fields = this.#fieldsOf(options.include ?? []);
+    const hasDefaults = isApollo ? options.fieldResolver === undefined : options.jit === undefined;
+    const cover = new SchemaCover(
+      this.#operations,
+      (type, name) => ({ route: `${type}.${name}`, handler: fields.get(`${type}.${name}`) }),
+      hasDefaults,
+    );
+    cover.cover(options.schema);
+    if (fastify !== undefined) {
+      options.subscription = coverMercuriusHooks(options.subscription, this.#operations);
+      detachConnections(fastify);
+      return;
+    }
+    const plugins = Array.isArray(options.plugins) ? (options.plugins as unknown[]) : [];
+    options.plugins = [apolloPlugin(this.#operations), ...plugins];
+    this.#prepareGraphqlWs(options);
+  }
+
+  #prepareGraphqlWs(options: StartOptions): void {
+    const subscriptions =
+      options.subscriptions || (options.installSubscriptionHandlers === true && { 'graphql-ws': {} });
+    if (!subscriptions || !('graphql-ws' in subscriptions)) return;
+    const given = subscriptions['graphql-ws'];
+    const own = typeof given === 'object' && given !== null ? (given as GraphqlWsOptions) : {};
+    const context = subscriptions['context'] ?? options.context;
+    options.subscriptions = {
+      ...subscriptions,
+      'graphql-ws': coverGraphqlWs({ context, ...own }, this.#operations),
+    };
+  }
+
+  /** The methods that Nest calls for root fields; of two for the same field it takes the last. */
+  #fieldsOf(include: readonly unknown[]): Map<string, Handler> {
+    const fields = new Map<string, Handler>();
+    for (const module of this.#modulesOf(include)) {
+      for (const { instance } of module.providers.values()) {
+        if (typeof instance !== 'object' || instance === null || types.isProxy(instance)) continue;
+        const prototype = Object.getPrototypeOf(instance) as { constructor: Type } | null;
+        if (prototype === null || prototype === Object.prototype) continue;
+        for (const [key, method] of namedMethodsOf(prototype)) {
+          const type: unknown = Reflect.getMetadata(RESOLVER_TYPE, method);
+          if (!ROOT_TYPES.includes(type)) continue;
+          const name = (Reflect.getMetadata(RESOLVER_NAME, method) as string | undefined) ?? key;
+          fields.set(`${String(type)}.${name}`, this.#units.handlers.of(prototype.constructor, method));
+        }
+      }
+    }
+    return fields;
+  }
+
+  /** What Nest does for `include`: these modules, and what they import. */
+  #modulesOf(include: readonly unknown[]): readonly ModuleOfNest[] {
+    const all = [...this.#modules.values()];
+    if (include.length === 0) return all;
+    const found: ModuleOfNest[] = [];
+    const toLookAt: ModuleOfNest[] = all.filter(({ metatype }) => include.includes(metatype));
+    for (let module = toLookAt.pop(); module !== undefined; module = toLookAt.pop()) {
+      if (found.includes(module)) continue;
+      found.push(module);
+      toLookAt.push(...module.imports);
+    }
+    return found;
+  }
+}
+
+type ModuleOfNest = ReturnType<ModulesContainer['values']> extends Iterable<infer M> ? M : never;
+
+function isApolloDriver(driver: Driver): boolean {
+  return typeof driver.registerExpress === 'function';
+}
+
+/** What Mercurius is registered with; other drivers have another instance, or none. */
+function fastifyOf(driver: Driver): GraphqlFastify | undefined {
+  if (isApolloDriver(driver)) return undefined;
+  const instance = driver.instance as Partial<GraphqlFastify> | undefined;
+  return typeof instance?.addHook === 'function' ? (instance as GraphqlFastify) : undefined;
+}
+
+/** The drivers of the `GraphQLModule`s, known by the class that they are provided as. */
+function driversAmong(modules: ModulesContainer): Driver[] {
+  const drivers: Driver[] = [];
+  for (const module of modules.values()) {
+    for (const { token, instance } of module.providers.values()) {
+      if (typeof token !== 'function') continue;
+      const { prototype } = token as { prototype?: Record<string, unknown> };
+      if (typeof prototype?.['subscriptionWithFilter'] !== 'function') continue;
+      if (typeof prototype['generateSchema'] === 'function' && instance !== null) {
+        drivers.push(instance as Driver);
+      }
+    }
+  }
+  return drivers;
+}
