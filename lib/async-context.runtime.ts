@@ -31,6 +31,7 @@ import { forgetProviders, registerProviders } from './entry/owners';
 import { markRoutes } from './entry/route-cover';
 import { RpcEntry } from './entry/rpc.entry';
 import { UnitsOfWork } from './entry/units-of-work';
+import { UpgradeEntry } from './entry/upgrade.entry';
 import { coverWebSockets } from './entry/websocket.entry';
 import { Instrumentations } from './instrumentation/instrumentations';
 import { attachSinks } from './sinks/attached-sink';
@@ -56,6 +57,7 @@ export class AsyncContextRuntime
   readonly #config: ApplicationConfig;
   readonly #units: UnitsOfWork;
   readonly #interceptor: ContextInterceptor;
+  readonly #upgrades: UpgradeEntry;
   readonly #rpc = new RpcEntry();
   readonly #messageClients = new MessageClients();
   readonly #bullmq = new BullmqEntry();
@@ -118,6 +120,7 @@ export class AsyncContextRuntime
     noteErrorsOfRequests();
     interceptGateways(modules);
     new HttpEntry(this.#units, faults, resolved).install(host);
+    this.#upgrades = new UpgradeEntry(this.#units, faults, resolved);
     this.#rpc.install(modules, { units: this.#units, interceptor: this.#interceptor });
     this.#messageClients.install();
     coverProviders(modules, faults);
@@ -133,6 +136,7 @@ export class AsyncContextRuntime
     registerProviders(this.#modules, this.#units);
     this.tracer?.traceAll(this.#modules);
     coverWebSockets(this.#config, this.#units);
+    this.#upgrades.install(this.#host);
     coverGraphql(this.#modules, this.#units, this.#faults);
     // Not earlier, so that routes, which are made by now, go without it. Hooks of global modules
     // come first: GraphQL resolvers are made after this. First in the list, so that it is outermost.

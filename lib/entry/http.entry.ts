@@ -107,7 +107,11 @@ export class HttpEntry {
     request: PlatformRequest,
   ): RequestContext | undefined {
     const known = rememberedContext(request);
-    if (known?.application === this.#units) return known;
+    if (known?.application === this.#units) {
+      // An upgrade: it was opened before the platform has made a request of it.
+      if (known.response === undefined && !known.isClosed) known.request = request;
+      return known;
+    }
     try {
       return this.#open(raw, response, request);
     } catch (error) {

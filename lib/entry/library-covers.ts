@@ -4,11 +4,13 @@ import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { coverHandlers } from './cqrs.entry';
 import { coverListeners } from './event-emitter.entry';
 import { coverSchedules } from './schedule.entry';
+import { coverConnections } from './websocket.entry';
 
-const COVERS = [coverSchedules, coverListeners, coverHandlers] as const;
+const COVERS = [coverSchedules, coverListeners, coverHandlers, coverConnections] as const;
 
 /**
- * Covers the methods of providers that `@nestjs/schedule`, `@nestjs/event-emitter` and `@nestjs/cqrs` call.
+ * Covers the methods of providers that `@nestjs/schedule`, `@nestjs/event-emitter`, `@nestjs/cqrs` and, of
+ * connections, `@nestjs/websockets` call.
  *
  * Called twice: for classes before there is an instance, as a scheduler may look them up before any hook of
  * ours; then for what factories have made.

@@ -1,6 +1,6 @@
 import { runAgain } from '../context/aside';
 import { activeSpan } from '../context/open-telemetry';
-import type { ContextTask, RequestContext } from '../context/request-context';
+import type { ContextKind, ContextTask, RequestContext } from '../context/request-context';
 import type { Handler } from './handlers';
 import { runToEnd } from './settle';
 import type { UnitsOfWork } from './units-of-work';
@@ -11,6 +11,8 @@ export interface TaskStart {
   readonly handler: Handler | undefined;
   /** `cron:0 3 * * *`, `event:order.created`, `mail:send` */
   readonly route: string | undefined;
+  /** @default 'job' */
+  readonly kind?: ContextKind;
   /** The unit of work of this process that asked for it. */
   readonly caller?: RequestContext | undefined;
   /** Whether the caller awaits it: then it is a part of the caller. */
@@ -25,7 +27,7 @@ export interface TaskStart {
 export function runTask<T>(units: UnitsOfWork, start: TaskStart, fn: () => T): T {
   const { task, handler, route, caller, carrier, noErrors } = start;
   const isPart = start.isAwaited === true && caller?.isClosed === false;
-  const context = isPart ? openPart(units, caller) : units.open('job');
+  const context = isPart ? openPart(units, caller) : units.open(start.kind ?? 'job');
   if (!isPart && caller !== undefined) inherit(context, caller);
   const within = carrier === undefined ? undefined : units.adopt(context, carrier);
   context.task = task;

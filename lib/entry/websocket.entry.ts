@@ -1,5 +1,7 @@
+import 'reflect-metadata';
 import type { ApplicationConfig } from '@nestjs/core';
 import type { RequestContext } from '../context/request-context';
+import { coverMethod } from './covered-method';
 import { runToEnd } from './settle';
 import type { UnitsOfWork } from './units-of-work';
 
@@ -9,6 +11,13 @@ interface MessageHandler {
 }
 
 type BindMessageHandlers = (client: unknown, handlers: MessageHandler[], ...rest: unknown[]) => unknown;
+
+/** What `@WebSocketGateway()` marks a class with. */
+const GATEWAY = 'websockets:is_gateway';
+const CONNECTION_METHODS = [
+  ['handleConnection', 'connection'],
+  ['handleDisconnect', 'disconnect'],
+] as const;
 
 const COVERED = Symbol.for('nestjs-async-context.websocket');
 
@@ -40,5 +49,16 @@ export function coverWebSockets(config: ApplicationConfig, units: UnitsOfWork): 
         return runToEnd(context, () => callback(...args), close);
       },
     };
+  }
+}
+
+/**
+ * Gives what a gateway does when a client comes and goes a unit of work each: the request for the connection
+ * has ended with the handshake.
+ */
+export function coverConnections(prototype: object): void {
+  if (!Reflect.hasMetadata(GATEWAY, prototype.constructor)) return;
+  for (const [key, route] of CONNECTION_METHODS) {
+    coverMethod(prototype, key, (_client, caller) => ({ kind: 'websocket', route, caller }));
   }
 }

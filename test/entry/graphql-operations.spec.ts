@@ -273,6 +273,31 @@ describe.each(stacks)('GraphQL operations: $name', stack => {
     expectAllCharged();
   });
 
+  it('leave the request for their connection, which ends with the handshake', async () => {
+    const own = connect(test, 'bob');
+    await runOver(own, '{ fast }');
+    const upgrade = await until(
+      () => test.sink.records.find(({ status }) => status === 101),
+      'record of the upgrade',
+    );
+    expect(upgrade).toMatchObject({
+      kind: 'http',
+      method: 'GET',
+      route: isApollo ? 'GET (upgrade)' : 'GET /graphql',
+      aborted: false,
+      queries: { count: 0, late: 0 },
+    });
+    expect(upgrade).not.toHaveProperty('handler');
+    const [fast] = await handled('fast');
+    expect(fast!.requestId).not.toBe(upgrade.requestId);
+    const hook = await until(
+      () => test.sink.records.find(({ handler }) => handler === 'graphql.onConnect'),
+      'record of a hook',
+    );
+    expect(hook).toMatchObject({ kind: 'graphql', queries: { count: isApollo ? 1 : 2 } });
+    await own.dispose();
+  });
+
   it('are as many units of work on a second connection, whose user is another one', async () => {
     const own = connect(test, 'bob');
     for (let i = 0; i < 5; i += 1) await runOver(own, '{ orders(count: 1) { id } }');
