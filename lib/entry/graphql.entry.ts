@@ -21,6 +21,8 @@ import type { UnitsOfWork } from './units-of-work';
 /** What `@Query()`, `@Mutation()` and `@Subscription()` write on a method. */
 const RESOLVER_TYPE = 'graphql:resolver_type';
 const RESOLVER_NAME = 'graphql:resolver_name';
+/** What `@ResolveField()` writes on one. */
+const RESOLVER_PROPERTY = 'graphql:resolve_property';
 const ROOT_TYPES: readonly unknown[] = ['Query', 'Mutation', 'Subscription'];
 
 /** Of the options of a `GraphQLModule`, complete as its driver is started with them, what is used here. */
@@ -32,6 +34,7 @@ interface StartOptions {
   plugins?: unknown;
   readonly fieldResolver?: unknown;
   readonly installSubscriptionHandlers?: boolean;
+  readonly allowBatchedHttpRequests?: boolean;
   subscriptions?: false | (Record<string, unknown> & { 'graphql-ws'?: unknown });
   /** Mercurius'. */
   subscription?: unknown;
@@ -102,12 +105,16 @@ class GraphqlEntry {
     if (!isApollo && fastify === undefined) return;
     // A gateway has no resolvers.
     if (options.schema === undefined) return;
-    const fields = this.#fieldsOf(options.include ?? []);
-    const hasDefaults = isApollo ? options.fieldResolver === undefined : options.jit === undefined;
+    const { roots, resolved } = this.#fieldsOf(options.include ?? []);
     const cover = new SchemaCover(
       this.#operations,
-      (type, name) => ({ route: `${type}.${name}`, handler: fields.get(`${type}.${name}`) }),
-      hasDefaults,
+      (type, name) => ({ route: `${type}.${name}`, handler: roots.get(`${type}.${name}`) }),
+      {
+        resolved,
+        // Apollo says which errors there were; Mercurius has put them into words by then.
+        all: !isApollo || runsElsewhere(options),
+        defaults: isApollo ? options.fieldResolver === undefined : options.jit === undefined,
+      },
     );
     cover.cover(options.schema);
     if (fastify !== undefined) {
@@ -133,23 +140,28 @@ class GraphqlEntry {
     };
   }
 
-  /** The methods that Nest calls for root fields; of two for the same field it takes the last. */
-  #fieldsOf(include: readonly unknown[]): Map<string, Handler> {
-    const fields = new Map<string, Handler>();
+  /** The methods that Nest calls for fields; of two for the same root field it takes the last. */
+  #fieldsOf(include: readonly unknown[]): { roots: Map<string, Handler>; resolved: Set<string> } {
+    const roots = new Map<string, Handler>();
+    const resolved = new Set<string>();
     for (const module of this.#modulesOf(include)) {
       for (const { instance } of module.providers.values()) {
         if (typeof instance !== 'object' || instance === null || types.isProxy(instance)) continue;
         const prototype = Object.getPrototypeOf(instance) as { constructor: Type } | null;
         if (prototype === null || prototype === Object.prototype) continue;
         for (const [key, method] of namedMethodsOf(prototype)) {
-          const type: unknown = Reflect.getMetadata(RESOLVER_TYPE, method);
-          if (!ROOT_TYPES.includes(type)) continue;
           const name = (Reflect.getMetadata(RESOLVER_NAME, method) as string | undefined) ?? key;
-          fields.set(`${String(type)}.${name}`, this.#units.handlers.of(prototype.constructor, method));
+          const type: unknown = Reflect.getMetadata(RESOLVER_TYPE, method);
+          if (ROOT_TYPES.includes(type)) {
+            roots.set(`${String(type)}.${name}`, this.#units.handlers.of(prototype.constructor, method));
+          } else if (Reflect.hasMetadata(RESOLVER_PROPERTY, method)) {
+            const parent: unknown = type ?? Reflect.getMetadata(RESOLVER_TYPE, prototype.constructor);
+            resolved.add(`${String(parent)}.${name}`);
+          }
         }
       }
     }
-    return fields;
+    return { roots, resolved };
   }
 
   /** What Nest does for `include`: these modules, and what they import. */
@@ -168,6 +180,12 @@ class GraphqlEntry {
 }
 
 type ModuleOfNest = ReturnType<ModulesContainer['values']> extends Iterable<infer M> ? M : never;
+
+/** Whether operations come to Apollo otherwise than one a request. */
+function runsElsewhere(options: StartOptions): boolean {
+  const { subscriptions, installSubscriptionHandlers, allowBatchedHttpRequests } = options;
+  return Boolean(subscriptions) || installSubscriptionHandlers === true || allowBatchedHttpRequests === true;
+}
 
 function isApolloDriver(driver: Driver): boolean {
   return typeof driver.registerExpress === 'function';

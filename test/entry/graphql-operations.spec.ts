@@ -6,6 +6,7 @@ import {
   type Answer,
   closePool,
   connect,
+  gate,
   guarded,
   type Order,
   placed,
@@ -262,10 +263,13 @@ describe.each(stacks)('GraphQL operations: $name', stack => {
   it('go on when their client leaves, and say so', async () => {
     const own = connect(test, 'eve');
     const running = runOver(own, '{ wait }').catch(() => 'left');
-    await until(() => sent.get('context') !== undefined || !isApollo, 'the operation');
-    await new Promise(resolve => setTimeout(resolve, 40));
+    const letGo = await until(() => gate.open, 'the operation');
+    gate.open = undefined;
     own.terminate();
     expect(await running).toBe('left');
+    // Its connection has been closed here as well when another one is served.
+    await post(test, { query: '{ fast }' });
+    letGo();
     const [record] = await handled('wait');
     expect(record).toMatchObject({ kind: 'graphql', queries: { count: 1 + ofContext, late: 0 } });
     if (isApollo) expect(record!.aborted).toBe(true);

@@ -62,7 +62,8 @@ export class Operations {
 
   /** The unit of work of a field, where that is not sure to be the one that runs. */
   elsewhere(contextValue: unknown, rootValue: unknown): RequestContext | undefined {
-    if (rootValue instanceof OperationRoot) return rootValue.context;
+    // Over HTTP there is none, which is quicker to tell than the class of one.
+    if (rootValue !== undefined && rootValue instanceof OperationRoot) return rootValue.context;
     return this.#isUsed && isObject(contextValue) ? this.#byContext.get(contextValue) : undefined;
   }
 
