@@ -62,6 +62,9 @@ export interface MeasuredQuery {
 
 const NOTHING: Carrier = Object.freeze({});
 
+/** How long `flush()` waits for the sinks unless it is told otherwise, in milliseconds. */
+const FLUSH_WITHIN_MS = 1_000;
+
 /** What `ContextService` asks of the application it belongs to. */
 export interface ContextHost extends ContextApplication {
   runSeeded<T>(seed: ContextSeed, fn: () => T): T;
@@ -71,6 +74,8 @@ export interface ContextHost extends ContextApplication {
   readonly attribution: Attribution;
   readonly eventLoopDelay: EventLoopDelay | undefined;
   readonly sinkStats: readonly SinkStats[];
+  /** Writes the records of what has ended, to all sinks. */
+  flush(timeoutMs: number): Promise<void>;
 }
 
 /**
@@ -340,6 +345,23 @@ export class ContextService {
   uncounted<T>(reason: string, fn: () => T): T {
     const context = this.#current();
     return context === undefined ? fn() : runAside(context.cost.keepApart(reason), fn);
+  }
+
+  /**
+   * Writes the records of all that has ended by now. Where a process is frozen as soon as it has answered
+   * (AWS Lambda), nothing else writes them: the queue waits for `sinkQueue.intervalMs`.
+   *
+   * @param timeoutMs the most that it takes, in milliseconds; 1,000 by default. What a sink has not taken by
+   * then stays in its queue.
+   *
+   * @example
+   * declare function handle(event: unknown): Promise<unknown>;
+   * export const handler = (event: unknown) => handle(event).finally(() => context.flush());
+   */
+  async flush(timeoutMs: number = FLUSH_WITHIN_MS): Promise<void> {
+    // A turn of the loop: an adapter may have its answer in the event that ends the request as well.
+    await new Promise(resolve => setImmediate(resolve));
+    await this.#host.flush(timeoutMs);
   }
 
   // Another application of the process has contexts of its own, which are none of ours.

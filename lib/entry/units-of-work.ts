@@ -151,6 +151,10 @@ export class UnitsOfWork implements ContextHost {
     return this.queue.stats();
   }
 
+  flush(timeoutMs: number): Promise<void> {
+    return this.queue.flush(timeoutMs);
+  }
+
   userOf(request: object): ContextUser | undefined {
     const { user } = this.#options;
     if (user === undefined) return undefined;

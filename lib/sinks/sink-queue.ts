@@ -99,10 +99,15 @@ export class SinkQueue<Closed> {
     });
   }
 
-  /** Writes all that waits; a sink that hangs keeps the promise waiting. */
-  async flush(): Promise<void> {
+  /**
+   * Writes all that waits.
+   *
+   * @param timeoutMs how long a sink that hangs keeps the promise waiting, in milliseconds; for ever by default
+   */
+  async flush(timeoutMs?: number): Promise<void> {
     this.#outside.runInAsyncScope(() => this.#dispatch());
-    await Promise.all(this.#writers.map(({ idle }) => idle));
+    const idle = Promise.all(this.#writers.map(writer => writer.idle));
+    await (timeoutMs === undefined ? idle : atMost(timeoutMs, idle));
   }
 
   /**
