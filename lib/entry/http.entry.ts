@@ -12,6 +12,7 @@ import {
   remember,
   rememberedContext,
 } from './remembered-context';
+import { whenOver } from './response-end';
 import { RouteCover } from './route-cover';
 import { answerServerTiming } from './server-timing';
 import type { UnitsOfWork } from './units-of-work';
@@ -133,18 +134,9 @@ export class HttpEntry {
     context.request = request;
     context.response = response;
     remember(raw, context);
-    // The event, not `writableFinished`: that is false for HTTP/2 and for `fastify.inject()`. And HTTP/2
-    // fires it for a stream that was cut as well, where nobody has called `end()`.
-    let isFinished = false;
-    response.on('finish', () => {
-      isFinished = response.writableEnded;
-    });
-    // 'close', not 'finish': it alone fires exactly once for each outcome, a client abort among them.
-    // Before those of others: OpenTelemetry ends the span of the request in this event, and a span that
-    // has ended takes no attributes.
-    response.prependListener('close', () => {
+    whenOver(raw, response, isCut => {
       if (response.headersSent) context.status = response.statusCode;
-      context.aborted = !isFinished;
+      context.aborted = isCut;
       units.close(context);
     });
     if (this.#wantsTiming(request)) answerServerTiming(response, context);
