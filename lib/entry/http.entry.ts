@@ -17,9 +17,6 @@ import { RouteCover } from './route-cover';
 import { answerServerTiming } from './server-timing';
 import type { UnitsOfWork } from './units-of-work';
 
-type ExpressRoute = { readonly baseUrl?: string; readonly route?: { readonly path?: unknown } };
-type FastifyRoute = { readonly is404?: boolean; readonly routeOptions?: { readonly url?: string } };
-
 /** What Express and Fastify hand to a request hook: Fastify's carry the raw ones. */
 type RequestHook = (
   request: PlatformRequest,
@@ -143,14 +140,4 @@ export class HttpEntry {
     if (this.#responseHeader !== false) response.setHeader(this.#responseHeader, context.requestId);
     return context;
   }
-}
-
-/** `/orders/:id`, when a route took the request. */
-export function routePattern(request: object): string | undefined {
-  if ('raw' in request) {
-    const { is404, routeOptions } = request as FastifyRoute;
-    return is404 === true ? undefined : routeOptions?.url;
-  }
-  const { baseUrl = '', route } = request as ExpressRoute;
-  return route?.path === undefined ? undefined : `${baseUrl}${String(route.path)}`;
 }

@@ -41,9 +41,9 @@ import { observersAmong, type ObservingSink } from '../sinks/observing-sink';
 import { SinkQueue } from '../sinks/sink-queue';
 import type { SinkStats } from '../sinks/sink-writer';
 import { Handler, Handlers, nextHandlerNumber } from './handlers';
-import { routePattern } from './http.entry';
 import { type PlatformRequest, rawOf } from './remembered-context';
 import type { LostErrorAnswer } from './lost-error-answer';
+import { routePattern } from './route-pattern';
 import { runToEnd } from './settle';
 
 /** What this asks of the instrumentations of its application. */
