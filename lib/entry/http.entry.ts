@@ -12,6 +12,7 @@ import {
   remember,
   rememberedContext,
 } from './remembered-context';
+import { coverMiddleware } from './middleware-cover';
 import { whenOver } from './response-end';
 import { RouteCover } from './route-cover';
 import { answerServerTiming } from './server-timing';
@@ -62,13 +63,14 @@ export class HttpEntry {
     this.#routes.install(adapter);
     if ('setOnRequestHook' in adapter) {
       this.#hook(adapter as unknown as HookedAdapter);
-      return;
+    } else {
+      (adapter as HttpAdapterHost['httpAdapter']).use(
+        (request: PlatformRequest, response: ServerResponse, next: () => void) => {
+          this.#enter(request, response, next);
+        },
+      );
     }
-    (adapter as HttpAdapterHost['httpAdapter']).use(
-      (request: PlatformRequest, response: ServerResponse, next: () => void) => {
-        this.#enter(request, response, next);
-      },
-    );
+    this.#faults.guard('cover of middleware', () => coverMiddleware(adapter));
   }
 
   /**
