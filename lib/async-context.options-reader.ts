@@ -35,6 +35,7 @@ const OPTIONS = [
   'trustUnsignedCarriers',
   'keepAfterClose',
   'canonicalLog',
+  'errorMessages',
   'propagate',
 ] as const satisfies readonly (keyof AsyncContextOptions)[];
 const REQUEST_ID = ['header', 'trust', 'generate', 'responseHeader'] as const;
@@ -101,6 +102,7 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     trustUnsignedCarriers: readBoolean('trustUnsignedCarriers', options.trustUnsignedCarriers ?? false),
     keepAfterClose: readBoolean('keepAfterClose', options.keepAfterClose ?? false),
     canonicalLog: readCanonicalLog(options.canonicalLog),
+    errorMessages: readBoolean('errorMessages', options.errorMessages ?? false),
     propagate: readPropagation(options),
   });
 }

@@ -222,6 +222,12 @@ export interface AsyncContextOptions {
    * @default false
    */
   readonly canonicalLog?: boolean | ((record: CostRecord) => boolean);
+  /**
+   * Whether a warning about a hook, a driver or a sink that failed says the text of its error, which may hold
+   * values of a request: up to 300 characters. Its class, its code and its line are said anyway.
+   * @default false
+   */
+  readonly errorMessages?: boolean;
   /** What the context travels with: HTTP to the hosts that are listed, messages and jobs of your own. */
   readonly propagate?: PropagateOptions;
 }
@@ -274,5 +280,6 @@ export interface ResolvedOptions {
   readonly trustUnsignedCarriers: boolean;
   readonly keepAfterClose: boolean;
   readonly canonicalLog: boolean | ((record: CostRecord) => boolean);
+  readonly errorMessages: boolean;
   readonly propagate: ResolvedPropagation;
 }

@@ -12,6 +12,7 @@ import { foundNest, unsupportedNest } from './async-context.nest-version';
 import { expiredExemptions } from './budget/expired-exemptions';
 import { ContextService } from './context/context.service';
 import { contextStorage, eventLoop, oncePerProcess, processShare } from './context/context-storage';
+import { oneLine } from './context/one-line';
 import { prepareCallSites } from './cost/call-site';
 import { FaultReporter } from './diagnosis/fault-reporter';
 import { loopMonitor, type LoopUser } from './diagnosis/loop-monitor';
@@ -97,16 +98,16 @@ export class AsyncContextRuntime
     config: ApplicationConfig,
   ) {
     const resolved: ResolvedOptions = readOptions(options);
-    const faults = (this.#faults = new FaultReporter());
+    const faults = (this.#faults = new FaultReporter(resolved.errorMessages));
     this.tracer = resolved.trace ? new ProviderTracer(faults) : undefined;
     this.#options = options;
     this.#modules = modules;
     this.#config = config;
     this.#host = host;
-    this.#instrumentations = new Instrumentations(resolved.instrumentations, resolved.pools);
+    this.#instrumentations = new Instrumentations(resolved.instrumentations, resolved.pools, faults);
     this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations);
     if (this.#units.outgoing !== undefined) {
-      this.#propagation = new HttpPropagation(reason => faults.report('propagate', reason));
+      this.#propagation = new HttpPropagation(words => faults.say('propagate', words));
       this.#units.onFirstServed = () => this.#propagation?.installLoaded();
     }
     if (resolved.answerLostErrors) this.#units.lostErrorAnswer = new LostErrorAnswer(modules, config, host);
@@ -159,7 +160,7 @@ export class AsyncContextRuntime
     if (ofDrivers !== undefined) this.#logger.warn(ofDrivers);
     if (this.tracer?.warning !== undefined) this.#logger.warn(this.tracer.warning);
     LostErrors.ofProcess().install(this);
-    for (const warning of expiredExemptions(this.#modules, Date.now())) this.#logger.warn(warning);
+    for (const warning of expiredExemptions(this.#modules, Date.now())) this.#logger.warn(oneLine(warning));
   }
 
   beforeApplicationShutdown(): void {

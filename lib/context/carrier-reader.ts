@@ -50,41 +50,41 @@ function readContext(
 ): Pick<Arrival, 'user' | 'values'> {
   const nothing = { user: undefined, values: undefined };
   if (text === undefined) return nothing;
-  const { seal, trustsUnsigned, report } = rules;
+  const { seal, trustsUnsigned, faults } = rules;
   const isSigned = seal !== undefined && signature !== undefined;
   if (isSigned && !seal.fits(signedText(requestId ?? '', text), signature)) {
-    report('carrier', 'its signature does not fit: its user and values were left out');
+    faults.say('carrier', 'its signature does not fit: its user and values were left out');
     return nothing;
   }
   if (seal !== undefined && !isSigned && !trustsUnsigned) {
-    report('carrier', 'it is not signed: its user and values were left out');
+    faults.say('carrier', 'it is not signed: its user and values were left out');
     return nothing;
   }
   const content = parseObject(text);
   if (content === undefined) {
-    report('carrier', `its ${CONTEXT} is no JSON object`);
+    faults.say('carrier', `its ${CONTEXT} is no JSON object`);
     return nothing;
   }
   const refusal = isSigned ? refusalOf(content, rules.term, way, Date.now()) : undefined;
   if (refusal !== undefined) {
-    report('carrier', refusal);
+    faults.say('carrier', refusal);
     return nothing;
   }
   const user = isSigned || trustsUnsigned ? content['user'] : undefined;
   return {
     user: typeof user === 'object' && user !== null ? (user as ContextUser) : undefined,
-    values: readValues(content['values'], report),
+    values: readValues(content['values'], faults),
   };
 }
 
-function readValues(values: unknown, report: CarrierRules['report']): Arrival['values'] {
+function readValues(values: unknown, faults: CarrierRules['faults']): Arrival['values'] {
   if (typeof values !== 'object' || values === null) return undefined;
   const read = new Map<ContextKey<unknown> | string, unknown>();
   for (const [name, value] of Object.entries(values)) {
     const key = carriedKey(name);
     // What nobody has declared here is of no use here, and may be anything.
     if (key === undefined) continue;
-    const valid = validate(key, value, reason => report(`carrier, key ${name}`, reason));
+    const valid = validate(key, value, words => faults.say(`carrier, key ${name}`, words));
     if (valid !== undefined) read.set(key, valid.value);
   }
   return read.size === 0 ? undefined : read;
@@ -93,11 +93,11 @@ function readValues(values: unknown, report: CarrierRules['report']): Arrival['v
 function validate(
   key: ContextKey<unknown>,
   value: unknown,
-  report: (reason: string) => void,
+  say: (words: string) => void,
 ): { readonly value: unknown } | undefined {
   const verdict = verdictOf(key, value);
   if (typeof verdict === 'object') return verdict;
-  report(REASONS[verdict]);
+  say(REASONS[verdict]);
   return undefined;
 }
 

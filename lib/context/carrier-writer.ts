@@ -54,16 +54,16 @@ function writeContext(context: RequestContext, room: number, rules: CarrierRules
   if (user !== undefined && user.length + 9 <= room) {
     parts.push(`"user":${user}`);
     room -= user.length + 9;
-  } else if (user !== undefined) rules.report('carrier', 'the user takes too much room');
+  } else if (user !== undefined) rules.faults.say('carrier', 'the user takes too much room');
   const values: string[] = [];
   room -= 12;
   for (const [key, value] of context.values ?? []) {
     if (typeof key === 'string' || key.carry !== true) continue;
-    const json = asciiJson(value, reason => rules.report(`carrier, key ${key.name}`, reason));
+    const json = asciiJson(value, error => rules.faults.report(`carrier, key ${key.name}, as JSON`, error));
     if (json === undefined) continue;
     const member = `${asciiJson(key.name)}:${json}`;
     if (member.length + 1 > room) {
-      rules.report(`carrier, key ${key.name}`, `it would be larger than ${MAX_CARRIER_BYTES} bytes`);
+      rules.faults.say(`carrier, key ${key.name}`, `it would be larger than ${MAX_CARRIER_BYTES} bytes`);
       continue;
     }
     values.push(member);
@@ -79,15 +79,15 @@ function writeUser(context: RequestContext, rules: CarrierRules): string | undef
   try {
     const user = context.currentUser();
     if (user === undefined || user === null) return undefined;
-    return asciiJson(rules.user(user), reason => rules.report('carrierUser', reason));
+    return asciiJson(rules.user(user), error => rules.faults.report('carrierUser, as JSON', error));
   } catch (error) {
-    rules.report('carrierUser', error instanceof Error ? error.message : 'it threw');
+    rules.faults.report('carrierUser', error);
     return undefined;
   }
 }
 
 /** JSON of ASCII alone, as a header wants it. */
-function asciiJson(value: unknown, report: (reason: string) => void = () => undefined): string | undefined {
+function asciiJson(value: unknown, report: (error: unknown) => void = () => undefined): string | undefined {
   try {
     const json: string | undefined = JSON.stringify(value);
     return json?.replace(
@@ -95,7 +95,7 @@ function asciiJson(value: unknown, report: (reason: string) => void = () => unde
       character => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
     );
   } catch (error) {
-    report(error instanceof Error ? error.message : 'it is no JSON');
+    report(error);
     return undefined;
   }
 }

@@ -1,3 +1,4 @@
+import type { FaultReporter } from '../diagnosis/fault-reporter';
 import type { CarrierSeal } from './carrier-seal';
 import type { CarrierTerm } from './carrier-term';
 import type { ContextUser } from './request-context';
@@ -34,8 +35,8 @@ export interface CarrierRules {
   readonly trustsUnsigned: boolean;
   /** What of a user travels. */
   readonly user: (user: ContextUser) => unknown;
-  /** Says that something is left out; `what` is a fixed name. */
-  readonly report: (what: string, reason: string) => void;
+  /** Is told what is left out. */
+  readonly faults: FaultReporter;
 }
 
 /** What a signature is made of. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { RequestIdOptions } from '../async-context.options';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
+import { OwnError } from '../diagnosis/own-error';
 import { isThenable } from './thenable';
 
 /** What an incoming request id must look like: nothing that a log, a header or a shell could mistake. */
@@ -46,7 +47,7 @@ export class RequestIdSource {
     const id: unknown = this.#faults.guard('requestId.generate', () => {
       const made: unknown = generate();
       if (isRequestId(made) || isThenable(made)) return made;
-      throw new TypeError('it did not return 1 to 200 characters of A-Z a-z 0-9 _ . : = + / @ -');
+      throw new OwnError('it did not return 1 to 200 characters of A-Z a-z 0-9 _ . : = + / @ -');
     });
     return isRequestId(id) ? id : randomUUID();
   }

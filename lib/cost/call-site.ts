@@ -98,6 +98,12 @@ export function applicationSite(
   return isOfApplication(site.file) && isReadable(site.file) && isNoPackageOfBundle(site) ? site : undefined;
 }
 
+/** The same for a frame of any file. */
+export function fileSite(frame: CallSite, isReadable: (file: string) => boolean): CallSite | undefined {
+  const site = { ...frame, file: pathOf(frame.file) };
+  return isReadable(site.file) ? site : undefined;
+}
+
 /** A file of an ES module has the form of an address. */
 function pathOf(file: string): string {
   return file.startsWith('file://') ? decodeURIComponent(new URL(file).pathname) : file;

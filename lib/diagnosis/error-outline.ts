@@ -1,5 +1,7 @@
 import { statSync } from 'node:fs';
-import { applicationSite, describeCallSite } from '../cost/call-site';
+import { AsyncContextError } from '../async-context.errors';
+import { applicationSite, type CallSite, describeCallSite, fileSite } from '../cost/call-site';
+import { OwnError } from './own-error';
 
 const CLASS_NAME = /^[\w$]{1,80}$/;
 const CODE = /^[A-Z0-9_]{1,64}$/;
@@ -7,6 +9,7 @@ const FUNCTION_NAME = /^[\w$#<>]{1,80}$/;
 const FRAME = /^ {4}at (?:async )?(?:(.{1,300}) \()?((?:file:\/\/|\/|[A-Za-z]:\\).{1,1000}):(\d+):(\d+)\)?$/;
 const SOURCE = /\.[cm]?[jt]sx?$/;
 const MAX_STACK = 32_768;
+const MAX_MESSAGE = 300;
 
 /** What may be said of an error: its text may hold anything. */
 export interface ErrorOutline {
@@ -26,11 +29,62 @@ export function outlineOf(error: unknown): ErrorOutline {
     return {
       name: nameOf(error),
       code: typeof code === 'string' && CODE.test(code) ? code : undefined,
-      place: placeOf(error as { stack?: unknown; message?: unknown }),
+      place: lineOf(error, frame => applicationSite(frame, isSource)),
     };
   } catch {
     // A getter or a proxy of the application.
     return nothingBut('object');
+  }
+}
+
+/**
+ * An error in a line of the log: `TypeError (ERR_INVALID_ARG_TYPE) at orders.service.ts:47 audit`, or `in` a file
+ * of a package where no line of the application is in its stack. Never throws.
+ *
+ * The errors of this package are said in their own words.
+ *
+ * @param withMessage whether its text is said, up to 300 characters
+ */
+export function describeError(error: unknown, withMessage: boolean): string {
+  const own = ownWords(error);
+  if (own !== undefined) return own;
+  const { name, code, place } = outlineOf(error);
+  const what = code === undefined ? name : `${name} (${code})`;
+  const message = withMessage ? messageOf(error) : undefined;
+  const frame = place === undefined ? frameOf(error) : undefined;
+  return (
+    (message === undefined ? what : `${what}: ${message}`) +
+    (place === undefined ? '' : ` at ${place}`) +
+    (frame === undefined ? '' : ` in ${frame}`)
+  );
+}
+
+function ownWords(error: unknown): string | undefined {
+  try {
+    if (error instanceof OwnError || error instanceof AsyncContextError) return error.message;
+  } catch {
+    // A proxy that was revoked.
+  }
+  return undefined;
+}
+
+function messageOf(error: unknown): string | undefined {
+  try {
+    const message = typeof error === 'string' ? error : (error as { message?: unknown } | undefined)?.message;
+    return typeof message === 'string' && message !== '' ? message.slice(0, MAX_MESSAGE) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The nearest line of all, which is one of a package. */
+function frameOf(error: unknown): string | undefined {
+  try {
+    return typeof error === 'object' && error !== null
+      ? lineOf(error, frame => fileSite(frame, isSource))
+      : undefined;
+  } catch {
+    return undefined;
   }
 }
 
@@ -44,8 +98,12 @@ function nameOf(error: object): string {
   return names.find(name => typeof name === 'string' && CLASS_NAME.test(name)) ?? 'Error';
 }
 
-/** From the text of the stack: `Error.prepareStackTrace` would be seen by who reads it after us. */
-function placeOf({ stack, message }: { stack?: unknown; message?: unknown }): string | undefined {
+/**
+ * The nearest line that is looked for, from the text of the stack: `Error.prepareStackTrace` would be seen
+ * by who reads it after us.
+ */
+function lineOf(error: object, find: (frame: CallSite) => CallSite | undefined): string | undefined {
+  const { stack, message } = error as { stack?: unknown; message?: unknown };
   if (typeof stack !== 'string') return undefined;
   // The message comes first, and may hold lines that look like frames.
   const at = typeof message === 'string' && message !== '' ? stack.indexOf(message) : -1;
@@ -54,7 +112,7 @@ function placeOf({ stack, message }: { stack?: unknown; message?: unknown }): st
     const [, caller, path, row, column] = FRAME.exec(line) ?? [];
     if (path === undefined) continue;
     const frame = { file: path, line: Number(row), column: Number(column), name: functionName(caller) };
-    const site = applicationSite(frame, isSource);
+    const site = find(frame);
     if (site !== undefined) return describeCallSite(site);
   }
   return undefined;

@@ -1,6 +1,15 @@
 import { Logger } from '@nestjs/common';
+import { oneLine } from '../context/one-line';
 import { isThenable } from '../context/thenable';
+import { describeError } from './error-outline';
 import { OncePerWindow } from './once-per-window';
+
+/** Names of sinks and keys are the application's own. */
+const MAX_WHERE = 200;
+const MAX_WORDS = 500;
+
+/** Who is told what failed. */
+export type Faults = Pick<FaultReporter, 'report' | 'say'>;
 
 /**
  * Says once a minute that a hook of the application, or a part of this package, failed.
@@ -9,17 +18,27 @@ import { OncePerWindow } from './once-per-window';
 export class FaultReporter {
   readonly #logger = new Logger('AsyncContext');
   readonly #windows = new OncePerWindow(60_000);
+  readonly #withMessages: boolean;
 
-  /** `where` is a fixed name (an option's path, a part of the package), never a value. */
-  report(where: string, reason: unknown): void {
+  /** @param withMessages whether the texts of errors are said, which may hold values of the application */
+  constructor(withMessages = false) {
+    this.#withMessages = withMessages;
+  }
+
+  /**
+   * Says that something failed with an error, which may be anything, of anybody. Never throws.
+   *
+   * @param where a fixed name (an option's path, a part of the package), never a value
+   */
+  report(where: string, error: unknown): void {
     const suppressed = this.#windows.admit(where);
-    if (suppressed === undefined) return;
-    const more = suppressed > 0 ? ` (${suppressed} more in the last minute)` : '';
-    try {
-      this.#logger.warn(`${where} failed and was ignored: ${describe(reason)}${more}`);
-    } catch {
-      // The application's logger failed; there is nowhere left to say so.
-    }
+    if (suppressed !== undefined) this.#write(where, describeError(error, this.#withMessages), suppressed);
+  }
+
+  /** The same in words of this package. Never throws. */
+  say(where: string, words: string): void {
+    const suppressed = this.#windows.admit(where);
+    if (suppressed !== undefined) this.#write(where, words, suppressed);
   }
 
   /** Runs a hook of the application. What it throws or rejects with is reported, never passed on. */
@@ -33,8 +52,14 @@ export class FaultReporter {
       return undefined;
     }
   }
-}
 
-function describe(reason: unknown): string {
-  return reason instanceof Error ? (reason.stack ?? reason.message) : String(reason);
+  #write(where: string, words: string, suppressed: number): void {
+    const more = suppressed > 0 ? ` (${suppressed} more in the last minute)` : '';
+    const line = `${where.slice(0, MAX_WHERE)} failed and was ignored: ${words.slice(0, MAX_WORDS)}${more}`;
+    try {
+      this.#logger.warn(oneLine(line));
+    } catch {
+      // The application's logger failed; there is nowhere left to say so.
+    }
+  }
 }

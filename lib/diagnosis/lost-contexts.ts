@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { oneLine } from '../context/one-line';
 import { callSitesOf, captureStack } from '../cost/call-site';
 import type { Statement } from '../cost/statement';
 import { OncePerWindow } from './once-per-window';
@@ -31,9 +32,9 @@ export class LostContexts {
     const suppressed = this.#windows.admit(stack[0] ?? statement.shape);
     if (suppressed === undefined) return;
     const more = suppressed > 0 ? ` ${suppressed} more from there were not logged.` : '';
-    const where = stack.map(frame => `\n    at ${frame}`).join('');
+    const where = stack.map(frame => `\n    at ${oneLine(frame)}`).join('');
     this.#logger.warn(
-      `A query ran outside of any unit of work and is charged to nobody: ${statement.shape}.${more} ` +
+      `A query ran outside of any unit of work and is charged to nobody: ${oneLine(statement.shape)}.${more} ` +
         'Wrap the work in contextService.run(seed, fn) or @RunInContext(), or the callback that lost ' +
         `the context in contextService.bind(fn).${where}`,
     );

@@ -41,8 +41,9 @@ export class Report {
   ) {
     Object.defineProperty(this, inspect.custom, { value: text });
     Object.defineProperty(this, 'toString', { value: text });
-    // Winston leaves the fields of a line out whose message holds `%s`, as the name of a handler may.
-    this['message'] = headline.replace(/%(?=[scdjifoO%])/g, '% ');
+    // Formats that make text of a line print it as it is. And winston leaves the fields of a line out whose
+    // message holds `%s`, as the name of a handler may.
+    this['message'] = oneLine(headline).replace(/%(?=[scdjifoO%])/g, '% ');
     for (const [name, value] of Object.entries(fields)) if (value !== undefined) this[name] = value;
   }
 }

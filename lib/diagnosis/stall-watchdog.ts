@@ -1,6 +1,7 @@
 import type * as Inspector from 'node:inspector';
 import { isMainThread, Worker } from 'node:worker_threads';
 import type { EventLoop } from '../cost/event-loop';
+import { OwnError } from './own-error';
 import { watchMainThread, type WatcherData } from './stall-watcher';
 
 const TICK_MS = 25;
@@ -89,7 +90,7 @@ export class StallWatchdog {
     });
     worker.unref();
     worker.once('error', error => this.#fail(error));
-    worker.once('exit', () => this.#fail('its worker thread has ended'));
+    worker.once('exit', () => this.#fail(new OwnError('its worker thread has ended')));
     return worker;
   }
 

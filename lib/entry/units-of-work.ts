@@ -30,6 +30,7 @@ import { RecentMap } from '../cost/recent-map';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { LateLog } from '../diagnosis/late-log';
 import { type EventLoopDelay, loopMonitor } from '../diagnosis/loop-monitor';
+import { OwnError } from '../diagnosis/own-error';
 import { SlowLog } from '../diagnosis/slow-log';
 import type { ResourceSampler } from '../diagnosis/resource-monitor';
 import type { PoolLimits } from '../diagnosis/pools/pool-wait';
@@ -121,7 +122,7 @@ export class UnitsOfWork implements ContextHost {
       term: options.carrierTerm,
       trustsUnsigned: trustUnsignedCarriers,
       user: carrierUser,
-      report: (what, reason) => faults.report(what, reason),
+      faults,
     };
     this.sampledShare = options.propagate.sampled;
     if (!options.propagate.hosts.isEmpty) {
@@ -135,7 +136,7 @@ export class UnitsOfWork implements ContextHost {
       ...options.sinkQueue,
       toRecord: buildCostRecord,
       weigh: recordSampler(options.sinkQueue.sample ?? 1),
-      report: (where, reason) => faults.report(where, reason),
+      faults,
     });
   }
 
@@ -266,7 +267,7 @@ export class UnitsOfWork implements ContextHost {
     this.#faults.guard('contextService.record()', () => {
       const { rows = 0, durationMs } = query;
       if (!(rows >= 0) || !(durationMs >= 0)) {
-        throw new RangeError('rows and durationMs must be numbers of at least 0');
+        throw new OwnError('rows and durationMs must be numbers of at least 0');
       }
       context.cost.record(describeQuery(query), rows, durationMs);
     });
@@ -321,7 +322,7 @@ export class UnitsOfWork implements ContextHost {
     context.endMs = performance.now();
     context.time.close(context.endMs);
     context.cost.isClosed = true;
-    context.release();
+    context.release(false);
   }
 
   /** Says which handler took the work; its budget is in force from here on. */

@@ -115,7 +115,7 @@ export class ContextQueryReporter implements QueryReporter {
   }
 
   warn(message: string): void {
-    this.#faults.report(`instrumentation of ${this.#driver}`, message);
+    this.#faults.say(`instrumentation of ${this.#driver}`, message);
   }
 
   #charge(

@@ -1,6 +1,6 @@
 import { oncePerProcess } from '../context/context-storage';
 import { isBundled } from '../cost/own-files';
-import { FaultReporter } from '../diagnosis/fault-reporter';
+import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { LostContexts } from '../diagnosis/lost-contexts';
 import type { PoolLimits } from '../diagnosis/pools/pool-wait';
 import { poolWatch } from '../diagnosis/pools/pool-watch';
@@ -22,7 +22,7 @@ interface Shared {
 
 /** Drivers are shared by all applications of a process: the first installs, the last takes back. */
 export class Instrumentations {
-  readonly #faults = new FaultReporter();
+  readonly #faults: FaultReporter;
   readonly #shared = oncePerProcess<Shared>('instrumentations', () => ({
     lost: new LostContexts(),
     installed: new Map(),
@@ -32,7 +32,12 @@ export class Instrumentations {
   readonly #pools = poolWatch();
   readonly #poolLimits: PoolLimits;
 
-  constructor(wanted: readonly DriverInstrumentation[] | 'auto', poolLimits: PoolLimits) {
+  constructor(
+    wanted: readonly DriverInstrumentation[] | 'auto',
+    poolLimits: PoolLimits,
+    faults: FaultReporter,
+  ) {
+    this.#faults = faults;
     this.#wanted = wanted === 'auto' ? everyDriver() : wanted;
     this.#poolLimits = poolLimits;
   }

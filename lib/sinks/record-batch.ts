@@ -1,10 +1,11 @@
 import type { CostRecord } from '../cost/cost-record';
+import type { Faults } from '../diagnosis/fault-reporter';
 import { boundRecord } from './bound-record';
 
 /** How the records of a batch are made. */
 export interface RecordMaking<Closed> {
   readonly toRecord: (closed: Closed) => CostRecord;
-  readonly report: (where: string, reason: unknown) => void;
+  readonly faults: Faults;
   /** Whether there is a sink that gets what sampling leaves out. */
   readonly hasEvery: boolean;
 }
@@ -56,12 +57,12 @@ export function makeRecords<Closed>(
 /** One record; `undefined` where it cannot be made, which is reported. */
 export function recordOf<Closed>(
   closed: Closed,
-  { toRecord, report }: RecordMaking<Closed>,
+  { toRecord, faults }: RecordMaking<Closed>,
 ): CostRecord | undefined {
   try {
     return boundRecord(toRecord(closed));
   } catch (error) {
-    report('making a cost record', error);
+    faults.report('making a cost record', error);
     return undefined;
   }
 }

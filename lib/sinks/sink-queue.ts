@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { CostRecord } from '../cost/cost-record';
 import type { CostRecordSink } from './cost-record.sink';
+import type { Faults } from '../diagnosis/fault-reporter';
 import { makeRecords, recordOf, type RecordMaking } from './record-batch';
 import { type SinkStats, SinkWriter } from './sink-writer';
 
@@ -26,7 +27,7 @@ interface SinkQueueSettings<Closed> extends Partial<Readonly<Record<keyof Limits
   readonly toRecord: (closed: Closed) => CostRecord;
   /** The weight of its record, 0 for none; without it each has a record. Never throws. */
   readonly weigh?: ((closed: Closed) => number) | undefined;
-  readonly report: (where: string, reason: unknown) => void;
+  readonly faults: Faults;
 }
 
 /**
@@ -37,7 +38,7 @@ interface SinkQueueSettings<Closed> extends Partial<Readonly<Record<keyof Limits
  * own behind it, of the same capacity, so that one that hangs loses its own records only.
  *
  * @example
- * const queue = new SinkQueue<RequestContext>({ sinks, toRecord: buildCostRecord, report });
+ * const queue = new SinkQueue<RequestContext>({ sinks, toRecord: buildCostRecord, faults });
  * queue.offer(context);
  * await queue.close();
  */
@@ -56,15 +57,15 @@ export class SinkQueue<Closed> {
   #isDispatchDue = false;
   #closing: Promise<void> | undefined;
 
-  constructor({ sinks, toRecord, weigh, report, ...limits }: SinkQueueSettings<Closed>) {
+  constructor({ sinks, toRecord, weigh, faults, ...limits }: SinkQueueSettings<Closed>) {
     // Not a spread: `{ capacity: undefined }` would take the bound away.
     const names = Object.keys(SINK_QUEUE_DEFAULTS) as (keyof Limits)[];
     this.#limits = Object.fromEntries(
       names.map(name => [name, limits[name] ?? SINK_QUEUE_DEFAULTS[name]]),
     ) as Record<keyof Limits, number>;
     this.#weigh = weigh;
-    this.#writers = sinks.map(sink => new SinkWriter(sink, { ...this.#limits, report }));
-    this.#making = { toRecord, report, hasEvery: this.#writers.some(({ everyRecord }) => everyRecord) };
+    this.#writers = sinks.map(sink => new SinkWriter(sink, { ...this.#limits, faults }));
+    this.#making = { toRecord, faults, hasEvery: this.#writers.some(({ everyRecord }) => everyRecord) };
   }
 
   /** Queues a closed unit of work, or drops it when the queue is full. Never waits, never throws. */

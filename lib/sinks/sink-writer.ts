@@ -1,4 +1,5 @@
 import type { CostRecord } from '../cost/cost-record';
+import type { Faults } from '../diagnosis/fault-reporter';
 import type { CostRecordSink, SinkFailure } from './cost-record.sink';
 import { readFailure, SinkRetry, type SinkRetrySettings } from './sink-retry';
 
@@ -18,13 +19,11 @@ export interface SinkStats {
   readonly sampledOut: number;
 }
 
-type Report = (where: string, reason: unknown) => void;
-
 /** Size, pace and patience of one writer. */
 export interface SinkWriterSettings extends SinkRetrySettings {
   readonly capacity: number;
   readonly batchSize: number;
-  readonly report: Report;
+  readonly faults: Faults;
 }
 
 /** Writes to one sink, one batch at a time, so that a sink that fails or hangs stands alone. */
@@ -103,7 +102,7 @@ export class SinkWriter {
   lose(count: number): void {
     if (count === 0) return;
     this.#dropped += count;
-    this.#settings.report(
+    this.#settings.faults.say(
       `queue of sink ${this.#sink.name}`,
       `it is full, ${this.#dropped} records are lost`,
     );
@@ -124,7 +123,7 @@ export class SinkWriter {
     try {
       await this.#sink.close?.();
     } catch (error) {
-      this.#settings.report(`sink ${this.#sink.name}, close()`, error);
+      this.#settings.faults.report(`sink ${this.#sink.name}, close()`, error);
     }
   }
 
@@ -172,6 +171,6 @@ export class SinkWriter {
   }
 
   #report(reason: unknown): void {
-    this.#settings.report(`sink ${this.#sink.name}`, reason);
+    this.#settings.faults.report(`sink ${this.#sink.name}`, reason);
   }
 }

@@ -148,7 +148,7 @@ describe('the user of a carrier', () => {
       },
     });
     expect(travel(context, context, user(1))).toBeUndefined();
-    expect(warnings(context)).toContain('carrierUser failed and was ignored: no');
+    expect(warnings(context)).toContain('carrierUser failed and was ignored: Error at carrier.spec.ts:');
   });
 
   it('is believed with a signature of one of the secrets', async () => {
@@ -310,7 +310,7 @@ describe('what arrives', () => {
       return context.carry();
     });
     expect(carrier['x-async-context']).toBe('{"values":{"tenant":"acme"}}');
-    expect(warnings(context)).toContain('carrier, key region failed and was ignored: Converting circular');
+    expect(warnings(context)).toContain('carrier, key region, as JSON failed and was ignored: TypeError');
   });
 });
 

@@ -413,7 +413,7 @@ describe('a failure within the hook', () => {
       test.logs.of('warn', 'AsyncContext').filter(line => line.startsWith('resource monitor failed'));
     await until(() => faults().length > 0, 'fault');
     expect(faults()).toHaveLength(1);
-    expect(faults()[0]).toContain('of the application');
+    expect(faults()[0]).toContain('ignored: Error at resource-monitor-behaviour.spec.ts:');
   });
 });
 

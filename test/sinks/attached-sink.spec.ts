@@ -35,7 +35,7 @@ it('starts an application whose sink fails when it is told, and says so', async 
   await fetch(test.url);
   expect(await test.records(1)).toHaveLength(1);
   expect(test.logs.of('warn', 'AsyncContext')).toEqual([
-    expect.stringContaining('sink curious, attach() failed and was ignored: Error: not interested'),
+    expect.stringContaining('sink curious, attach() failed and was ignored: Error at attached-sink.spec.ts:'),
   ]);
   await test.close();
 });

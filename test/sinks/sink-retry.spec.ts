@@ -6,6 +6,8 @@ import { recordOf } from '../support/records';
 type Write = (records: readonly CostRecord[]) => unknown;
 
 const reports: string[] = [];
+const note = (where: string, what: unknown): void => void reports.push(`${where}: ${String(what)}`);
+const faults = { report: note, say: note };
 
 /** A queue in front of one sink, whose tries are answered by `writes`, the last of them for good. */
 function queueOf(
@@ -27,7 +29,7 @@ function queueOf(
       },
     ],
     toRecord: id => recordOf(String(id)),
-    report: (where, reason) => reports.push(`${where}: ${String(reason)}`),
+    faults,
     ...settings,
   });
   const offer = (from: number, count: number): void => {
@@ -211,7 +213,9 @@ describe('a batch that a sink refuses', () => {
     const writes = things.map(thing => () => {
       throw thing;
     });
-    const { queue, tries, offer, stats } = queueOf([...writes, take], { report: () => undefined });
+    const { queue, tries, offer, stats } = queueOf([...writes, take], {
+      faults: { report: () => undefined, say: () => undefined },
+    });
     offer(0, 1);
     void queue.flush();
     await vi.advanceTimersByTimeAsync(60_000);
@@ -286,7 +290,7 @@ describe('a sink that gets every record', () => {
         },
       ],
       toRecord: id => recordOf(String(id)),
-      report: (where, reason) => reports.push(`${where}: ${String(reason)}`),
+      faults,
       ...settings,
     });
     return { queue, seen };

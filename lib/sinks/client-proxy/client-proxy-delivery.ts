@@ -1,6 +1,7 @@
 import { from } from 'rxjs';
 import { invalidOption } from '../../async-context.errors';
 import type { CostRecord } from '../../cost/cost-record';
+import { OwnError } from '../../diagnosis/own-error';
 import type { MessageClient, ResolvedClientProxyOptions } from './client-proxy-options';
 import { splitRecords } from './client-proxy-split';
 import { type ClientProxyTransport, isTooLarge, refusalOf, transportOf } from './client-proxy-transport';
@@ -41,7 +42,7 @@ export class ClientProxyDelivery {
     const { atOnce } = this.#options.awaitReply ? this.#transport : { atOnce: AT_ONCE };
     for (let next = 0; next < parts.length; next += atOnce) {
       // A message would connect the client again, and nobody would close it.
-      if (this.#isClosed) throw failure(new Error('the sink was closed'), countOf(parts, next));
+      if (this.#isClosed) throw failure(new OwnError('the sink was closed'), countOf(parts, next));
       const window = parts.slice(next, next + atOnce);
       const ends = await Promise.allSettled(window.map(part => this.#send(part)));
       const refused = ends.find(end => end.status === 'rejected');
@@ -83,7 +84,7 @@ export class ClientProxyDelivery {
       awaitReply,
     );
     const refusal = awaitReply ? refusalOf(client, answer) : undefined;
-    if (refusal !== undefined) throw new Error(refusal);
+    if (refusal !== undefined) throw refusal;
   }
 
   #messagesOf(part: readonly CostRecord[]): readonly unknown[] {

@@ -77,10 +77,13 @@ export function transportOf(client: MessageClient): ClientProxyTransport {
 }
 
 /** What an answer says that is no success: JetStream answers a publish with its error. */
-export function refusalOf(client: MessageClient, answer: unknown): string | undefined {
+export function refusalOf(client: MessageClient, answer: unknown): Error | undefined {
   if (!(client instanceof ClientNats) || typeof answer !== 'object' || answer === null) return undefined;
-  const { error } = answer as { error?: { readonly code?: unknown; readonly description?: unknown } };
-  return typeof error?.code === 'number' ? `JetStream: ${String(error.description)}` : undefined;
+  const { error } = answer as { error?: Readonly<Record<'code' | 'err_code' | 'description', unknown>> };
+  if (typeof error?.code !== 'number') return undefined;
+  // Its own number tells its errors apart: https://github.com/nats-io/nats-server/blob/main/server/errors.json
+  const code = `JETSTREAM_${Number(error.err_code ?? error.code)}`;
+  return Object.assign(new Error(`JetStream: ${String(error.description)}`), { code });
 }
 
 /** Whether the broker will never take it: sending it again is in vain. */

@@ -1,4 +1,5 @@
 import { type Observable, take } from 'rxjs';
+import { OwnError } from '../../diagnosis/own-error';
 
 /** The most messages that a client may sit on: a broker that hangs must not fill the memory. */
 const MAX_UNSETTLED = 64;
@@ -6,7 +7,7 @@ const MAX_UNSETTLED = 64;
 const FORGET_AFTER_MS = 300_000;
 
 /** A client has said nothing of a message. */
-export class OverdueError extends Error {}
+export class OverdueError extends OwnError {}
 
 /**
  * Waits for what a client says of a message, for a while.

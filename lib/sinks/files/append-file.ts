@@ -1,5 +1,6 @@
 import { type FileHandle, mkdir, open, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { OwnError } from '../../diagnosis/own-error';
 
 const NEWLINE = 0x0a;
 
@@ -41,7 +42,7 @@ export class AppendFile {
    */
   async append(lines: Buffer): Promise<void> {
     const file = this.#file;
-    if (file === undefined) throw new Error('the file is not open');
+    if (file === undefined) throw new OwnError('the file is not open');
     const start = this.size;
     try {
       await this.#write(file, lines);

@@ -1,4 +1,5 @@
 import { runUncharged } from '../../context/aside';
+import { OwnError } from '../../diagnosis/own-error';
 import { CopyQuery, type PostgresError, type PostgresPool, type PostgresSession } from './postgres-client';
 
 /** How long the server has for its own timeout to reach us. */
@@ -168,7 +169,7 @@ function newClient({ connection, connectTimeoutMs }: PostgresConnecting): OwnCli
 async function within<T>(ms: number, work: Promise<T>, what: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what} took longer than ${ms} ms`)), ms).unref();
+    timer = setTimeout(() => reject(new OwnError(`${what} took longer than ${ms} ms`)), ms).unref();
   });
   try {
     return await Promise.race([work, timeout]);

@@ -213,7 +213,7 @@ describe('rotation of files', () => {
     const move = vi.spyOn(Date.prototype, 'toISOString').mockReturnValue('/in-the-way/no/such/folder');
     await sink.write([paddedOf('1002')]);
     move.mockRestore();
-    expect(warn.mock.calls.join()).toContain('failed and was ignored: Error: ENOENT');
+    expect(warn.mock.calls.join()).toContain('failed and was ignored: Error (ENOENT)');
     warn.mockRestore();
     expect(await readFile(path, 'utf8')).toBe(lineOf('1001') + lineOf('1002'));
     await sink.write([paddedOf('1003')]);
