@@ -8,8 +8,11 @@ import {
   signedText,
 } from './carrier';
 import { signedTerm } from './carrier-term';
+import { answerOf } from '../diagnosis/answer-of';
+import { OwnError } from '../diagnosis/own-error';
 import { activeSpan, injectSpan } from './open-telemetry';
 import type { RequestContext } from './request-context';
+import { isThenable } from './thenable';
 import { formatTraceParent } from './trace-parent';
 
 const PRINTABLE = /^[ -~]*$/;
@@ -76,20 +79,18 @@ function writeContext(context: RequestContext, room: number, rules: CarrierRules
 /** Only where the other side will believe it: who somebody is does not leave the process for nothing. */
 function writeUser(context: RequestContext, rules: CarrierRules): string | undefined {
   if (rules.seal === undefined && !rules.trustsUnsigned) return undefined;
-  try {
-    const user = context.currentUser();
-    if (user === undefined || user === null) return undefined;
-    return asciiJson(rules.user(user), error => rules.faults.report('carrierUser, as JSON', error));
-  } catch (error) {
-    rules.faults.report('carrierUser', error);
-    return undefined;
-  }
+  const user = rules.faults.ask('carrierUser', () => {
+    const current = context.currentUser();
+    return current === undefined || current === null ? undefined : rules.user(current);
+  });
+  return asciiJson(user, error => rules.faults.report('carrierUser, as JSON', error));
 }
 
 /** JSON of ASCII alone, as a header wants it. */
 function asciiJson(value: unknown, report: (error: unknown) => void = () => undefined): string | undefined {
   try {
-    const json: string | undefined = JSON.stringify(value);
+    const json: string | undefined =
+      typeof value === 'object' ? JSON.stringify(value, withoutPromises) : JSON.stringify(value);
     return json?.replace(
       /[\u007f-\uffff]/g,
       character => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
@@ -98,6 +99,13 @@ function asciiJson(value: unknown, report: (error: unknown) => void = () => unde
     report(error);
     return undefined;
   }
+}
+
+/** A promise would be sent as `{}`; one that `toJSON()` has made is known to nobody else. */
+function withoutPromises(this: Record<string, unknown>, name: string, value: unknown): unknown {
+  if (this[name] !== value) return answerOf(value, 'toJSON()');
+  if (isThenable(value)) throw new OwnError('it holds a promise: set what that resolves to');
+  return value;
 }
 
 function sizeOf(carrier: Record<string, string>): number {

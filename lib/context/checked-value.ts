@@ -1,6 +1,8 @@
 import { invalidValue } from '../async-context.errors';
 import type { ContextKey } from './context-key';
-import { isThenable } from './thenable';
+import { isThenable, whenSettled } from './thenable';
+
+const ignore = (): void => undefined;
 
 /** What a schema says of a value; `later` for one that answers with a promise. */
 export type Verdict = { readonly value: unknown } | 'invalid' | 'threw' | 'later';
@@ -11,10 +13,10 @@ export function verdictOf({ schema }: ContextKey<unknown>, value: unknown): Verd
   try {
     const result = schema['~standard'].validate(value);
     if (isThenable(result)) {
-      result.then(undefined, () => undefined);
+      whenSettled(result, ignore, ignore);
       return 'later';
     }
-    return result.issues === undefined ? { value: result.value } : 'invalid';
+    return result.issues === undefined && 'value' in result ? { value: result.value } : 'invalid';
   } catch {
     return 'threw';
   }

@@ -44,7 +44,7 @@ export class RequestIdSource {
   next(): string {
     const generate = this.#generate;
     if (generate === undefined) return randomUUID();
-    const id: unknown = this.#faults.guard('requestId.generate', () => {
+    const id: unknown = this.#faults.ask('requestId.generate', () => {
       const made: unknown = generate();
       if (isRequestId(made) || isThenable(made)) return made;
       throw new OwnError('it did not return 1 to 200 characters of A-Z a-z 0-9 _ . : = + / @ -');
@@ -55,7 +55,7 @@ export class RequestIdSource {
   #isTrusted(request: unknown): boolean {
     const trust = this.#trust;
     if (typeof trust !== 'function') return trust;
-    return this.#faults.guard('requestId.trust', () => trust(request)) === true;
+    return this.#faults.ask('requestId.trust', () => trust(request)) === true;
   }
 
   // Node joins duplicates with ', ' (which the pattern rejects) for most headers, but keeps only

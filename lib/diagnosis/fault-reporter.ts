@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { oneLine } from '../context/one-line';
-import { isThenable } from '../context/thenable';
+import { isThenable, settled, whenSettled } from '../context/thenable';
+import { answerOf } from './answer-of';
 import { describeError } from './error-outline';
 import { OncePerWindow } from './once-per-window';
 
@@ -10,6 +11,8 @@ const MAX_WORDS = 500;
 
 /** Who is told what failed. */
 export type Faults = Pick<FaultReporter, 'report' | 'say'>;
+
+const ignore = (): void => undefined;
 
 /**
  * Says once a minute that a hook of the application, or a part of this package, failed.
@@ -42,11 +45,28 @@ export class FaultReporter {
   }
 
   /** Runs a hook of the application. What it throws or rejects with is reported, never passed on. */
-  guard<T>(where: string, hook: () => T): T | undefined {
+  guard(where: string, hook: () => unknown): void {
     try {
       const result = hook();
-      if (isThenable(result)) result.then(undefined, (error: unknown) => this.report(where, error));
-      return result;
+      if (isThenable(result)) whenSettled(result, ignore, error => this.report(where, error));
+    } catch (error) {
+      this.report(where, error);
+    }
+  }
+
+  /** The same, and waits for what can be awaited. Never rejects. */
+  async settle(where: string, hook: () => unknown): Promise<void> {
+    try {
+      await settled(hook());
+    } catch (error) {
+      this.report(where, error);
+    }
+  }
+
+  /** Asks a hook whose answer is needed at once; `undefined` where it has failed, or answers with a promise. */
+  ask<T>(where: string, hook: () => T): T | undefined {
+    try {
+      return answerOf(hook());
     } catch (error) {
       this.report(where, error);
       return undefined;

@@ -127,7 +127,7 @@ export class ResourceMonitor implements OnApplicationShutdown {
   }
 
   #leftOpen(isWanted: (left: LeftOpen) => boolean): ResourceLeak[] {
-    const all = this.#faults.guard('resource monitor', () => this.#watch?.leftOpen()) ?? [];
+    const all = this.#faults.ask('resource monitor', () => this.#watch?.leftOpen()) ?? [];
     return all
       .filter(isWanted)
       .sort((a, b) => b.count - a.count)

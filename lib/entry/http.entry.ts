@@ -123,7 +123,7 @@ export class HttpEntry {
   #wantsTiming(request: PlatformRequest): boolean {
     const wanted = this.#serverTiming;
     if (typeof wanted === 'boolean') return wanted;
-    return this.#faults.guard('serverTiming', () => wanted(request)) === true;
+    return this.#faults.ask('serverTiming', () => wanted(request)) === true;
   }
 
   #open(raw: RawRequest, response: ServerResponse, request: PlatformRequest): RequestContext {

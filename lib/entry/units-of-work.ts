@@ -21,7 +21,6 @@ import type { CarrierWay } from '../context/carrier-term';
 import { writeCarrier } from '../context/carrier-writer';
 import { activeSpan, type ExtractedContext, extractContext } from '../context/open-telemetry';
 import { isRequestId, RequestIdSource } from '../context/request-id';
-import { isThenable } from '../context/thenable';
 import { CallTrace } from '../cost/call-trace';
 import { buildCostRecord } from '../cost/cost-record-builder';
 import { GrowthHistory } from '../cost/growth-history';
@@ -109,7 +108,7 @@ export class UnitsOfWork implements ContextHost {
     this.#breachLog = new BreachLog(options.breachWindowMs);
     this.#lateLog = new LateLog(options.lateAfterMs);
     const { canonicalLog } = options;
-    this.#canonicalLog = canonicalLog === false ? undefined : new CanonicalLog(canonicalLog);
+    this.#canonicalLog = canonicalLog === false ? undefined : new CanonicalLog(canonicalLog, faults);
     this.requestIds = new RequestIdSource(options.requestId, faults);
     this.#budgets = new BudgetResolver(
       options.budget,
@@ -159,12 +158,11 @@ export class UnitsOfWork implements ContextHost {
   userOf(request: object): ContextUser | undefined {
     const { user } = this.#options;
     if (user === undefined) return undefined;
-    const found = this.#faults.guard('user', () => user(request));
-    return isThenable(found) ? undefined : found;
+    return this.#faults.ask('user', () => user(request));
   }
 
   routeOf(request: object): string | undefined {
-    return this.#faults.guard('route', () => routePattern(request));
+    return this.#faults.ask('route', () => routePattern(request));
   }
 
   noteLate(context: RequestContext, what: string, below: (...args: never[]) => unknown): void {
@@ -432,11 +430,11 @@ export class UnitsOfWork implements ContextHost {
       return;
     }
     // What the request holds stays until the last callback is done: it may be asynchronous.
-    const results = contextStorage.run(context, () =>
-      callbacks.map(callback => this.#faults.guard('onClose', callback)),
+    const ends = contextStorage.run(context, () =>
+      callbacks.map(callback => this.#faults.settle('onClose', callback)),
     );
     context.closeCallbacks = undefined;
-    void Promise.allSettled(results).then(() => context.release(this.#options.keepAfterClose));
+    void Promise.all(ends).then(() => context.release(this.#options.keepAfterClose));
   }
 }
 

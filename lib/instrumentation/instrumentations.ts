@@ -61,10 +61,10 @@ export class Instrumentations {
       const installed = this.#shared.installed.get(name) ?? { users: new Set(), undo: [] };
       this.#shared.installed.set(name, installed);
       installed.users.add(this);
-      const undo = this.#faults.guard(`instrumentation ${name}`, () =>
+      const undo: unknown = this.#faults.ask(`instrumentation ${name}`, () =>
         instrumentation.install(this.#reporterOf(name)),
       );
-      if (undo !== undefined) installed.undo.push(undo);
+      if (typeof undo === 'function') installed.undo.push(undo as () => void);
     }
   }
 

@@ -4,15 +4,18 @@ import { contextLogFields } from '../context/log-fields';
 import type { RequestContext } from '../context/request-context';
 import type { CostRecord } from '../cost/cost-record';
 import { buildCostRecord } from '../cost/cost-record-builder';
+import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { CanonicalLine, levelOf } from './canonical-line';
 
 /** Writes one line for each unit of work, when it has closed, or for those that the filter picks. */
 export class CanonicalLog {
   readonly #logger = new Logger('Request');
-  readonly #picks: (record: CostRecord) => unknown;
+  readonly #option: true | ((record: CostRecord) => boolean);
+  readonly #faults: FaultReporter;
 
-  constructor(option: true | ((record: CostRecord) => boolean)) {
-    this.#picks = option === true ? () => true : option;
+  constructor(option: true | ((record: CostRecord) => boolean), faults: FaultReporter) {
+    this.#option = option;
+    this.#faults = faults;
   }
 
   /** Nothing for a part of a request, such as a command: the line of the request has what it cost. */
@@ -22,8 +25,11 @@ export class CanonicalLog {
       // First: who asks gives the unit of work its trace, and the record says the same as the line.
       const ids = contextLogFields()!;
       const record = buildCostRecord(context);
-      if (this.#picks(record) !== true) return;
-      this.#logger[levelOf(record)](new CanonicalLine(record, ids));
+      if (this.#isWanted(record)) this.#logger[levelOf(record)](new CanonicalLine(record, ids));
     });
+  }
+  #isWanted(record: CostRecord): boolean {
+    const wants = this.#option;
+    return wants === true || this.#faults.ask('canonicalLog', () => wants(record)) === true;
   }
 }

@@ -5,6 +5,7 @@ import type { CostRecordSink } from './cost-record.sink';
 import { AppendFile } from './files/append-file';
 import { type NdjsonFileOptions, readNdjsonFileOptions } from './files/ndjson-file-options';
 import { RotatedFiles } from './files/rotated-files';
+import { writeFailure } from './sink-retry';
 
 /**
  * Appends each record to a file as one line of JSON (https://github.com/ndjson/ndjson-spec).
@@ -76,7 +77,7 @@ export class NdjsonFileSink implements CostRecordSink {
       }
     } catch (error) {
       const { delivered = 0 } = error as { delivered?: number };
-      throw Object.assign(error as Error, { delivered: written + delivered });
+      throw writeFailure(error, { delivered: written + delivered });
     }
   }
 

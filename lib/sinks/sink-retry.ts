@@ -58,6 +58,16 @@ export class SinkRetry {
   }
 }
 
+/** The error of a write with what it says of the batch; what takes no field, such as a frozen one, is the cause. */
+export function writeFailure(reason: unknown, failure: SinkFailure): Error {
+  try {
+    if (reason instanceof Error) return Object.assign(reason, failure);
+  } catch {
+    // Below.
+  }
+  return Object.assign(new Error('the write failed', { cause: reason }), failure);
+}
+
 /** What an error says about a batch of so many records; nothing that it says is trusted. */
 export function readFailure(reason: unknown, records: number): Required<SinkFailure> {
   let failure: Record<keyof SinkFailure, unknown> | undefined;

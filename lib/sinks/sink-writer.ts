@@ -1,3 +1,4 @@
+import { isThenable, settled, whenSettled } from '../context/thenable';
 import type { CostRecord } from '../cost/cost-record';
 import type { Faults } from '../diagnosis/fault-reporter';
 import type { CostRecordSink, SinkFailure } from './cost-record.sink';
@@ -18,6 +19,8 @@ export interface SinkStats {
   /** Records that `sinkQueue.sample` has left out; they are not among those produced. */
   readonly sampledOut: number;
 }
+
+const ignore = (): void => undefined;
 
 /** Size, pace and patience of one writer. */
 export interface SinkWriterSettings extends SinkRetrySettings {
@@ -86,7 +89,7 @@ export class SinkWriter {
     try {
       const result: unknown = this.#sink.write(Object.freeze(records));
       this.#delivered += records.length;
-      if (result instanceof Promise) result.catch((error: unknown) => this.#report(error));
+      if (isThenable(result)) whenSettled(result, ignore, error => this.#report(error));
     } catch (error) {
       this.drop(records.length);
       this.#report(error);
@@ -121,7 +124,7 @@ export class SinkWriter {
     this.#inFlight = 0;
     this.#retry.hurry();
     try {
-      await this.#sink.close?.();
+      await settled(this.#sink.close?.());
     } catch (error) {
       this.#settings.faults.report(`sink ${this.#sink.name}, close()`, error);
     }
@@ -162,7 +165,7 @@ export class SinkWriter {
 
   async #write(batch: readonly CostRecord[]): Promise<Required<SinkFailure> | undefined> {
     try {
-      await this.#sink.write(batch);
+      await settled(this.#sink.write(batch));
       return undefined;
     } catch (reason) {
       this.#report(reason);

@@ -1,10 +1,13 @@
 import { from } from 'rxjs';
 import { invalidOption } from '../../async-context.errors';
+import { settled } from '../../context/thenable';
 import type { CostRecord } from '../../cost/cost-record';
+import { answerOf } from '../../diagnosis/answer-of';
 import { OwnError } from '../../diagnosis/own-error';
 import type { MessageClient, ResolvedClientProxyOptions } from './client-proxy-options';
 import { splitRecords } from './client-proxy-split';
 import { type ClientProxyTransport, isTooLarge, refusalOf, transportOf } from './client-proxy-transport';
+import { writeFailure } from '../sink-retry';
 import { UnsettledMessages } from './client-proxy-unsettled';
 
 /** Events under way at once: with one after the other, round trips would be the limit. */
@@ -37,7 +40,7 @@ export class ClientProxyDelivery {
   async deliver(records: readonly CostRecord[]): Promise<void> {
     this.#isClosed = false;
     // What a message does first; where it fails, they fail with the same.
-    this.#connecting = this.#client.connect().catch(() => undefined);
+    this.#connecting = settled(this.#client.connect()).catch(() => undefined);
     const parts = this.#partsOf(records);
     const { atOnce } = this.#options.awaitReply ? this.#transport : { atOnce: AT_ONCE };
     for (let next = 0; next < parts.length; next += atOnce) {
@@ -60,7 +63,7 @@ export class ClientProxyDelivery {
     this.#isClosed = true;
     // That of RabbitMQ, closed while it connects, leaves two rejections that nobody handles: they end a process.
     await this.#connecting;
-    await this.#client.close();
+    await settled(this.#client.close());
   }
 
   /** What is sent by one call of the client. */
@@ -94,7 +97,8 @@ export class ClientProxyDelivery {
     return lists.map(records => {
       const [first] = records as readonly [CostRecord];
       const data = most === 1 ? first : records;
-      return message === undefined ? this.#transport.message(data, key(first)) : message(data);
+      if (message !== undefined) return answerOf(message(data), 'message()');
+      return this.#transport.message(data, answerOf(key(first), 'key()'));
     });
   }
 
@@ -120,10 +124,21 @@ function countOf(parts: readonly (readonly CostRecord[])[], end: number): number
  * broker would never take that one.
  */
 function failure(reason: unknown, delivered: number, size = 0): Error {
-  // Nest's clients reject with texts, and with the event of a connection that was not made, as well.
-  const { err = reason } = (typeof reason === 'object' && reason !== null ? reason : {}) as { err?: unknown };
-  const error = err instanceof Error ? err : new Error(textOf(err));
-  return Object.assign(error, { delivered, rejected: isTooLarge(error) ? size : 0 });
+  const error = errorOf(reason);
+  return writeFailure(error, { delivered, rejected: isTooLarge(error) ? size : 0 });
+}
+
+function errorOf(reason: unknown): Error {
+  try {
+    // Nest's clients reject with texts, and with the event of a connection that was not made, as well.
+    const { err = reason } = (typeof reason === 'object' && reason !== null ? reason : {}) as {
+      err?: unknown;
+    };
+    return err instanceof Error ? err : new Error(textOf(err));
+  } catch (error) {
+    // It cannot be looked at.
+    return error as Error;
+  }
 }
 
 /** Of an answer that is an error Nest gives an object, such as `{ status: 'error', message }`. */

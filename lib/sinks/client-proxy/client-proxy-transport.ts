@@ -88,6 +88,10 @@ export function refusalOf(client: MessageClient, answer: unknown): Error | undef
 
 /** Whether the broker will never take it: sending it again is in vain. */
 export function isTooLarge(error: unknown): boolean {
-  const { type, code, message } = (error ?? {}) as Record<string, unknown>;
-  return /MESSAGE_TOO_LARGE|MAX_PAYLOAD|max_payload/.test([type, code, message].join(' '));
+  try {
+    const { type, code, message } = (error ?? {}) as Record<string, unknown>;
+    return /MESSAGE_TOO_LARGE|MAX_PAYLOAD|max_payload/.test([type, code, message].join(' '));
+  } catch {
+    return false;
+  }
 }

@@ -1,4 +1,5 @@
 import { type Observable, take } from 'rxjs';
+import { answerOf } from '../../diagnosis/answer-of';
 import { OwnError } from '../../diagnosis/own-error';
 
 /** The most messages that a client may sit on: a broker that hangs must not fill the memory. */
@@ -28,7 +29,7 @@ export class UnsettledMessages {
     if (this.#count >= MAX_UNSETTLED) {
       throw new OverdueError(`the client has neither taken nor refused ${this.#count} messages yet`);
     }
-    const answer = make().pipe(take(1));
+    const answer = answerOf(make(), 'the client').pipe(take(1));
     this.#count += 1;
     let isOpen = true;
     return new Promise((resolve, reject) => {
@@ -43,8 +44,12 @@ export class UnsettledMessages {
           timer = setTimeout(settle, FORGET_AFTER_MS).unref();
           return;
         }
-        subscription.unsubscribe();
         settle();
+        try {
+          subscription.unsubscribe();
+        } catch {
+          // The client failed to forget it; out of a timer, that would end the process.
+        }
       }, timeoutMs).unref();
       const subscription = answer.subscribe({
         next: resolve,

@@ -1,6 +1,7 @@
 import { runUncharged } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
 import type { CostRecord } from '../../cost/cost-record';
+import { answerOf } from '../../diagnosis/answer-of';
 import { ClientProxyDelivery } from './client-proxy-delivery';
 import {
   type ClientProxySinkOptions,
@@ -77,7 +78,8 @@ export class ClientProxySink implements CostRecordSink {
 
   #deliver(records: readonly CostRecord[]): Promise<void> {
     const { client } = this.#options;
-    if (typeof client === 'function') this.#delivery ??= new ClientProxyDelivery(client(), this.#options);
+    if (typeof client === 'function')
+      this.#delivery ??= new ClientProxyDelivery(answerOf(client(), 'client()'), this.#options);
     return this.#delivery!.deliver(records);
   }
 

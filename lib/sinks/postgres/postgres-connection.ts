@@ -1,4 +1,5 @@
 import { runUncharged } from '../../context/aside';
+import { settled } from '../../context/thenable';
 import { OwnError } from '../../diagnosis/own-error';
 import { CopyQuery, type PostgresError, type PostgresPool, type PostgresSession } from './postgres-client';
 
@@ -91,10 +92,14 @@ export class PostgresConnection {
     // A pool must not lend one whose statement is still under way.
     const isBroken = !this.isUsable || this.#running > 0;
     this.isUsable = false;
-    this.#client.off('error', this.#onError);
-    // What it has to say from now on is nothing to end a process for.
-    if (isBroken) this.#client.on('error', () => undefined);
-    this.#end(isBroken);
+    try {
+      this.#client.off('error', this.#onError);
+      // What it has to say from now on is nothing to end a process for.
+      if (isBroken) this.#client.on('error', () => undefined);
+      this.#end(isBroken);
+    } catch {
+      // A pool that refuses it back: what was written is written.
+    }
   }
 
   async #guard<T>(work: Promise<T>): Promise<T> {
@@ -146,7 +151,7 @@ async function openOwn(connecting: PostgresConnecting): Promise<PostgresConnecti
 }
 
 async function takeFrom(pool: PostgresPool, connecting: PostgresConnecting): Promise<PostgresConnection> {
-  const taken = pool.connect();
+  const taken = settled(pool.connect());
   try {
     const client = await within(connecting.connectTimeoutMs, taken, 'waiting for a connection of the pool');
     return PostgresConnection.of(client, connecting, isBroken => client.release(isBroken));

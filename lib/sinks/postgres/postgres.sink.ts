@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { CostRecord } from '../../cost/cost-record';
 import { FaultReporter } from '../../diagnosis/fault-reporter';
 import type { CostRecordSink } from '../cost-record.sink';
+import { writeFailure } from '../sink-retry';
 import type { PostgresError } from './postgres-client';
 import { COLUMN_NAMES, copyRows } from './postgres-columns';
 import { isRefusal, PostgresConnection } from './postgres-connection';
@@ -104,12 +105,12 @@ export class PostgresSink implements CostRecordSink {
         .catch((error: unknown) => this.#faults.report(`partitions of ${this.name}`, error));
     } catch (error) {
       this.#partitions?.forget();
-      throw Object.assign(error as Error, { delivered: done - rejected, rejected });
+      throw writeFailure(error, { delivered: done - rejected, rejected });
     } finally {
       // One of a pool is given back after each batch.
       if (this.#options.pool !== undefined) this.close();
     }
-    if (rejected > 0) throw Object.assign(refusal as Error, { delivered: done - rejected, rejected });
+    if (rejected > 0) throw writeFailure(refusal, { delivered: done - rejected, rejected });
   }
 
   async #open(): Promise<PostgresConnection> {
