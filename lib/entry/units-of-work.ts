@@ -40,6 +40,7 @@ import { Propagation } from '../propagation/propagation';
 import { observersAmong, type ObservingSink } from '../sinks/observing-sink';
 import { SinkQueue } from '../sinks/sink-queue';
 import type { SinkStats } from '../sinks/sink-writer';
+import { type CloseStep, takeSteps } from './close-steps';
 import { Handler, Handlers, nextHandlerNumber } from './handlers';
 import { type PlatformRequest, rawOf } from './remembered-context';
 import type { LostErrorAnswer } from './lost-error-answer';
@@ -83,6 +84,7 @@ export class UnitsOfWork implements ContextHost {
   readonly sampledShare: number;
   /** With `propagate.hosts`, until the application is closed. */
   outgoing: Propagation | undefined = undefined;
+  readonly #closing: readonly CloseStep[];
   readonly #close = (context: RequestContext): void => this.close(context);
 
   readonly #instrumentations: DriversOfProcess;
@@ -130,6 +132,7 @@ export class UnitsOfWork implements ContextHost {
       );
     }
     this.#nobody = new Handler('', this.#budgets, {});
+    this.#closing = this.#stepsOfClose();
     this.queue = new SinkQueue<RequestContext>({
       sinks: options.sinks,
       ...options.sinkQueue,
@@ -347,31 +350,50 @@ export class UnitsOfWork implements ContextHost {
 
   /** Closes a unit of work: once, and never with an error. */
   close(context: RequestContext): void {
-    if (context.isClosed) return;
-    try {
-      context.userId = context.currentUserId();
-      context.route = context.currentRoute();
-      context.endMs = performance.now();
-      context.time.close(context.endMs);
-      this.#judgeTime(context);
-      context.cost.isClosed = true;
-      context.cost.callTrace?.close(context.endMs);
-      context.cost.history?.learn(context.cost);
-      if (context.resources !== undefined) context.resources.close(context);
-      this.#checkBudget(context);
-      if (this.#observers !== undefined) {
-        this.#tell('ends', observer => observer.ends(context, () => buildCostRecord(context)));
-      }
-      if (context.isSlow)
-        contextStorage.run(context, () => this.#slowLog.write(buildCostRecord(context), context.poolWaits));
-      this.queue.offer(context);
-      if (this.#canonicalLog !== undefined)
-        this.#faults.guard('canonicalLog', () => this.#canonicalLog?.write(context));
-      if (!this.#hasServed) this.#afterFirst();
-    } catch (error) {
-      this.#faults.report('closing a unit of work', error);
-    }
-    this.#runCloseCallbacks(context);
+    if (!context.isClosed) takeSteps(this.#closing, context, this.#faults);
+  }
+
+  /**
+   * What a close is made of. The record is offered before anything of the application is called, so that no
+   * logger and no hook can keep it back.
+   */
+  #stepsOfClose(): readonly CloseStep[] {
+    const steps: (CloseStep | false)[] = [
+      { name: 'user and route of a unit of work', take: context => this.#identify(context) },
+      { name: 'time of a unit of work', take: context => this.#end(context) },
+      { name: 'queries of a handler', take: ({ cost }) => cost.history?.learn(cost) },
+      { name: 'check of a budget', take: context => this.#checkBudget(context) },
+      { name: 'record of a unit of work', take: context => this.queue.offer(context) },
+      { name: 'resource monitor', take: context => context.resources?.close(context) },
+      this.#observers !== undefined && {
+        name: 'sinks that observe',
+        take: context =>
+          this.#tell('ends', observer => observer.ends(context, () => buildCostRecord(context))),
+      },
+      { name: 'log of a breach', take: context => this.#logBreaches(context) },
+      { name: 'log of a slow request', take: context => this.#logSlow(context) },
+      this.#canonicalLog !== undefined && {
+        name: 'canonicalLog',
+        take: context => this.#canonicalLog?.write(context),
+      },
+      { name: 'drivers that were loaded since', take: () => this.#hasServed || this.#afterFirst() },
+      { name: 'onClose', take: context => this.#runCloseCallbacks(context) },
+    ];
+    return steps.filter(step => step !== false);
+  }
+
+  #identify(context: RequestContext): void {
+    context.userId = context.currentUserId();
+    context.route = context.currentRoute();
+  }
+
+  #end(context: RequestContext): void {
+    // A clock that a test has faked may be at 0, which stands for open.
+    context.endMs = performance.now() || Number.MIN_VALUE;
+    context.cost.isClosed = true;
+    context.time.close(context.endMs);
+    context.cost.callTrace?.close(context.endMs);
+    this.#judgeTime(context);
   }
 
   #tell(what: string, tell: (observer: ObservingSink) => void): void {
@@ -384,8 +406,8 @@ export class UnitsOfWork implements ContextHost {
   #afterFirst(): void {
     this.#hasServed = true;
     setImmediate(() => {
-      this.#instrumentations.installLoaded();
-      this.onFirstServed?.();
+      this.#faults.guard('drivers that were loaded since', () => this.#instrumentations.installLoaded());
+      this.#faults.guard('propagate', () => this.onFirstServed?.());
     }).unref();
   }
 
@@ -406,8 +428,16 @@ export class UnitsOfWork implements ContextHost {
     const breaches = findBreaches(limits, context.cost);
     if (breaches.length === 0) return;
     context.breaches = Object.freeze(breaches.map(breach => Object.freeze(breach)));
-    // The log line and the application's own callback belong to the request they speak of.
-    contextStorage.run(context, () => this.#announce(context));
+  }
+
+  /** The lines, and the application's own callback, belong to the request they speak of. */
+  #logBreaches(context: RequestContext): void {
+    if (context.breaches.length > 0) contextStorage.run(context, () => this.#announce(context));
+  }
+
+  #logSlow(context: RequestContext): void {
+    if (!context.isSlow) return;
+    contextStorage.run(context, () => this.#slowLog.write(buildCostRecord(context), context.poolWaits));
   }
 
   #announce(context: RequestContext): void {

@@ -56,7 +56,7 @@ export class UpgradeEntry {
   }
 
   #enter([request, socket]: unknown[]): RequestContext | undefined {
-    return this.#faults.guard('entry of an upgrade', () => {
+    return this.#faults.ask('entry of an upgrade', () => {
       const raw = request as RawRequest;
       // Of another application on the same server.
       if (rememberedContext(raw) !== undefined) return undefined;
