@@ -50,6 +50,43 @@ export function replaceMethod<F extends AnyFunction>(
   return [replacement.takeBack];
 }
 
+/**
+ * The same for a class and those below it, each of which may have the method of its own: a wrapper that somebody
+ * put on a subclass has kept what the class above had before this package, and never calls what it has now. A
+ * call that passes several is seen by the one furthest down.
+ */
+export function replaceMethods<F extends AnyFunction>(
+  targets: readonly object[],
+  name: string,
+  make: (original: F) => F,
+): (() => void)[] {
+  return targets.flatMap(target =>
+    replaceMethod<AnyFunction>(target, name, original => {
+      const seen = make(original as F) as AnyFunction;
+      return function (this: object, ...args) {
+        return (isReplacedBelow(this, name, target) ? original : seen).apply(this, args);
+      };
+    }),
+  );
+}
+
+/** Whether the method is replaced on an object, or on a class of it that is below `target`. */
+function isReplacedBelow(object: object, name: string, target: object): boolean {
+  for (
+    let at: object | null = object;
+    at !== null && at !== target;
+    at = Object.getPrototypeOf(at) as object | null
+  ) {
+    if (replacementOf(at, name) !== undefined) return true;
+  }
+  return false;
+}
+
+/** The prototypes of classes that are found, each once. */
+export function prototypesOf(...classes: unknown[]): object[] {
+  return [...new Set(classes.flatMap(one => (one as { prototype?: object } | undefined)?.prototype ?? []))];
+}
+
 /** Whether a method is replaced on a prototype, or on one that it inherits from. */
 export function isReplaced(
   target: object | null | undefined,

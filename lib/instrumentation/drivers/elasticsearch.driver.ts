@@ -1,7 +1,7 @@
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { giveModules } from '../given-modules';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
-import { replaceMethod } from '../method-replacement';
+import { prototypesOf, replaceMethod, replaceMethods } from '../method-replacement';
 import { describeRequest, type TransportParams } from './elasticsearch-operation';
 import { rowsOfBody } from './elasticsearch-rows';
 import { bodyLength } from './http-call';
@@ -34,7 +34,7 @@ export function elasticsearchInstrumentation(...modules: readonly object[]): Dri
     name: '@elastic/elasticsearch',
     install(reporter) {
       const undo = [
-        ...transports().flatMap(transport => coverTransport(transport, reporter)),
+        ...coverTransports(transports(), reporter),
         ...engines().flatMap(engine => replaceMethod<OnResponse>(engine, 'executeOnResponse', noteBytes)),
       ];
       return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
@@ -44,13 +44,14 @@ export function elasticsearchInstrumentation(...modules: readonly object[]): Dri
 
 /** The ES module build is a class of its own. The smallest file that leads to it, also below a client. */
 function transports(): object[] {
-  const builds = moduleBuild('@elastic/elasticsearch', 'esm/sniffingTransport.js').map(
-    build => Object.getPrototypeOf((build as { default: object }).default) as object,
-  );
-  const copies = loadedCopies('@elastic/transport', 'lib/Transport.js').map(
+  const sniffing = [
+    ...loadedCopies('@elastic/elasticsearch', 'lib/sniffingTransport.js'),
+    ...moduleBuild('@elastic/elasticsearch', 'esm/sniffingTransport.js'),
+  ].map(copy => (copy as { default: object }).default);
+  const transports = loadedCopies('@elastic/transport', 'lib/Transport.js').map(
     copy => (copy as { default: object }).default,
   );
-  return [...copies, ...builds].map(transport => (transport as { prototype: object }).prototype);
+  return prototypesOf(...transports, ...sniffing.flatMap(one => [Object.getPrototypeOf(one), one]));
 }
 
 function engines(): object[] {
@@ -70,11 +71,11 @@ function moduleBuild(packageName: string, file: string): unknown[] {
   return isPossible ? installedBuilds(packageName, [file]) : [];
 }
 
-function coverTransport(transport: object, reporter: QueryReporter): (() => void)[] {
-  if (!Object.hasOwn(transport, 'request')) {
+function coverTransports(transports: readonly object[], reporter: QueryReporter): (() => void)[] {
+  if (transports.some(transport => !('request' in transport))) {
     reporter.warn('this version of @elastic/transport has no request(), so its queries are not counted');
   }
-  return replaceMethod<Request>(transport, 'request', original => {
+  return replaceMethods<Request>(transports, 'request', original => {
     return function request(params, options) {
       let handle: QueryHandle | undefined;
       try {

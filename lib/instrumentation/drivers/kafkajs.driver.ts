@@ -1,7 +1,7 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
-import { replaceMethod } from '../method-replacement';
+import { prototypesOf, replaceMethods } from '../method-replacement';
 import { declaredName, publishCounted } from './published-messages';
 
 const NAME = 'kafkajs';
@@ -37,13 +37,14 @@ export function kafkajsInstrumentation(...modules: readonly object[]): DriverIns
   return {
     name: NAME,
     install(reporter) {
-      const undo = loadedCopies(NAME, 'src/index.js').flatMap(copy =>
-        replaceMethod<MakeProducer>((copy as { prototype: object }).prototype, 'producer', original => {
-          return function producer(...args) {
-            return count(original.apply(this, args), reporter);
-          };
-        }),
-      );
+      // What the package exports may be a subclass of its class: dd-trace hands one over.
+      const exported = loadedCopies(NAME, 'index.js').map(copy => (copy as { Kafka?: unknown }).Kafka);
+      const classes = prototypesOf(...loadedCopies(NAME, 'src/index.js'), ...exported);
+      const undo = replaceMethods<MakeProducer>(classes, 'producer', original => {
+        return function producer(...args) {
+          return count(original.apply(this, args), reporter);
+        };
+      });
       return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
     },
   };

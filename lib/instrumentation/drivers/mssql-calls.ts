@@ -1,6 +1,6 @@
 import { inContext } from '../caller-context';
 import type { Below, QueryHandle, QueryReporter } from '../driver-instrumentation';
-import { replaceMethod } from '../method-replacement';
+import { replaceMethod, replaceMethods } from '../method-replacement';
 import { watchedAbove } from './tarn.driver';
 import { COUNTED, type Counted } from './tedious-request';
 
@@ -71,8 +71,12 @@ function valuesOf({ parameters, parent }: Request): unknown[] {
 }
 
 /** Tells a connection what it is given away for: by a pool, a transaction, or what was prepared. */
-export function followCalls(parent: object, reporter: QueryReporter, isPool: boolean): (() => void)[] {
-  return replaceMethod<Acquire>(parent, 'acquire', original => {
+export function followCalls(
+  parents: readonly object[],
+  reporter: QueryReporter,
+  isPool: boolean,
+): (() => void)[] {
+  return replaceMethods<Acquire>(parents, 'acquire', original => {
     return function acquire(requester, callback) {
       const counted = requester?.[COUNTED];
       const endWait = isPool && counted === undefined ? beginWait(reporter, acquire) : undefined;

@@ -1,7 +1,7 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
-import { replaceMethod } from '../method-replacement';
+import { prototypesOf, replaceMethod } from '../method-replacement';
 import { countCalls, followCalls } from './mssql-calls';
 import { countRequests } from './tedious-request';
 
@@ -31,12 +31,12 @@ export function mssqlInstrumentation(...modules: readonly object[]): DriverInstr
       if (connections.length === 0) return undefined;
       const undo = [
         ...connections.flatMap(copy => coverConnection(copy, reporter)),
-        ...prototypesOf('lib/tedious/request.js').flatMap(request => countCalls(request, reporter)),
-        ...prototypesOf('lib/base/connection-pool.js').flatMap(pool => followCalls(pool, reporter, true)),
-        ...prototypesOf('lib/base/transaction.js').flatMap(parent => followCalls(parent, reporter, false)),
-        ...prototypesOf('lib/base/prepared-statement.js').flatMap(parent =>
-          followCalls(parent, reporter, false),
+        ...prototypesOf(...loadedCopies(NAME, 'lib/tedious/request.js')).flatMap(one =>
+          countCalls(one, reporter),
         ),
+        ...followCalls(prototypesIn('connection-pool.js'), reporter, true),
+        ...followCalls(prototypesIn('transaction.js'), reporter, false),
+        ...followCalls(prototypesIn('prepared-statement.js'), reporter, false),
         ...loadedCopies('tarn', 'dist/Pool.js').flatMap(copy => coverPool(copy, reporter)),
       ];
       return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
@@ -44,8 +44,9 @@ export function mssqlInstrumentation(...modules: readonly object[]): DriverInstr
   };
 }
 
-function prototypesOf(file: string): object[] {
-  return loadedCopies(NAME, file).map(copy => (copy as { prototype: object }).prototype);
+/** Of the class of a file, and of the one below that speaks `tedious`. */
+function prototypesIn(file: string): object[] {
+  return prototypesOf(...['base', 'tedious'].flatMap(folder => loadedCopies(NAME, `lib/${folder}/${file}`)));
 }
 
 function coverConnection(copy: unknown, reporter: QueryReporter): (() => void)[] {

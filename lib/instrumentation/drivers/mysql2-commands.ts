@@ -1,7 +1,7 @@
 import { errorMonitor } from 'node:events';
 import { contextStorage } from '../../context/context-storage';
 import type { QueryReporter } from '../driver-instrumentation';
-import { replaceMethod } from '../method-replacement';
+import { replaceMethods } from '../method-replacement';
 import { isOutcome, rowsOf } from './affected-rows';
 
 type Callback = (this: unknown, error: unknown, result?: unknown, ...rest: unknown[]) => unknown;
@@ -35,11 +35,11 @@ export function commandInMaking(): CommandInMaking | undefined {
 }
 
 /** Adds to what the driver publishes, where that is not enough. */
-export function replaceCommands(prototype: object, reporter: QueryReporter): (() => void)[] {
+export function replaceCommands(prototypes: readonly object[], reporter: QueryReporter): (() => void)[] {
   return [
-    ...replaceMethod<Make>(prototype, 'query', noteMaking),
-    ...replaceMethod<Make>(prototype, 'execute', noteMaking),
-    ...replaceMethod<AddCommand>(prototype, 'addCommand', original => gate(original, reporter)),
+    ...replaceMethods<Make>(prototypes, 'query', noteMaking),
+    ...replaceMethods<Make>(prototypes, 'execute', noteMaking),
+    ...replaceMethods<AddCommand>(prototypes, 'addCommand', original => gate(original, reporter)),
   ];
 }
 

@@ -1,6 +1,6 @@
 import type { QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
-import { isReplaced, replaceMethod } from '../method-replacement';
+import { isReplaced, prototypesOf, replaceMethod, replaceMethods } from '../method-replacement';
 
 type Callback = (this: unknown, error: unknown, connection?: object) => unknown;
 type GetConnection = (this: Pool, callback: Callback, ...rest: unknown[]) => unknown;
@@ -20,8 +20,10 @@ const RETURNS = [
 
 /** Says who waits for a connection of a pool, and who holds one: its channel names neither. */
 export function watchPools(packageName: string, reporter: QueryReporter): (() => void)[] {
-  const prototypesIn = (file: string): object[] =>
-    loadedCopies(packageName, file).map(copy => (copy as { prototype: object }).prototype);
+  const prototypesIn = (...files: string[]): object[] =>
+    prototypesOf(...files.flatMap(file => loadedCopies(packageName, file)));
+  // A subclass has methods of its own where somebody has wrapped them.
+  const pools = prototypesIn('lib/base/pool.js', 'lib/pool.js');
   return [
     ...RETURNS.flatMap(([file, method, isPool]) =>
       prototypesIn(file).flatMap(prototype =>
@@ -34,10 +36,10 @@ export function watchPools(packageName: string, reporter: QueryReporter): (() =>
         }),
       ),
     ),
-    ...prototypesIn('lib/base/pool.js').flatMap(prototype =>
-      isReplaced(prototype, 'releaseConnection')
-        ? replaceMethod<GetConnection>(prototype, 'getConnection', original => watch(original, reporter))
-        : [],
+    ...replaceMethods<GetConnection>(
+      pools.filter(pool => isReplaced(pool, 'releaseConnection')),
+      'getConnection',
+      original => watch(original, reporter),
     ),
   ];
 }

@@ -1,12 +1,15 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
+import { prototypesOf } from '../method-replacement';
 import { traceCalls } from '../traced-calls';
 import { rowsOf } from './affected-rows';
 import { commandInMaking, replaceCommands } from './mysql2-commands';
 import { watchPools } from './mysql2-pool';
 
 const NAME = 'mysql2';
+/** Where the methods are, and the classes below: the last one is that of a pool. */
+const CONNECTIONS = ['lib/base/connection.js', 'lib/connection.js', 'lib/pool_connection.js'];
 
 /** https://github.com/sidorares/node-mysql2: what its channels publish since 3.20. */
 interface QueryMessage {
@@ -39,9 +42,7 @@ export function mysql2Instrumentation(...modules: readonly object[]): DriverInst
         ...traceCalls(NAME, 'mysql2:execute', begin(reporter)),
         ...traceCalls(NAME, 'mysql2:pool:connect', beginConnect(reporter)),
         ...watchPools(NAME, reporter),
-        ...loadedCopies(NAME, 'lib/base/connection.js').flatMap(copy =>
-          replaceCommands((copy as { prototype: object }).prototype, reporter),
-        ),
+        ...replaceCommands(prototypesOf(...CONNECTIONS.flatMap(file => loadedCopies(NAME, file))), reporter),
       ];
       return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
     },

@@ -1,3 +1,4 @@
+import { oncePerProcess } from '../../context/context-storage';
 import type { QueryHandle } from '../driver-instrumentation';
 import { isReplaced } from '../method-replacement';
 
@@ -19,7 +20,19 @@ export interface HandOver {
   begun: PoolQuery | undefined;
   /** Set while a client is given to it, for the `client.query()` that it calls. */
   ready: PoolQuery | undefined;
+  /** The pool whose `connect()` runs. */
+  connecting: object | undefined;
 }
+
+/**
+ * Which query of a pool its client is given. Shared by all copies of this package: one may have replaced
+ * the pool and another the client.
+ */
+export const handOver = oncePerProcess<HandOver>('pg', () => ({
+  begun: undefined,
+  ready: undefined,
+  connecting: undefined,
+}));
 
 interface PooledClient {
   release?: (this: unknown, ...args: unknown[]) => unknown;
@@ -30,12 +43,7 @@ const deferred = new WeakMap<object, PoolQuery>();
 let hasDeferred = false;
 
 /** Gives the query of a pool to its client while `call` runs, which sends it. */
-export function giveToClient(
-  handOver: HandOver,
-  query: PoolQuery,
-  client: PooledClient,
-  call: () => unknown,
-): unknown {
+export function giveToClient(query: PoolQuery, client: PooledClient, call: () => unknown): unknown {
   query.client = client;
   handOver.ready = query;
   const isSubclass = !isReplaced(Object.getPrototypeOf(client) as object, 'query', 'own');
@@ -54,12 +62,7 @@ export function giveToClient(
 }
 
 /** The query of a pool that this call of `client.query()` sends. */
-export function takeFromPool(
-  handOver: HandOver,
-  client: object,
-  config: unknown,
-  callback: unknown,
-): PoolQuery | undefined {
+export function takeFromPool(client: object, config: unknown, callback: unknown): PoolQuery | undefined {
   const { ready } = handOver;
   if (ready !== undefined) {
     if (!isSame(ready, client, config, callback)) return undefined;

@@ -1,15 +1,16 @@
-import { contextStorage, oncePerProcess } from '../../context/context-storage';
+import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
 import type { CheckoutHandle, QueryReporter } from '../driver-instrumentation';
-import { isReplaced, replaceMethod } from '../method-replacement';
-import { giveToClient, type HandOver, type PoolQuery } from './pg-hand-over';
+import { isReplaced, replaceMethod, replaceMethods } from '../method-replacement';
+import { type Asked, findBypasses, markAsked } from './pg-bypass';
+import { giveToClient, handOver, type PoolQuery } from './pg-hand-over';
 import { textOf, valuesOf } from './pg-query';
 
 type Callback = (this: unknown, error: unknown, ...results: unknown[]) => unknown;
 type PoolMethod = (this: PgPool, ...args: unknown[]) => unknown;
 type Release = (this: PgPool, client: object, ...rest: unknown[]) => unknown;
 
-interface PgPool {
+interface PgPool extends Asked {
   /** The promise class that the application gave to the pool. */
   readonly Promise: PromiseConstructor;
   readonly options: { readonly max: number };
@@ -19,90 +20,114 @@ interface PgPool {
   readonly Client?: { readonly prototype: object };
 }
 
-/**
- * Which query of a pool its client is given. Shared by all copies of this package: one may have replaced
- * the pool and another the client.
- */
-export const handOver = oncePerProcess<HandOver>('pg', () => ({ begun: undefined, ready: undefined }));
-
 /** Counts a query where the application makes it, and says who waits for a client, and who holds one. */
 export function coverPool(pool: unknown, reporter: QueryReporter): (() => void)[] {
   const { prototype } = pool as { prototype: object };
-  const undoQuery = replaceMethod<PoolMethod>(prototype, 'query', original => {
-    return function query(...args) {
-      const [config, values, callback] = args;
-      const outer = handOver.begun;
-      const isQuery = config !== null && config !== undefined && typeof config !== 'function';
-      // What its client does not count (pg-native) would never end.
-      handOver.begun =
-        isQuery && isReplaced(this.Client?.prototype, 'query')
-          ? {
-              pool: this,
-              config,
-              values: valuesOf(config, values),
-              below: query,
-              hasCallback: typeof values === 'function' || Boolean(callback),
-              handle: undefined,
-              client: undefined,
-            }
-          : undefined;
-      try {
-        return original.apply(this, args);
-      } finally {
-        handOver.begun = outer;
-      }
-    };
-  });
-  const undoRelease = replaceMethod<Release>(prototype, '_release', original => {
+  const undo = replaceMethod<Release>(prototype, '_release', original => {
     return function release(client, ...rest) {
       reporter.released(client);
       return original.call(this, client, ...rest);
     };
   });
-  const knowsRelease = isReplaced(prototype, '_release');
-  if (!knowsRelease) {
+  if (!isReplaced(prototype, '_release')) {
     reporter.warn('this version of pg-pool has no Pool#_release, so who holds its connections is not known');
   }
-  const undoConnect = replaceMethod<PoolMethod>(prototype, 'connect', original => {
-    return function connect(...args) {
-      const [callback] = args;
-      // A subclass may connect another pool first.
-      const begun = handOver.begun?.pool === this ? handOver.begun : undefined;
-      if (begun !== undefined) handOver.begun = undefined;
-      const checkout = knowsRelease
-        ? reporter.beginCheckout(this, this.options.max, begun?.below ?? connect)
-        : undefined;
-      if (typeof callback !== 'function') {
-        // What the bare driver refuses is its own to refuse.
-        if (checkout === undefined || callback || this.ending) return original.apply(this, args);
-        return connectWithPromise(this, original, checkout);
-      }
-      if (begun !== undefined) {
+  undo.push(...coverMethods(prototype, reporter));
+  undo.push(
+    ...findBypasses(prototype, reporter, at => {
+      const more = coverMethods(at, reporter);
+      undo.push(...more);
+      return more.length > 0;
+    }),
+  );
+  return undo.length === 0 ? [] : [() => undo.forEach(takeBack => takeBack())];
+}
+
+/**
+ * Covers the methods of a class, or of one pool, that it has of its own: a wrapper that was put on `pg.Pool`, as
+ * dd-trace does, may have kept the methods that the class above had before this package.
+ */
+export function coverMethods(prototype: object, reporter: QueryReporter): (() => void)[] {
+  const knowsRelease = isReplaced(prototype, '_release');
+  return [
+    ...replaceMethods<PoolMethod>([prototype], 'query', original => {
+      return function query(...args) {
+        const [config, values, callback] = args;
+        const outer = handOver.begun;
+        const isQuery = config !== null && config !== undefined && typeof config !== 'function';
+        // What its client does not count (pg-native) would never end.
+        handOver.begun =
+          isQuery && isReplaced(this.Client?.prototype, 'query')
+            ? {
+                pool: this,
+                config,
+                values: valuesOf(config, values),
+                below: query,
+                hasCallback: typeof values === 'function' || Boolean(callback),
+                handle: undefined,
+                client: undefined,
+              }
+            : undefined;
         try {
-          begun.handle = reporter.begin(
-            textOf(begun.config),
-            'postgresql',
-            begun.below,
-            begun.values,
-            checkout,
-          );
-          begun.handle?.queued();
-        } catch (error) {
-          process.nextTick(callback as Callback, error);
-          return undefined;
+          return original.apply(this, args);
+        } finally {
+          handOver.begun = outer;
         }
-      }
-      if (!hasFree(this)) checkout?.queued();
-      try {
-        return original.call(this, bindToCaller(callback as Callback, begun, checkout));
-      } catch (error) {
-        begun?.handle?.end(0, true);
-        checkout?.failed();
-        throw error;
-      }
-    };
-  });
-  return [...undoQuery, ...undoRelease, ...undoConnect];
+      };
+    }),
+    ...replaceMethods<PoolMethod>([prototype], 'connect', original => {
+      return function connect(...args) {
+        const outer = handOver.connecting;
+        handOver.connecting = this;
+        const queued = this._pendingQueue?.length ?? 0;
+        try {
+          return askForClient(this, original, args, reporter, knowsRelease, connect);
+        } finally {
+          handOver.connecting = outer;
+          markAsked(this, queued);
+        }
+      };
+    }),
+  ];
+}
+
+function askForClient(
+  pool: PgPool,
+  original: PoolMethod,
+  args: unknown[],
+  reporter: QueryReporter,
+  knowsRelease: boolean,
+  connect: PoolMethod,
+): unknown {
+  const [callback] = args;
+  // A subclass may connect another pool first.
+  const begun = handOver.begun?.pool === pool ? handOver.begun : undefined;
+  if (begun !== undefined) handOver.begun = undefined;
+  const checkout = knowsRelease
+    ? reporter.beginCheckout(pool, pool.options.max, begun?.below ?? connect)
+    : undefined;
+  if (typeof callback !== 'function') {
+    // What the bare driver refuses is its own to refuse.
+    if (checkout === undefined || callback || pool.ending) return original.apply(pool, args);
+    return connectWithPromise(pool, original, checkout);
+  }
+  if (begun !== undefined) {
+    try {
+      begun.handle = reporter.begin(textOf(begun.config), 'postgresql', begun.below, begun.values, checkout);
+      begun.handle?.queued();
+    } catch (error) {
+      process.nextTick(callback as Callback, error);
+      return undefined;
+    }
+  }
+  if (!hasFree(pool)) checkout?.queued();
+  try {
+    return original.call(pool, bindToCaller(callback as Callback, begun, checkout));
+  } catch (error) {
+    begun?.handle?.end(0, true);
+    checkout?.failed();
+    throw error;
+  }
 }
 
 /** Whether it gives a connection at once: it is then not measured how long it took. */
@@ -161,7 +186,7 @@ function bindToCaller(
     else checkout?.acquired(client as object);
     if (begun === undefined) return contextStorage.run(context, call);
     if (!error) begun.handle?.sent();
-    if (!error) return contextStorage.run(context, giveToClient, handOver, begun, client as object, call);
+    if (!error) return contextStorage.run(context, giveToClient, begun, client as object, call);
     begun.handle?.end(0, true);
     return contextStorage.run(context, call);
   };

@@ -5,7 +5,7 @@ import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { takeFromPool } from './pg-hand-over';
-import { coverPool, handOver } from './pg-pool';
+import { coverMethods, coverPool } from './pg-pool';
 import { isSubmittable, rowsOf, type Submittable, textOf, valuesOf, watchSubmittable } from './pg-query';
 
 type Callback = (this: unknown, error: unknown, ...results: unknown[]) => unknown;
@@ -45,10 +45,17 @@ export function pgInstrumentation(...modules: readonly object[]): DriverInstrume
       const undo = [
         ...loadedCopies('pg', 'lib/client.js').flatMap(copy => coverClient(copy, reporter)),
         ...loadedCopies('pg-pool', 'index.js').flatMap(copy => coverPool(copy, reporter)),
+        ...loadedCopies('pg', 'lib/index.js').flatMap(copy => coverBoundPool(copy, reporter)),
       ];
       return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
     },
   };
+}
+
+/** Each copy of `pg` has a pool of its own, whose methods are those of pg-pool unless somebody has wrapped them. */
+function coverBoundPool(copy: unknown, reporter: QueryReporter): (() => void)[] {
+  const { Pool } = copy as { Pool?: { prototype?: object } };
+  return Pool?.prototype === undefined ? [] : coverMethods(Pool.prototype, reporter);
 }
 
 function coverClient(client: unknown, reporter: QueryReporter): (() => void)[] {
@@ -62,7 +69,7 @@ function coverClient(client: unknown, reporter: QueryReporter): (() => void)[] {
       // The bare driver's own error.
       if (config === null || config === undefined) return original.call(this, config, values, callback);
       let handle: QueryHandle | undefined;
-      const poolQuery = takeFromPool(handOver, this, config, callback);
+      const poolQuery = takeFromPool(this, config, callback);
       if (poolQuery !== undefined) {
         ({ handle } = poolQuery);
       } else {

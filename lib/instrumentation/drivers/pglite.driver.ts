@@ -1,7 +1,7 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { giveModules } from '../given-modules';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
-import { replaceMethod } from '../method-replacement';
+import { replaceMethods } from '../method-replacement';
 
 const NAME = '@electric-sql/pglite';
 
@@ -41,16 +41,18 @@ export function pgliteInstrumentation(...modules: readonly object[]): DriverInst
 
 function cover(build: unknown, reporter: QueryReporter): (() => void)[] {
   const { PGlite } = build as { PGlite?: { prototype: object } };
-  const prototype = PGlite === undefined ? undefined : (Object.getPrototypeOf(PGlite.prototype) as object);
-  if (prototype === undefined || !Object.hasOwn(prototype, 'query')) {
+  const base = PGlite && (Object.getPrototypeOf(PGlite.prototype) as object);
+  if (PGlite === undefined || base === undefined || !Object.hasOwn(base, 'query')) {
     reporter.warn('this version of PGlite has another base class, so its queries are not counted');
     return [];
   }
+  // The class itself has none of its own, unless somebody has wrapped it.
+  const classes = [base, PGlite.prototype];
   return [
     // `sql` calls it.
-    ...replaceMethod<Query>(prototype, 'query', original => countText(original, reporter)),
-    ...replaceMethod<Query>(prototype, 'exec', original => countText(original, reporter)),
-    ...replaceMethod<Transact>(prototype, 'transaction', original => {
+    ...replaceMethods<Query>(classes, 'query', original => countText(original, reporter)),
+    ...replaceMethods<Query>(classes, 'exec', original => countText(original, reporter)),
+    ...replaceMethods<Transact>(classes, 'transaction', original => {
       return async function transaction(work, ...rest) {
         // PGlite sends both itself.
         reporter.begin('BEGIN', 'postgresql', transaction);

@@ -1,0 +1,73 @@
+import { contextStorage } from '../../context/context-storage';
+import type { RequestContext } from '../../context/request-context';
+import type { QueryReporter } from '../driver-instrumentation';
+import { replaceMethod } from '../method-replacement';
+import { handOver } from './pg-hand-over';
+
+/** On what waits in a pool: its `connect()` was ours. */
+const ASKED = Symbol.for('nestjs-async-context.asked');
+
+interface Waiting {
+  [ASKED]?: true;
+}
+
+/** A pool, and what waits in it. */
+export interface Asked {
+  readonly _pendingQueue?: Waiting[];
+}
+
+type NewClient = (this: Asked, waiting: Waiting) => unknown;
+type Pulse = (this: Asked) => unknown;
+
+/** Marks what a `connect()` has added to the queue of a pool, which had so many before. */
+export function markAsked({ _pendingQueue: queue = [] }: Asked, before: number): void {
+  const last = queue.length > before ? queue.at(-1) : undefined;
+  if (last !== undefined) last[ASKED] = true;
+}
+
+/**
+ * Finds the pools whose `connect()` goes past ours: a wrapper on a subclass, or on one pool, has kept the method
+ * that was there before. A pool opens a connection before anybody can wait for one, so such a wrapper is covered
+ * before a query can be charged to another request. What still comes past runs outside of any request: it is
+ * charged to nobody, rather than to whoever gave the connection back.
+ *
+ * @param cover covers what a class, or a pool, has of its own; whether there was anything
+ */
+export function findBypasses(
+  prototype: object,
+  reporter: QueryReporter,
+  cover: (at: object) => boolean,
+): (() => void)[] {
+  let isSaid = false;
+  const coverAll = (pool: object): boolean => {
+    let isFound = false;
+    for (let at: object | null = pool; at !== null; at = Object.getPrototypeOf(at) as object | null) {
+      isFound = cover(at) || isFound;
+      if (at === prototype) break;
+    }
+    return isFound;
+  };
+  return [
+    ...replaceMethod<NewClient>(prototype, 'newClient', original => {
+      return function newClient(waiting) {
+        if (handOver.connecting !== this && waiting[ASKED] === undefined) coverAll(this);
+        return original.call(this, waiting);
+      };
+    }),
+    ...replaceMethod<Pulse>(prototype, '_pulseQueue', original => {
+      return function pulseQueue() {
+        const next = this._pendingQueue?.[0];
+        if (next === undefined || next[ASKED] === true) return original.call(this);
+        if (!coverAll(this) && !isSaid) {
+          isSaid = true;
+          reporter.warn(BYPASSED);
+        }
+        return contextStorage.run(undefined as unknown as RequestContext, () => original.call(this));
+      };
+    }),
+  ];
+}
+
+const BYPASSED =
+  'something asks a pool for connections through a `connect` of pg-pool that it has kept from before this package, ' +
+  'so its queries that wait for the pool are charged to nobody: have it call `pool.connect()`';
