@@ -32,14 +32,34 @@ interface SpanContext {
 /** Where every copy of the API registers what an SDK brings: nothing is there before an SDK has started. */
 const REGISTRY = Symbol.for('opentelemetry.js.api.1');
 const registry = globalThis as {
-  [REGISTRY]?: { readonly trace?: unknown; readonly propagation?: unknown };
+  [REGISTRY]?: {
+    readonly trace?: unknown;
+    readonly propagation?: unknown;
+    readonly context?: { active(): { getValue(key: symbol): unknown } };
+  };
 };
+/** https://github.com/open-telemetry/opentelemetry-js/blob/main/packages/opentelemetry-core/src/trace/suppress-tracing.ts */
+const SUPPRESSED = Symbol.for('OpenTelemetry SDK Context Key SUPPRESS_TRACING');
 
 let api: Api | false | undefined;
+
+/** Whether anything of OpenTelemetry is in use in this process. */
+export function hasOpenTelemetry(): boolean {
+  return registry[REGISTRY] !== undefined;
+}
 
 /** Whether an SDK of OpenTelemetry traces this process. */
 export function isTraced(): boolean {
   return registry[REGISTRY]?.trace !== undefined;
+}
+
+/** Whether what runs has asked not to be traced, as exporters do for what they send. Never throws. */
+export function isSuppressed(): boolean {
+  try {
+    return registry[REGISTRY]?.context?.active().getValue(SUPPRESSED) === true;
+  } catch {
+    return false;
+  }
 }
 
 /** The active span of OpenTelemetry, where an SDK traces this process. Never throws. */

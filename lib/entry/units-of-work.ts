@@ -33,6 +33,7 @@ import { OwnError } from '../diagnosis/own-error';
 import { SlowLog } from '../diagnosis/slow-log';
 import type { ResourceSampler } from '../diagnosis/resource-monitor';
 import type { PoolLimits } from '../diagnosis/pools/pool-wait';
+import { noteOpened } from '../instrumentation/agent-calls';
 import type { Attribution } from '../instrumentation/attribution';
 import { recordSampler } from '../sinks/record-sampler';
 import { CanonicalLog } from '../logging/canonical-log';
@@ -293,6 +294,7 @@ export class UnitsOfWork implements ContextHost {
     outer?: RequestContext,
   ): RequestContext {
     const context = new RequestContext(this, kind, requestId, outer);
+    noteOpened(context);
     context.method = method;
     context.knownTrace = activeSpan();
     if (this.sampler !== undefined) context.resources = this.sampler.sample();

@@ -1,3 +1,4 @@
+import { findAgents } from '../agent-calls';
 import type { DriverInstrumentation } from '../driver-instrumentation';
 import { countHttp2 } from './http2-calls';
 import { countNodeHttp } from './node-http-calls';
@@ -10,6 +11,7 @@ import { repairUndici } from './undici-context';
  *
  * Each redirect and each retry is a request of its own. A call lasts until its response has been read;
  * it has failed when there was none, when it broke off, and when its status is 500 or more.
+ * What an agent, such as an exporter of OpenTelemetry, sends for itself is nobody's.
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [httpInstrumentation()] });
@@ -18,6 +20,7 @@ export function httpInstrumentation(): DriverInstrumentation {
   return {
     name: 'http',
     install(reporter) {
+      findAgents();
       const undo = [
         ...countUndici(reporter),
         ...repairUndici('counting', message => reporter.warn(message)),

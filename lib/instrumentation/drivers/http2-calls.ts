@@ -1,4 +1,5 @@
 import type { ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
+import { isOfAgent } from '../agent-calls';
 import { listen } from '../channels';
 import type { QueryReporter } from '../driver-instrumentation';
 import { bodyLength, CALL, type Carrier, isServerError } from './http-call';
@@ -17,7 +18,9 @@ type Session = ClientHttp2Stream['session'] & {
 export function countHttp2(reporter: QueryReporter): (() => void)[] {
   const onCreated = ({ stream, headers }: { stream: Stream; headers: OutgoingHttpHeaders }): void => {
     if (headers[':method'] === 'CONNECT' || isGrpc(headers) || isOfUndici(stream.session)) return;
-    const handle = reporter.beginCall('http', hostOf(stream.session, headers), onCreated);
+    const host = hostOf(stream.session, headers);
+    if (isOfAgent(host, onCreated)) return;
+    const handle = reporter.beginCall('http', host, onCreated);
     if (handle === undefined) return;
     stream[CALL] = handle;
     // http2.client.stream.close comes before the error, and not for a stream that was never opened.

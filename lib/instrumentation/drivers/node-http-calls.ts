@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { isOfAgent } from '../agent-calls';
 import { listen } from '../channels';
 import type { QueryReporter } from '../driver-instrumentation';
 import { bodyLength, CALL, type Carrier, headerIn, hostInPath, isServerError } from './http-call';
@@ -24,7 +25,9 @@ export function countNodeHttp(reporter: QueryReporter): (() => void)[] {
     // CONNECT opens a tunnel: that is a connection, and not a call.
     if (CALL in request || request.method === 'CONNECT') return;
     request[CALL] = undefined;
-    const handle = reporter.beginCall('http', hostOf(request), onRequest);
+    const host = hostOf(request);
+    if (isOfAgent(host, onRequest)) return;
+    const handle = reporter.beginCall('http', host, onRequest);
     if (handle === undefined) return;
     request[CALL] = handle;
     // The one event that comes once, whatever happens; a channel for the end of a response there is not.

@@ -1,3 +1,4 @@
+import { isOfAgent } from '../agent-calls';
 import { listen } from '../channels';
 import type { CallHandle, QueryReporter } from '../driver-instrumentation';
 import { bodyLength, CALL, headerIn, hostInPath, hostOfOrigin, isServerError } from './http-call';
@@ -34,7 +35,8 @@ export function countUndici(reporter: QueryReporter): (() => void)[] {
       bytes: 0,
     };
     request[CALL] = call;
-    call.handle = reporter.beginCall('http', hostOf(request), onCreate);
+    const host = hostOf(request);
+    if (!isOfAgent(host, onCreate)) call.handle = reporter.beginCall('http', host, onCreate);
   };
   return [
     ...listen('http', 'undici:request:create', onCreate),
