@@ -1,3 +1,4 @@
+import { Logger } from '@nestjs/common';
 import { oncePerProcess } from '../context/context-storage';
 import { isBundled } from '../cost/own-files';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
@@ -8,6 +9,7 @@ import { type Attribution, type AttributionFigures, summarize } from './attribut
 import { ContextQueryReporter } from './context-query-reporter';
 import type { DriverInstrumentation } from './driver-instrumentation';
 import { everyDriver } from './drivers';
+import { unsupportedClients } from './supported-versions';
 
 interface Installed {
   readonly users: Set<object>;
@@ -22,6 +24,7 @@ interface Shared {
 
 /** Drivers are shared by all applications of a process: the first installs, the last takes back. */
 export class Instrumentations {
+  readonly #logger = new Logger('AsyncContext');
   readonly #faults: FaultReporter;
   readonly #shared = oncePerProcess<Shared>('instrumentations', () => ({
     lost: new LostContexts(),
@@ -31,6 +34,7 @@ export class Instrumentations {
   readonly #wanted: readonly DriverInstrumentation[];
   readonly #pools = poolWatch();
   readonly #poolLimits: PoolLimits;
+  readonly #said = new Set<string>();
 
   constructor(
     wanted: readonly DriverInstrumentation[] | 'auto',
@@ -56,6 +60,7 @@ export class Instrumentations {
    */
   install(): void {
     this.#pools.use(this, this.#poolLimits);
+    this.#sayUnsupported();
     for (const instrumentation of this.#wanted) {
       const { name } = instrumentation;
       const installed = this.#shared.installed.get(name) ?? { users: new Set(), undo: [] };
@@ -101,6 +106,14 @@ export class Instrumentations {
       if (installed === undefined || installed.users.size > 0) continue;
       this.#shared.installed.delete(name);
       for (const undo of installed.undo.toReversed()) this.#faults.guard(`instrumentation ${name}`, undo);
+    }
+  }
+
+  #sayUnsupported(): void {
+    for (const { driver, message } of unsupportedClients()) {
+      if (this.#said.has(message) || !this.#wanted.some(({ name }) => name === driver)) continue;
+      this.#said.add(message);
+      this.#logger.warn(message);
     }
   }
 

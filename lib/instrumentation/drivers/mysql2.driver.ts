@@ -36,7 +36,6 @@ export function mysql2Instrumentation(...modules: readonly object[]): DriverInst
   return {
     name: NAME,
     install(reporter) {
-      warnOfOldCopies(reporter);
       const undo = [
         ...traceCalls(NAME, 'mysql2:query', begin(reporter)),
         ...traceCalls(NAME, 'mysql2:execute', begin(reporter)),
@@ -74,16 +73,4 @@ function beginConnect(reporter: QueryReporter) {
       if (failed) reporter.begin(undefined, 'mysql', connect)?.end(0, true);
     };
   };
-}
-
-function warnOfOldCopies(reporter: QueryReporter): void {
-  for (const copy of loadedCopies(NAME, 'package.json')) {
-    const { version = '' } = copy as { version?: string };
-    const [major = 0, minor = 0] = version.split('.').map(Number);
-    if (major < 3 || (major === 3 && minor < 20)) {
-      reporter.warn(
-        `mysql2 ${version} publishes no diagnostics channels, so its queries are not counted: use 3.20 or newer`,
-      );
-    }
-  }
 }
