@@ -13,6 +13,7 @@ import { expiredExemptions } from './budget/expired-exemptions';
 import { ContextService } from './context/context.service';
 import { contextStorage, eventLoop, oncePerProcess, processShare } from './context/context-storage';
 import { oneLine } from './context/one-line';
+import { hasOtherProtocol, isFirstProtocol } from './context/protocol';
 import { prepareCallSites } from './cost/call-site';
 import { FaultReporter } from './diagnosis/fault-reporter';
 import { loopMonitor, type LoopUser } from './diagnosis/loop-monitor';
@@ -29,7 +30,7 @@ import { coverProviders } from './entry/library-covers';
 import { LostErrorAnswer } from './entry/lost-error-answer';
 import { closeRestingConnections } from './entry/resting-connections';
 import { forgetProviders, registerProviders } from './entry/owners';
-import { markRoutes } from './entry/route-cover';
+import { coverRoutes } from './entry/route-cover';
 import { RpcEntry } from './entry/rpc.entry';
 import { UnitsOfWork } from './entry/units-of-work';
 import { UpgradeEntry } from './entry/upgrade.entry';
@@ -59,6 +60,7 @@ export class AsyncContextRuntime
   readonly #units: UnitsOfWork;
   readonly #interceptor: ContextInterceptor;
   readonly #upgrades: UpgradeEntry;
+  readonly #http: HttpEntry;
   readonly #rpc = new RpcEntry();
   readonly #messageClients = new MessageClients();
   readonly #bullmq = new BullmqEntry();
@@ -70,6 +72,7 @@ export class AsyncContextRuntime
   readonly #loopUser: LoopUser;
   readonly #monitored: ResolvedOptions['resourceMonitor'];
   readonly #host: HttpAdapterHost;
+  #leaveWebSockets: (() => void) | undefined;
   #stopping: { readonly sinceMs: number; readonly leaveConnections: () => void } | undefined;
   #phase: 'created' | 'initialized' | 'serving' | 'stopped' = 'created';
 
@@ -81,9 +84,10 @@ export class AsyncContextRuntime
     host: HttpAdapterHost,
     config: ApplicationConfig,
   ): AsyncContextRuntime {
-    const known = processShare.applications.get(modules);
-    if (known instanceof AsyncContextRuntime) {
-      known.#compare(options);
+    // Of a second copy of the package it is the first one's: this one gives way.
+    const known = processShare.applications.get(modules) as AsyncContextRuntime | undefined;
+    if (known !== undefined) {
+      known.compare(options);
       return known;
     }
     const runtime = new AsyncContextRuntime(options, modules, host, config);
@@ -117,11 +121,13 @@ export class AsyncContextRuntime
     this.#monitored = resolved.resourceMonitor;
     this.#interceptor = new ContextInterceptor(this.#units);
     this.#loopUser = loopUser(resolved.stallMs, faults);
-    markRoutes(modules);
     noteErrorsOfRequests();
     interceptGateways(modules);
-    new HttpEntry(this.#units, faults, resolved).install(host);
+    this.#http = new HttpEntry(this.#units, faults, resolved);
+    this.#http.install(host);
     this.#upgrades = new UpgradeEntry(this.#units, faults, resolved);
+    // Routes that are out of reach have the interceptor: it is there before they are made.
+    if (!coverRoutes(modules, this.#units)) this.#intercept();
     this.#rpc.install(modules, { units: this.#units, interceptor: this.#interceptor });
     this.#messageClients.install();
     coverProviders(modules, faults);
@@ -136,12 +142,12 @@ export class AsyncContextRuntime
     coverProviders(this.#modules, this.#faults);
     registerProviders(this.#modules, this.#units);
     this.tracer?.traceAll(this.#modules);
-    coverWebSockets(this.#config, this.#units);
+    this.#leaveWebSockets = coverWebSockets(this.#config, this.#units);
     this.#upgrades.install(this.#host);
     coverGraphql(this.#modules, this.#units, this.#faults);
     // Not earlier, so that routes, which are made by now, go without it. Hooks of global modules
-    // come first: GraphQL resolvers are made after this. First in the list, so that it is outermost.
-    this.#config.getGlobalInterceptors().unshift(this.#interceptor);
+    // come first: GraphQL resolvers are made after this.
+    this.#intercept();
   }
 
   onApplicationBootstrap(): void {
@@ -160,6 +166,7 @@ export class AsyncContextRuntime
     if (ofDrivers !== undefined) this.#logger.warn(ofDrivers);
     if (this.tracer?.warning !== undefined) this.#logger.warn(this.tracer.warning);
     LostErrors.ofProcess().install(this);
+    if (hasOtherProtocol()) oncePerProcess('other protocol', () => this.#sayOther());
     for (const warning of expiredExemptions(this.#modules, Date.now())) this.#logger.warn(oneLine(warning));
   }
 
@@ -183,6 +190,8 @@ export class AsyncContextRuntime
     this.#instrumentations.uninstall();
     this.#propagation?.uninstall();
     this.#units.outgoing = undefined;
+    this.#http.uninstall();
+    this.#leaveWebSockets?.();
     this.#rpc.uninstall(this.#modules);
     this.#messageClients.uninstall();
     this.#faults.guard('entry of bullmq', () => this.#bullmq.uninstall(this.#units));
@@ -201,11 +210,28 @@ export class AsyncContextRuntime
     });
   }
 
+  #sayOther(): true {
+    const drivers = isFirstProtocol ? 'of the other one are' : 'of this one are';
+    this.#logger.warn(
+      'The process has loaded two versions of nestjs-async-context that cannot work as one. Each sees the ' +
+        `contexts of its own applications, and queries in those ${drivers} not counted. ` +
+        '`npm ls nestjs-async-context` names who brings them; have one version installed.',
+    );
+    return true;
+  }
+
+  /** First in the list, so that it is outermost. */
+  #intercept(): void {
+    const interceptors = this.#config.getGlobalInterceptors();
+    if (!interceptors.includes(this.#interceptor)) interceptors.unshift(this.#interceptor);
+  }
+
   #installBullmq(): void {
     this.#faults.guard('entry of bullmq', () => this.#bullmq.install(this.#modules, this.#units));
   }
 
-  #compare(options: AsyncContextOptions): void {
+  /** Says so where options are given that are not in force. */
+  compare(options: AsyncContextOptions): void {
     if (options === this.#options || Object.keys(options).length === 0) return;
     this.#logger.warn(
       'AsyncContextModule.forRoot() was imported twice in one application, the second time with options of its ' +

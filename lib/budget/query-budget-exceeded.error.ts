@@ -1,6 +1,8 @@
 import { AsyncContextError } from '../async-context.errors';
 import type { BreachRecord } from '../cost/cost-record';
 
+const CODE = 'ASYNC_CONTEXT_BUDGET_EXCEEDED';
+
 /**
  * What a query is rejected with that crosses its handler's budget, with `onExceeded: 'throw'`.
  *
@@ -26,7 +28,7 @@ export class QueryBudgetExceededError extends AsyncContextError {
     readonly shape: string,
   ) {
     super(
-      'ASYNC_CONTEXT_BUDGET_EXCEEDED',
+      CODE,
       `${breach.dimension} ${breach.used}/${breach.limit} (${breach.from}); not sent: ${shape}. ` +
         'Fetch what the handler needs in fewer queries (join, IN, DataLoader), or raise the budget.',
     );
@@ -35,4 +37,9 @@ export class QueryBudgetExceededError extends AsyncContextError {
     this.limit = breach.limit;
     this.from = breach.from;
   }
+}
+
+/** Whether a query was kept back by its budget, also by that of an application with another copy of the package. */
+export function isBudgetExceeded(error: unknown): boolean {
+  return (error as { code?: unknown } | undefined)?.code === CODE;
 }

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { EventLoop } from '../cost/event-loop';
+import { sharedName } from './protocol';
 import type { RequestContext } from './request-context';
 
 /** What all copies of the package in one process share. */
@@ -11,11 +12,13 @@ interface ProcessShare {
   readonly applications: WeakMap<object, unknown>;
 }
 
-const KEY = Symbol.for('nestjs-async-context');
-const holder = globalThis as { [KEY]?: ProcessShare };
+/** Name of the symbol that the share hangs on. */
+export const SHARE = sharedName('share');
+
+const holder = globalThis as { [key: symbol]: ProcessShare | undefined };
 
 /** One per process, so that a second copy of the package sees the contexts of the first. */
-export const processShare: ProcessShare = (holder[KEY] ??= {
+export const processShare: ProcessShare = (holder[Symbol.for(SHARE)] ??= {
   storage: new AsyncLocalStorage<RequestContext>(),
   single: new Map(),
   applications: new WeakMap(),

@@ -367,7 +367,7 @@ export class ContextService {
   // Another application of the process has contexts of its own, which are none of ours.
   #current(): RequestContext | undefined {
     const context = contextStorage.getStore();
-    return context !== undefined && context.application === this.#host ? context : undefined;
+    return context !== undefined && context.isOf(this.#host) ? context : undefined;
   }
 
   #require(what: string): RequestContext {

@@ -69,6 +69,12 @@ export interface ContextApplication {
   readonly carriesOnMessages?: boolean;
   /** The same for a job; `undefined` where nothing is to travel with jobs. Never throws. */
   jobCarrierOf?(context: RequestContext): Carrier | undefined;
+  /** Closes a unit of work that it has opened, or taken from another application. Never throws. */
+  close(context: RequestContext): void;
+  /** Another application takes a unit of work that was opened here: those it has not look no further. Never throws. */
+  handOver(context: RequestContext, observers: readonly object[]): void;
+  /** Whether a sink of it looks at units of work while they are open. */
+  observes(observer: object): boolean;
   /** Notes that a unit of work asks for something after its close. Never throws. */
   noteLate(context: RequestContext, what: string, below: (...args: never[]) => unknown): void;
 }
@@ -126,6 +132,8 @@ export class RequestContext {
   parentRequestId: string | undefined = undefined;
   handler: ContextHandler | undefined = undefined;
   route: string | undefined = undefined;
+  /** Whether a route was asked for its host or version and has not taken it: the platform takes that for a match. */
+  isPassedOn = false;
   /** Class name of the error that the handler ended with. */
   error: string | undefined = undefined;
   /** Errors of this work that nobody awaited. */
@@ -166,12 +174,14 @@ export class RequestContext {
   task: ContextTask | undefined = undefined;
   /** What the record calls `within`. */
   within: string | undefined = undefined;
+  /** The applications on the adapter of its request, where there are several: a route of any may take it. */
+  sharedBy: ContextApplication[] | undefined = undefined;
   readonly time: TimeAccount;
   readonly cost: CostLedger;
 
   /** @param outer the unit of work that awaits this one: it has the same id and user, and the cost of both */
   constructor(
-    readonly application: ContextApplication,
+    public application: ContextApplication,
     public kind: ContextKind,
     public requestId: string,
     public outer: RequestContext | undefined = undefined,
@@ -183,6 +193,16 @@ export class RequestContext {
   /** The one that nobody of this process awaits: itself, unless it is a part of another one. */
   get outermost(): RequestContext {
     return this.outer === undefined ? this : this.outer.outermost;
+  }
+
+  /** Whether an application may see it. */
+  isOf(application: ContextApplication): boolean {
+    return this.application === application || this.sharedBy?.includes(application) === true;
+  }
+
+  /** Lets another application on the adapter of its request see it. */
+  share(application: ContextApplication): void {
+    if (!this.isOf(application)) (this.sharedBy ??= [this.application]).push(application);
   }
 
   get isClosed(): boolean {
@@ -226,7 +246,7 @@ export class RequestContext {
 
   /** `GET /orders/:id` or the pattern of a message. Express knows it once its router has matched. */
   currentRoute(): string | undefined {
-    if (this.route !== undefined || this.request === undefined) return this.route;
+    if (this.route !== undefined || this.request === undefined || this.isPassedOn) return this.route;
     const pattern = this.application.routeOf(this.request);
     return pattern === undefined ? undefined : `${this.method} ${pattern}`;
   }
@@ -265,5 +285,6 @@ export class RequestContext {
     this.closeCallbacks = undefined;
     this.outer = undefined;
     this.task = undefined;
+    this.sharedBy = undefined;
   }
 }

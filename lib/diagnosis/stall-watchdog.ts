@@ -1,5 +1,6 @@
 import type * as Inspector from 'node:inspector';
 import { isMainThread, Worker } from 'node:worker_threads';
+import { SHARE } from '../context/context-storage';
 import type { EventLoop } from '../cost/event-loop';
 import { OwnError } from './own-error';
 import { watchMainThread, type WatcherData } from './stall-watcher';
@@ -68,6 +69,7 @@ export class StallWatchdog {
 
   #startWorker(): Worker {
     const workerData: WatcherData = {
+      share: SHARE,
       loop: this.#loop.shared,
       figures: this.#figures,
       stallMs: this.stallMs,

@@ -2,6 +2,8 @@ import type { Session } from 'node:inspector';
 
 /** What the thread that watches is given. */
 export interface WatcherData {
+  /** Name of the symbol that what copies of the package share hangs on. */
+  readonly share: string;
   /** Of the event loop: how often it was looked at, and the number of the handler that runs. */
   readonly loop: Int32Array;
   /** Of the watchdog, see `WATCH`. */
@@ -30,7 +32,7 @@ export interface WatcherData {
 export function watchMainThread(): void {
   const { workerData } = process.getBuiltinModule('node:worker_threads');
   const inspector = process.getBuiltinModule('node:inspector');
-  const { loop, figures, stallMs, windowMs, soonMs, tickMs, lateMs } = workerData as WatcherData;
+  const { share, loop, figures, stallMs, windowMs, soonMs, tickMs, lateMs } = workerData as WatcherData;
   const lastLooks = new Map<number, number>();
   let beats = -1;
   let sinceMs = 0;
@@ -76,7 +78,7 @@ export function watchMainThread(): void {
       const opened = new inspector.Session();
       session = opened;
       opened.connectToMainThread();
-      const expression = `globalThis[Symbol.for('nestjs-async-context')].single.get('loop').capture(${at})`;
+      const expression = `globalThis[Symbol.for('${share}')].single.get('loop').capture(${at})`;
       opened.post('Runtime.evaluate', { expression, silent: true }, (_error, answer) => {
         // Who it was may be another one than who was seen last: that one is to be looked at soon again.
         const found = Number(answer?.result.value ?? -1);

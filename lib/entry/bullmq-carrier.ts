@@ -1,11 +1,12 @@
 import { contextStorage } from '../context/context-storage';
 import type { Carrier } from '../context/carrier';
 import { replaceMethod } from '../instrumentation/method-replacement';
+import { sharedName } from '../context/protocol';
 
 /** Of the options of a job, as they are kept in Redis. */
 const FIELD = 'nestjs-async-context';
 /** Where a job has it in this process: its options are those that were given. */
-const CARRIER = Symbol.for('nestjs-async-context.carrier');
+const CARRIER = Symbol.for(sharedName('carrier'));
 
 interface Job {
   opts?: Record<string, unknown>;

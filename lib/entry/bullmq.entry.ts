@@ -108,8 +108,7 @@ function ownerOf(worker: Worker, users: Shared['users']): WorkerOwner | undefine
       for (const { instance } of module.providers.values()) {
         const type = processorType(instance);
         if (type === undefined || !works(instance, worker)) continue;
-        const method = (type.prototype as { process?: Function }).process;
-        return { units, type, handler: method && units.handlers.of(type, method) };
+        return { units, type, handler: units.handlers.of(type, 'process', module.metatype) };
       }
     }
   }

@@ -47,7 +47,7 @@ export class ContextInterceptor implements NestInterceptor {
 
   /** A GraphQL operation over HTTP lives in the context of its request. */
   #covers(context: RequestContext, kind: ContextKind): boolean {
-    if (context.application !== this.#units) return false;
+    if (!context.isOf(this.#units)) return false;
     if (context.kind !== kind && !(kind === 'graphql' && context.kind === 'http')) return false;
     // A response can be over before its handler starts (an abort); other work begins anew.
     return kind === 'http' || !context.isClosed;
@@ -57,7 +57,10 @@ export class ContextInterceptor implements NestInterceptor {
     if (kind === 'graphql') {
       this.#nameOperation(context, execution);
     } else if (context.handler === undefined) {
-      this.#units.setHandler(context, this.#units.handlers.of(execution.getClass(), execution.getHandler()));
+      this.#units.setHandler(
+        context,
+        this.#units.handlers.ofMethod(execution.getClass(), execution.getHandler()),
+      );
     }
   }
 
@@ -67,7 +70,7 @@ export class ContextInterceptor implements NestInterceptor {
     if (info === undefined || info.path.prev !== undefined) return;
     // It has its name, and the budgets of all of its root fields, before their guards.
     if (context.route !== undefined && isCoveredRoot(info.parentType)) return;
-    const handler = this.#units.handlers.of(execution.getClass(), execution.getHandler());
+    const handler = this.#units.handlers.ofMethod(execution.getClass(), execution.getHandler());
     if (context.handler !== undefined) {
       if (context.handler !== handler) this.#units.addHandler(context, handler);
       return;

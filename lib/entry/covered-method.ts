@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import type { Type } from '@nestjs/common';
-import { contextStorage } from '../context/context-storage';
+import { contextStorage, oncePerProcess } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 import { ownerOf } from './owners';
 import { runTask, type TaskStart } from './task-run';
@@ -14,7 +14,7 @@ export type CallStart = Omit<TaskStart, 'task' | 'handler'>;
 export type StartOfCall = (subject: unknown, caller: RequestContext | undefined) => CallStart | undefined;
 
 /** Those that open a unit of work already: covered ones, and those of `@RunInContext()`. */
-const openers = new WeakSet<object>();
+const openers = oncePerProcess('openers', () => new WeakSet<object>());
 
 /** Says that a method opens a unit of work by itself. */
 export function markOpener(method: object): void {
@@ -36,8 +36,8 @@ export function coverMethod(prototype: object, key: PropertyKey, startOf: StartO
     const { constructor: type } = this;
     const [subject] = args;
     const store = contextStorage.getStore();
-    const caller = store?.application === units ? store : undefined;
-    const handler = units.handlers.of(type as Type, original);
+    const caller = store?.isOf(units) === true ? store : undefined;
+    const handler = units.handlers.of(type as Type, key);
     // An overridden method calls that of its base class.
     const task = caller?.task;
     const isSame = task?.type === type && task.key === key && task.subject === subject;

@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import type { Observable } from 'rxjs';
 import { tap } from 'rxjs';
+import { oncePerProcess } from '../context/context-storage';
 import { coverMethod, type Method, standIn } from './covered-method';
 
 /** What the decorators of `@nestjs/cqrs` write on a class. */
@@ -10,7 +11,7 @@ const EVENTS = '__eventsHandler__';
 const SAGAS = '__saga__';
 
 /** Commands of sagas: whoever has published the event does not await them. */
-const ofSagas = new WeakSet<object>();
+const ofSagas = oncePerProcess('sagas.commands', () => new WeakSet<object>());
 
 /**
  * Gives each call of a handler a unit of work of its own. A command and a query are a part of the unit of
@@ -35,7 +36,7 @@ export function coverHandlers(prototype: object): void {
   for (const key of (Reflect.getMetadata(SAGAS, type) ?? []) as PropertyKey[]) coverSaga(prototype, key);
 }
 
-const covered = new WeakSet<object>();
+const covered = oncePerProcess('sagas', () => new WeakSet<object>());
 
 /** Remembers the commands that a saga gives. */
 function coverSaga(prototype: object, key: PropertyKey): void {

@@ -3,6 +3,7 @@ import type { CallHandler, ExecutionContext, NestInterceptor } from '@nestjs/com
 import type { ModulesContainer } from '@nestjs/core';
 import type { Observable } from 'rxjs';
 import { contextStorage } from '../context/context-storage';
+import { ownerAmong } from './owners';
 import { noteErrorsOf } from './settle';
 import { UnitsOfWork } from './units-of-work';
 
@@ -14,9 +15,11 @@ const GATEWAY = 'websockets:is_gateway';
 const gatewayInterceptor: NestInterceptor = {
   intercept(execution: ExecutionContext, next: CallHandler): Observable<unknown> {
     const context = contextStorage.getStore();
-    if (context?.kind !== 'websocket' || !(context.application instanceof UnitsOfWork)) return next.handle();
-    const units = context.application;
-    units.setHandler(context, units.handlers.of(execution.getClass(), execution.getHandler()));
+    if (context?.kind !== 'websocket') return next.handle();
+    const type = execution.getClass();
+    const units = ownerAmong(context.sharedBy ?? [context.application], type);
+    if (!(units instanceof UnitsOfWork)) return next.handle();
+    units.setHandler(context, units.handlers.ofMethod(type, execution.getHandler()));
     return noteErrorsOf(context, next.handle());
   },
 };

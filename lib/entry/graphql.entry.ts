@@ -153,7 +153,7 @@ class GraphqlEntry {
           const name = (Reflect.getMetadata(RESOLVER_NAME, method) as string | undefined) ?? key;
           const type: unknown = Reflect.getMetadata(RESOLVER_TYPE, method);
           if (ROOT_TYPES.includes(type)) {
-            roots.set(`${String(type)}.${name}`, this.#units.handlers.of(prototype.constructor, method));
+            roots.set(`${String(type)}.${name}`, this.#units.handlers.of(prototype.constructor, key));
           } else if (Reflect.hasMetadata(RESOLVER_PROPERTY, method)) {
             const parent: unknown = type ?? Reflect.getMetadata(RESOLVER_TYPE, prototype.constructor);
             resolved.add(`${String(parent)}.${name}`);

@@ -58,30 +58,64 @@ export class Handler implements ContextHandler {
 export class Handlers {
   readonly #budgets: BudgetResolver;
   readonly #modules: ModulesContainer;
-  readonly #handlers = new WeakMap<Type, Map<Method, Handler>>();
+  readonly #handlers = new WeakMap<Type, Handler[]>();
+  readonly #byKey = new WeakMap<Type, Map<PropertyKey, Handler>>();
+  readonly #byMethod = new WeakMap<Type, Map<Method, Handler>>();
 
   constructor(budgets: BudgetResolver, modules: ModulesContainer) {
     this.#budgets = budgets;
     this.#modules = modules;
   }
 
-  of(controller: Type, method: Method): Handler {
-    let methods = this.#handlers.get(controller);
-    if (methods === undefined) this.#handlers.set(controller, (methods = new Map<Method, Handler>()));
-    let handler = methods.get(method);
-    if (handler === undefined) methods.set(method, (handler = this.#make(controller, method)));
-    return handler;
+  /** @param module where Nest has found the class, which may belong to several */
+  of(type: Type, key: PropertyKey, module?: Type): Handler {
+    if (module !== undefined) return this.#find(type, key, module);
+    return known(this.#byKey, type, key, () => this.#find(type, key, this.#moduleOf(type)));
   }
 
-  #make(controller: Type, method: Method): Handler {
-    const owners = { method, controller, module: this.#moduleOf(controller) };
-    return new Handler(`${controller.name}.${method.name}`, this.#budgets, owners);
+  /** The same where the method is known, and not what its class calls it. */
+  ofMethod(type: Type, method: Method): Handler {
+    return known(this.#byMethod, type, method, () => this.of(type, keyOf(type, method)));
   }
 
-  #moduleOf(controller: Type): Type | undefined {
+  #find(type: Type, key: PropertyKey, module: Type | undefined): Handler {
+    let handlers = this.#handlers.get(type);
+    if (handlers === undefined) this.#handlers.set(type, (handlers = []));
+    const name = `${type.name}.${String(key)}`;
+    const found = handlers.find(({ owners, name: known }) => known === name && owners.module === module);
+    if (found !== undefined) return found;
+    const method: unknown = (type.prototype as Record<PropertyKey, unknown>)[key];
+    const owners = { controller: type, module, ...(typeof method === 'function' && { method }) };
+    const made = new Handler(name, this.#budgets, owners);
+    handlers.push(made);
+    return made;
+  }
+
+  /** `undefined` also where a class belongs to several: which of them is not known. */
+  #moduleOf(type: Type): Type | undefined {
+    const found = new Set<Type>();
     for (const module of this.#modules.values()) {
-      if (module.controllers.has(controller) || module.providers.has(controller)) return module.metatype;
+      if (module.controllers.has(type) || module.providers.has(type)) found.add(module.metatype);
     }
-    return undefined;
+    const [module, another] = found;
+    return another === undefined ? module : undefined;
   }
+}
+
+function known<K>(all: WeakMap<Type, Map<K, Handler>>, type: Type, key: K, find: () => Handler): Handler {
+  let ofType = all.get(type);
+  if (ofType === undefined) all.set(type, (ofType = new Map<K, Handler>()));
+  let handler = ofType.get(key);
+  if (handler === undefined) ofType.set(key, (handler = find()));
+  return handler;
+}
+
+/** What a class calls one of its methods: a decorator may have put a function of another name in its place. */
+function keyOf(type: Type, method: Method): PropertyKey {
+  for (let at: unknown = type.prototype; at && at !== Object.prototype; at = Object.getPrototypeOf(at)) {
+    for (const key of Reflect.ownKeys(at)) {
+      if (Object.getOwnPropertyDescriptor(at, key)?.value === method) return key;
+    }
+  }
+  return method.name;
 }

@@ -1,7 +1,6 @@
 import type { HttpAdapterHost } from '@nestjs/core';
 import type { ServerResponse } from 'node:http';
 import type { ResolvedOptions } from '../async-context.options';
-import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { IncomingHeaders } from './incoming-headers';
@@ -13,37 +12,23 @@ import {
   rememberedContext,
 } from './remembered-context';
 import { coverMiddleware } from './middleware-cover';
+import { enterRequests, type PlatformResponse, type RequestEntry } from './request-hook';
 import { whenOver } from './response-end';
-import { RouteCover } from './route-cover';
 import { answerServerTiming } from './server-timing';
 import type { UnitsOfWork } from './units-of-work';
-
-/** What Express and Fastify hand to a request hook: Fastify's carry the raw ones. */
-type RequestHook = (
-  request: PlatformRequest,
-  response: ServerResponse | { readonly raw: ServerResponse },
-  done: (error?: unknown) => void,
-) => unknown;
-
-/** The adapter's one slot for a request hook; both platforms have it, the public type of adapters does not. */
-interface HookedAdapter {
-  onRequestHook?: RequestHook;
-  setOnRequestHook(hook: RequestHook): void;
-}
 
 type HttpEntryOptions = Pick<ResolvedOptions, 'requestId' | 'serverTiming' | 'propagate'>;
 
 /** Opens the context of each HTTP request at the earliest point that the platform has. */
-export class HttpEntry {
+export class HttpEntry implements RequestEntry {
   readonly #units: UnitsOfWork;
   readonly #faults: FaultReporter;
   readonly #responseHeader: string | false;
   readonly #serverTiming: ResolvedOptions['serverTiming'];
-  readonly #routes: RouteCover;
   readonly #incoming: IncomingHeaders;
+  #leave: (() => void) | undefined;
 
   constructor(units: UnitsOfWork, faults: FaultReporter, options: HttpEntryOptions) {
-    this.#routes = new RouteCover(units);
     this.#incoming = new IncomingHeaders(units, options);
     this.#units = units;
     this.#faults = faults;
@@ -57,63 +42,35 @@ export class HttpEntry {
     else host.init$.subscribe(() => this.#installOn(host.httpAdapter));
   }
 
+  /** From then on another application on the same adapter opens the contexts of its requests. */
+  uninstall(): void {
+    this.#leave?.();
+  }
+
   #installOn(adapter: HttpAdapterHost['httpAdapter'] | null | undefined): void {
     // A microservice or a plain application context has none.
     if (!adapter) return;
-    this.#routes.install(adapter);
-    if ('setOnRequestHook' in adapter) {
-      this.#hook(adapter as unknown as HookedAdapter);
-    } else {
-      (adapter as HttpAdapterHost['httpAdapter']).use(
-        (request: PlatformRequest, response: ServerResponse, next: () => void) => {
-          this.#enter(request, response, next);
-        },
-      );
-    }
+    this.#leave = enterRequests(adapter, this);
     this.#faults.guard('cover of middleware', () => coverMiddleware(adapter));
   }
 
-  /**
-   * The hook runs before any middleware. It has room for one function, and `@nestjs/observe` puts
-   * its own there: what is in it, or put into it later, runs inside the context.
-   */
-  #hook(adapter: HookedAdapter): void {
-    let theirs = adapter.onRequestHook;
-    adapter.setOnRequestHook((request, response, done) =>
-      this.#enter(request, response, () =>
-        theirs === undefined ? done() : theirs.call(adapter, request, response, done),
-      ),
-    );
-    adapter.setOnRequestHook = hook => {
-      theirs = hook;
-    };
+  contextOf(request: PlatformRequest, response: PlatformResponse): RequestContext | undefined {
+    const context = this.#find(request, 'raw' in response ? response.raw : response);
+    if (context !== undefined && this.#units.lostErrorAnswer !== undefined)
+      context.exchange ??= [request, response];
+    return context;
   }
 
-  #enter(
-    request: PlatformRequest,
-    response: ServerResponse | { readonly raw: ServerResponse },
-    next: () => unknown,
-  ): unknown {
-    const raw = rawOf(request);
-    const context = this.#contextOf(raw, 'raw' in response ? response.raw : response, request);
-    if (context === undefined) return next();
-    if (this.#units.lostErrorAnswer !== undefined) context.exchange ??= [request, response];
-    return contextStorage.run(context, next);
-  }
-
-  #contextOf(
-    raw: RawRequest,
-    response: ServerResponse,
-    request: PlatformRequest,
-  ): RequestContext | undefined {
+  #find(request: PlatformRequest, response: ServerResponse): RequestContext | undefined {
     const known = rememberedContext(request);
-    if (known?.application === this.#units) {
+    if (known !== undefined) {
+      known.share(this.#units);
       // An upgrade: it was opened before the platform has made a request of it.
       if (known.response === undefined && !known.isClosed) known.request = request;
       return known;
     }
     try {
-      return this.#open(raw, response, request);
+      return this.#open(rawOf(request), response, request);
     } catch (error) {
       this.#faults.report('entry of a request', error);
       return undefined;

@@ -1,4 +1,5 @@
 import { contextStorage } from '../context/context-storage';
+import { sharedName } from '../context/protocol';
 import type { RequestContext } from '../context/request-context';
 import { type PlatformRequest, rememberedContext } from './remembered-context';
 
@@ -41,7 +42,7 @@ const HOOKS = new Set([
   'onRequestAbort',
 ]);
 
-const COVERED = Symbol.for('nestjs-async-context.middleware');
+const COVERED = Symbol.for(sharedName('middleware'));
 
 /**
  * Runs each middleware and each hook in the context of its request.
@@ -85,7 +86,10 @@ function coverExpress({ router }: Express): void {
   };
 }
 
-function coverFastify(adapter: Adapter, instance: Fastify): void {
+function coverFastify(adapter: Adapter & { [COVERED]?: true }, instance: Fastify): void {
+  // Of another application on the same adapter, or by another copy of the package.
+  if (adapter[COVERED]) return;
+  Object.defineProperty(adapter, COVERED, { value: true });
   const { addHook } = instance;
   // Plugins have an instance of their own, whose prototype is this one.
   instance.addHook = function (name, hook) {

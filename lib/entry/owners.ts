@@ -19,6 +19,14 @@ export function ownerOf(self: object | undefined): UnitsOfWork | undefined {
   return all.find(one => one === application) ?? all.at(-1);
 }
 
+/** Which of some applications a class is a provider of; where that is not known, the first. */
+export function ownerAmong<T extends object>(applications: readonly T[], type: object): T | undefined {
+  const [first, second] = applications;
+  if (second === undefined) return first;
+  const owning: ReadonlySet<object> | undefined = ownersOfClass.get(type);
+  return applications.find(one => owning?.has(one)) ?? first;
+}
+
 /** Tells where the providers of an application belong. */
 export function registerProviders(modules: ModulesContainer, units: UnitsOfWork): void {
   for (const owned of ownedBy(modules)) {

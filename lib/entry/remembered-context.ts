@@ -1,8 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import type { RequestContext } from '../context/request-context';
+import { sharedName } from '../context/protocol';
 
 // A property of the raw request, not a WeakMap: that costs 125 ns a look-up.
-const CONTEXT = Symbol.for('nestjs-async-context.request');
+const CONTEXT = Symbol.for(sharedName('request'));
 
 /** The request of `node:http`, which every platform has. */
 export type RawRequest = IncomingMessage & { [CONTEXT]?: RequestContext };

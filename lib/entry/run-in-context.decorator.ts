@@ -21,11 +21,11 @@ export function RunInContext(seed: ContextSeed = {}): MethodDecorator {
     const wrapped: Method = function (...args) {
       const units = ownerOf(this);
       if (units === undefined) return method.apply(this, args);
-      const handler = units.handlers.of(this.constructor as Type, wrapped);
+      const handler = units.handlers.of(this.constructor as Type, name);
       const current = contextStorage.getStore();
       const { type, key, subject } = current?.task ?? {};
       const isOpen = type === this.constructor && key === name && subject === args[0];
-      if (current === undefined || !isOpen || current.isClosed || current.application !== units) {
+      if (current === undefined || !isOpen || current.isClosed || !current.isOf(units)) {
         return units.runSeeded(seed, () => method.apply(this, args), handler);
       }
       // The processor of a job: its worker has opened one.

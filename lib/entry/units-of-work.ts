@@ -184,7 +184,7 @@ export class UnitsOfWork implements ContextHost {
     // Before it is opened: a value that is refused leaves nothing open.
     const checked = checkedSeed(seed);
     const context = this.open(seed.kind ?? 'job', id);
-    if (parent?.application === this) {
+    if (parent?.isOf(this) === true) {
       if (seed.inherit !== undefined) inherit(context, parent, seed.inherit);
       context.parentRequestId = parent.requestId;
       // Its own span below the one that is at work, also where OpenTelemetry knows that one only.
@@ -330,9 +330,32 @@ export class UnitsOfWork implements ContextHost {
 
   /** Says which handler took the work; its budget is in force from here on. */
   setHandler(context: RequestContext, handler: Handler): void {
+    if (context.application !== this) this.#take(context);
     context.handler = handler;
     context.cost.history = handler.history;
     setBudget(context, handler.budget(context.method));
+  }
+
+  /** A request that another application on the same adapter was the first to see. */
+  #take(context: RequestContext): void {
+    const opener = context.application;
+    context.application = this;
+    if (this.#options.trace) context.cost.callTrace ??= new CallTrace();
+    const observers = this.#observers ?? [];
+    opener.handOver(context, observers);
+    this.#tell('begins', observer => {
+      if (!opener.observes(observer)) observer.begins(context);
+    });
+  }
+
+  handOver(context: RequestContext, observers: readonly object[]): void {
+    this.#tell('ends', observer => {
+      if (!observers.includes(observer)) observer.ends(context, () => buildCostRecord(context));
+    });
+  }
+
+  observes(observer: object): boolean {
+    return (this.#observers as readonly object[] | undefined)?.includes(observer) === true;
   }
 
   /** Says what the work is called that no handler of Nest took. */
@@ -352,6 +375,7 @@ export class UnitsOfWork implements ContextHost {
 
   /** Closes a unit of work: once, and never with an error. */
   close(context: RequestContext): void {
+    if (context.application !== this) return context.application.close(context);
     if (!context.isClosed) takeSteps(this.#closing, context, this.#faults);
   }
 

@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import type { ApplicationConfig } from '@nestjs/core';
+import { sharedName } from '../context/protocol';
 import type { RequestContext } from '../context/request-context';
 import { coverMethod } from './covered-method';
 import { runToEnd } from './settle';
@@ -19,24 +20,42 @@ const CONNECTION_METHODS = [
   ['handleDisconnect', 'disconnect'],
 ] as const;
 
-const COVERED = Symbol.for('nestjs-async-context.websocket');
+const COVERED = Symbol.for(sharedName('websocket'));
+
+interface CoveredAdapter {
+  bindMessageHandlers: BindMessageHandlers;
+  /** The applications that have it, those that are closed last. */
+  [COVERED]?: UnitsOfWork[];
+}
 
 /**
  * Opens a context for each WebSocket message before its guards run.
  *
  * Nest has no hook there. But each message goes through the callbacks that Nest hands to the
  * adapter's `bindMessageHandlers()`, guards included, so those run inside a context.
+ *
+ * @returns what lets another application on the same adapter open them, when this one is closed
  */
-export function coverWebSockets(config: ApplicationConfig, units: UnitsOfWork): void {
-  const adapter = config.getIoAdapter() as unknown as
-    { bindMessageHandlers: BindMessageHandlers & { [COVERED]?: true } } | undefined;
-  if (adapter === undefined || adapter === null || adapter.bindMessageHandlers[COVERED]) return;
+export function coverWebSockets(config: ApplicationConfig, units: UnitsOfWork): () => void {
+  const adapter = config.getIoAdapter() as unknown as CoveredAdapter | undefined;
+  if (adapter === undefined || adapter === null) return () => undefined;
+  const known = adapter[COVERED];
+  const applications = known ?? [];
+  applications.push(units);
+  if (known === undefined) {
+    Object.defineProperty(adapter, COVERED, { value: applications });
+    coverAdapter(adapter, applications);
+  }
+  return () => void applications.push(...applications.splice(applications.indexOf(units), 1));
+}
+
+const close = (context: RequestContext): void => context.application.close(context);
+
+function coverAdapter(adapter: CoveredAdapter, applications: readonly UnitsOfWork[]): void {
   const bind = adapter.bindMessageHandlers;
-  const close = (context: RequestContext): void => units.close(context);
-  const covered: BindMessageHandlers = function (this: unknown, client, handlers, ...rest) {
+  adapter.bindMessageHandlers = function (this: unknown, client, handlers, ...rest) {
     return bind.call(this, client, handlers.map(cover), ...rest);
   };
-  adapter.bindMessageHandlers = Object.assign(covered, { [COVERED]: true as const });
 
   function cover(handler: MessageHandler): MessageHandler {
     const { message, callback } = handler;
@@ -44,7 +63,10 @@ export function coverWebSockets(config: ApplicationConfig, units: UnitsOfWork): 
     return {
       ...handler,
       callback: (...args) => {
+        const [units, ...others] = applications;
+        if (units === undefined) return callback(...args);
         const context = units.open('websocket');
+        for (const other of others) context.share(other);
         context.route = route;
         return runToEnd(context, () => callback(...args), close);
       },

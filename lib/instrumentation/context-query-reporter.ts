@@ -1,7 +1,7 @@
 import { type Aside, currentAside, runUncharged } from '../context/aside';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
-import { QueryBudgetExceededError } from '../budget/query-budget-exceeded.error';
+import { isBudgetExceeded } from '../budget/query-budget-exceeded.error';
 import type { CallDimension } from '../cost/call-ledger';
 import type { CostLedger } from '../cost/cost-ledger';
 import { statementsOf } from '../cost/describe-statement';
@@ -156,7 +156,7 @@ export class ContextQueryReporter implements QueryReporter {
   }
 
   #failed(error: unknown): undefined {
-    if (error instanceof QueryBudgetExceededError) throw error;
+    if (isBudgetExceeded(error)) throw error;
     this.#faults.report('counting a query', error);
   }
 }

@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { oncePerProcess } from '../context/context-storage';
+import { isFirstProtocol } from '../context/protocol';
 import { isBundled } from '../cost/own-files';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { LostContexts } from '../diagnosis/lost-contexts';
@@ -56,9 +57,11 @@ export class Instrumentations {
 
   /**
    * Installs what is not yet; called again later it also finds the drivers that were loaded since.
-   * One that fails is reported and left out.
+   * One that fails is reported and left out. Beside a copy of the package that it cannot work with, drivers
+   * are that one's.
    */
   install(): void {
+    if (!isFirstProtocol) return;
     this.#pools.use(this, this.#poolLimits);
     this.#sayUnsupported();
     for (const instrumentation of this.#wanted) {

@@ -1,3 +1,4 @@
+// Of any protocol: two layers would count twice.
 const REPLACED = Symbol.for('nestjs-async-context.replaced');
 
 type AnyFunction = (...args: never[]) => unknown;

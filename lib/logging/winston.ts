@@ -1,5 +1,6 @@
 import { type LogFieldNames, readFieldNames } from '../context/log-field-names';
 import { type ContextLogFields, contextLogFields } from '../context/log-fields';
+import { sharedName } from '../context/protocol';
 
 export type { LogFieldNames } from '../context/log-field-names';
 
@@ -9,7 +10,7 @@ export interface ContextFormat {
 }
 
 /** On a line from where it was written to where it is formatted; each copy of the package knows it. */
-const WRITTEN_IN = Symbol.for('nestjs-async-context.written-in');
+const WRITTEN_IN = Symbol.for(sharedName('written-in'));
 
 /** A line on its way through winston. */
 interface Line {

@@ -2,9 +2,10 @@ import { type Aside, currentAside } from '../context/aside';
 import type { RequestContext } from '../context/request-context';
 import { readCost } from '../cost/remote-header';
 import { hostOfOrigin } from '../instrumentation/drivers/http-call';
+import { sharedName } from '../context/protocol';
 
 /** Kept on the request of the client itself, also for another copy of this package. */
-const ASKED = Symbol.for('nestjs-async-context.asked');
+const ASKED = Symbol.for(sharedName('asked'));
 /** Before the answer there may be others, such as 103. */
 const FIRST_ANSWER = 200;
 /** Where the port is not known. */

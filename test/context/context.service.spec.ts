@@ -370,7 +370,7 @@ describe('two applications in one process', () => {
 
   it('share the storage with a second copy of the package', () => {
     const share = (globalThis as Record<symbol, { storage?: unknown } | undefined>)[
-      Symbol.for('nestjs-async-context')
+      Symbol.for('nestjs-async-context.1.share')
     ];
     expect(share?.storage).toBeInstanceOf(AsyncLocalStorage);
   });

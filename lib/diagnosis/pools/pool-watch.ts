@@ -17,9 +17,10 @@ import { type Holding, nameOf } from './holding';
 import type { PoolLimits, PoolWait } from './pool-wait';
 import { describeWait } from './pool-wait-report';
 import { holdingOf, WatchedPool } from './watched-pool';
+import { sharedName } from '../../context/protocol';
 
 /** On a pool. */
-const WATCHED = Symbol.for('nestjs-async-context.pool');
+const WATCHED = Symbol.for(sharedName('pool'));
 const SWEEP_MS = 1_000;
 /** Of `connectionLeakMs`: how often is looked, and when a connection is suspected, at the latest. */
 const SWEEPS = 4;

@@ -2,9 +2,10 @@ import type { Checkout } from './checkout';
 import type { Holding } from './holding';
 import { summarizeHolders } from './holders';
 import type { PoolWait } from './pool-wait';
+import { sharedName } from '../../context/protocol';
 
 /** On a connection, for as long as it lives: a WeakMap costs 125 ns more. */
-const SLOT = Symbol.for('nestjs-async-context.connection');
+const SLOT = Symbol.for(sharedName('connection'));
 
 /** One connection of a pool. */
 interface Slot {

@@ -44,7 +44,7 @@ export class Operations {
   /** The open work of this application that asks for an operation. */
   caller(): RequestContext | undefined {
     const store = contextStorage.getStore();
-    return store?.application === this.units && !store.isClosed ? store : undefined;
+    return store?.isOf(this.units) === true && !store.isClosed ? store : undefined;
   }
 
   /** The HTTP request that an operation came with, also where a middleware has lost it. */
@@ -97,7 +97,7 @@ export class Operations {
   }
 
   #covers(context: RequestContext): boolean {
-    if (context.application !== this.units || context.isClosed) return false;
+    if (!context.isOf(this.units) || context.isClosed) return false;
     return context.kind === 'http' || context.kind === 'graphql';
   }
 }

@@ -1,7 +1,8 @@
 import type { Below, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import { sharedName } from '../../context/protocol';
 
 /** Shared by all copies of this package: one may have replaced the pool and another the connection. */
-export const BEGUN = Symbol.for('nestjs-async-context.mariadb-begun');
+export const BEGUN = Symbol.for(sharedName('mariadb-begun'));
 
 /** What the application asks for: one object on its way from the pool to the connection and its queue. */
 export interface Params {

@@ -3,6 +3,7 @@ import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../drive
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { type Command, describeCommand, nameOf, outcomeOf, parametersOf } from './mongodb-operation';
+import { sharedName } from '../../context/protocol';
 
 const NAME = 'mongodb';
 const NO_COMMAND: Statement = Object.freeze({ shape: '?', table: undefined, operation: '?', kind: 'read' });
@@ -12,7 +13,7 @@ type CheckOut = (this: Pool, ...args: unknown[]) => Promise<Connection>;
 type CheckIn = (this: Pool, connection: Connection, ...rest: unknown[]) => unknown;
 
 /** On a connection that was given back: one that is free is not asked for by a call that could be watched. */
-const POOL = Symbol.for('nestjs-async-context.mongodb-pool');
+const POOL = Symbol.for(sharedName('mongodb-pool'));
 
 interface Connection {
   [POOL]?: Pool;

@@ -7,13 +7,14 @@ import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { shareHook } from '../shared-hooks';
 import type { UndiciRequest } from './undici-request';
+import { sharedName } from '../../context/protocol';
 
 type AnyMethod = (this: unknown, ...args: unknown[]) => unknown;
 type Push = (this: unknown, item: { handler?: object } | undefined) => unknown;
 type Dispatch = (this: unknown, options: unknown, handler: object) => unknown;
 
 /** Kept on the request itself, also for another copy of this package. */
-const CALLER = Symbol.for('nestjs-async-context.undici.caller');
+const CALLER = Symbol.for(sharedName('undici.caller'));
 
 /** Who made a request, so that its handler, and what that sends next, can be brought back. */
 interface Caller {
