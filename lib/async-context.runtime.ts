@@ -46,6 +46,19 @@ const SHUTDOWN_MS = 4_000;
 /** What is left to the sinks where the requests took longer. */
 const LEAST_SINKS_MS = 1_000;
 
+/**
+ * A module that is compiled and never closed, as in the spec that Nest generates, takes nothing back. So what
+ * the process keeps of an application that has not begun does not hold its container, and goes with it.
+ */
+const abandoned = new FinalizationRegistry<() => void>(takeBack => takeBack());
+
+/** Apart from the constructor, so that it does not hold the application. */
+function takeBackOf(...hooks: readonly ({ uninstall(): void } | undefined)[]): () => void {
+  return () => {
+    for (const hook of hooks) hook?.uninstall();
+  };
+}
+
 /** All that one application has of this package: made once, started and stopped with it. */
 export class AsyncContextRuntime
   implements OnModuleInit, OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown
@@ -134,11 +147,18 @@ export class AsyncContextRuntime
     this.#installBullmq();
     this.#instrumentations.install();
     this.#propagation?.install();
+    abandoned.register(
+      this.#units,
+      takeBackOf(this.#instrumentations, this.#messageClients, this.#bullmq, this.#propagation),
+      this,
+    );
   }
 
   onModuleInit(): void {
     if (this.#phase !== 'created') return;
     this.#phase = 'initialized';
+    this.#bullmq.use(this.#modules, this.#units);
+    this.#installBullmq();
     coverProviders(this.#modules, this.#faults);
     registerProviders(this.#modules, this.#units);
     this.tracer?.traceAll(this.#modules);
@@ -186,6 +206,7 @@ export class AsyncContextRuntime
     const takenMs = this.#stopping === undefined ? 0 : performance.now() - this.#stopping.sinceMs;
     if (this.#phase === 'serving') this.#instrumentations.lost.serving -= 1;
     this.#phase = 'stopped';
+    abandoned.unregister(this);
     LostErrors.ofProcess().uninstall(this);
     this.#instrumentations.uninstall();
     this.#propagation?.uninstall();
@@ -227,7 +248,7 @@ export class AsyncContextRuntime
   }
 
   #installBullmq(): void {
-    this.#faults.guard('entry of bullmq', () => this.#bullmq.install(this.#modules, this.#units));
+    this.#faults.guard('entry of bullmq', () => this.#bullmq.install());
   }
 
   /** Says so where options are given that are not in force. */

@@ -50,9 +50,8 @@ export class BullmqEntry {
   readonly #shared = oncePerProcess<Shared>('bullmq', () => ({ users: new Map(), undo: [] }));
 
   /** Called again, it also finds what was loaded since. */
-  install(modules: ModulesContainer, units: UnitsOfWork): void {
+  install(): void {
     const { users, undo } = this.#shared;
-    users.set(units, modules);
     const owners = new WeakMap<Worker, WorkerOwner>();
     for (const { Worker } of classes<{ Worker?: { prototype: object } }>('worker')) {
       if (Worker === undefined) continue;
@@ -67,9 +66,15 @@ export class BullmqEntry {
     }
   }
 
-  uninstall(units: UnitsOfWork): void {
+  /** From now on the jobs of an application are its own; it is kept until it is closed. */
+  use(modules: ModulesContainer, units: UnitsOfWork): void {
+    this.#shared.users.set(units, modules);
+  }
+
+  /** @param units absent for an application that has never begun */
+  uninstall(units?: UnitsOfWork): void {
     const { users, undo } = this.#shared;
-    users.delete(units);
+    if (units !== undefined) users.delete(units);
     if (users.size > 0) return;
     for (const takeBack of undo.toReversed()) takeBack();
     this.#shared.undo = [];
