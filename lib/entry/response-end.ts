@@ -1,10 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
-
-type End = () => void;
-
-/** By socket, what its end means to requests that were sent ahead: their turn has not come. */
-const sentAhead = new WeakMap<Socket, Set<End>>();
+import type { RequestContext } from '../context/request-context';
+import { Connection } from './connection';
+import { emitInside } from './emit-inside';
 
 /**
  * Calls back once, when a response is over, and says whether it was cut off: the client left before it
@@ -16,15 +13,20 @@ const sentAhead = new WeakMap<Socket, Set<End>>();
  * - on Node 20 and 22 a socket that is cut closes the response whose turn it is, and none of those behind it.
  */
 export function whenOver(
+  context: RequestContext,
   request: IncomingMessage,
   response: ServerResponse,
   over: (isCut: boolean) => void,
 ): void {
+  // A stream of HTTP/2 ends alone, and its connection later.
+  const isStream = request.httpVersionMajor === 2;
+  const connection = isStream ? undefined : Connection.of(request.socket);
   let isFinished = false;
   let isOver = false;
   const end = (isCut: boolean): void => {
     if (isOver) return;
     isOver = true;
+    connection?.leave(context);
     over(isCut);
   };
   // The event, not `writableFinished`: that is false for HTTP/2 and for `fastify.inject()`. And HTTP/2
@@ -41,21 +43,12 @@ export function whenOver(
     // Node and `fastify.inject()` destroy a response before they close it, `serverless-http` does not.
     end(!isFinished && !(response.writableEnded && response.destroyed === false));
   });
-  if (response.socket === null) endWithSocket(request.socket, response, () => end(true));
-}
-
-function endWithSocket(socket: Socket, response: ServerResponse, end: End): void {
-  const ends = sentAhead.get(socket) ?? watch(socket);
-  ends.add(end);
-  response.once('close', () => ends.delete(end));
-}
-
-/** One listener for all that a client sends ahead: Node warns of more than ten. */
-function watch(socket: Socket): Set<End> {
-  const ends = new Set<End>();
-  sentAhead.set(socket, ends);
-  socket.once('close', () => {
-    for (const end of ends) end();
-  });
-  return ends;
+  if (isStream) {
+    emitInside(request, context);
+    emitInside(response, context);
+  } else if (response.socket === null) {
+    connection?.answersLater(context, () => end(true));
+  } else {
+    connection?.answers(context);
+  }
 }

@@ -30,7 +30,7 @@ export function noteErrorsOf<T>(context: RequestContext, source: Observable<T>):
   return new Observable<T>(subscriber => source.subscribe(passTo(subscriber, context)));
 }
 
-/** The same stream, subscribed inside the context; a teardown goes on to the producer. */
+/** The same stream, subscribed and unsubscribed inside the context; a teardown goes on to the producer. */
 export function observeInside<T>(
   context: RequestContext,
   source: Observable<T>,
@@ -39,7 +39,8 @@ export function observeInside<T>(
   return new Observable<T>(subscriber => {
     const subscription = contextStorage.run(context, () => source.subscribe(passTo(subscriber, context)));
     return () => {
-      subscription.unsubscribe();
+      // A client that leaves unsubscribes in the context of its socket.
+      contextStorage.run(context, () => subscription.unsubscribe());
       close?.(context);
     };
   });
