@@ -57,6 +57,13 @@ class OrdersController {
     return HELLO;
   }
 
+  /** Ten queries of a database that answers late. */
+  async outage() {
+    const rows = await this.orders.list(10, OrdersController.statement);
+    await new Promise(resolve => setTimeout(resolve, 1));
+    return { rows };
+  }
+
   servicesSync() {
     let sum = 0;
     for (let i = 0; i < 10; i++) sum += this.orders.read(i);
@@ -83,6 +90,7 @@ Controller()(OrdersController);
 decorateMethod(OrdersController, 'hello', Get('hello'));
 decorateMethod(OrdersController, 'services', Get('services'));
 decorateMethod(OrdersController, 'timer', Get('timer'));
+decorateMethod(OrdersController, 'outage', Get('outage'));
 decorateMethod(OrdersController, 'servicesSync', Get('services-sync'));
 decorateMethod(OrdersController, 'queries10', Get('queries10'));
 decorateMethod(OrdersController, 'queries100', Get('queries100'));

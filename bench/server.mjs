@@ -3,10 +3,12 @@
  * loopback port. It answers `usage` with the CPU microseconds of its process so far, and ends when the
  * process that started it goes away.
  */
-import { MONITOR_VARIANTS, UnavailableError, VARIANTS } from './variants.mjs';
+import { MONITOR_VARIANTS, REPORT_VARIANTS, UnavailableError, VARIANTS } from './variants.mjs';
 
 const [name, platform, database] = process.argv.slice(2);
-const { create, preload } = VARIANTS[name] ?? MONITOR_VARIANTS[name];
+const { create, preload } = VARIANTS[name] ?? MONITOR_VARIANTS[name] ?? REPORT_VARIANTS[name];
+/** What the variant itself counts. */
+let counted;
 
 async function connect() {
   if (database === 'none') return {};
@@ -20,7 +22,7 @@ async function connect() {
 
 function usage() {
   const { user, system } = process.cpuUsage();
-  return { cpuMicros: user + system, rssBytes: process.memoryUsage.rss() };
+  return { cpuMicros: user + system, rssBytes: process.memoryUsage.rss(), ...counted?.() };
 }
 
 process.on('disconnect', () => process.exit());
@@ -30,6 +32,7 @@ process.on('message', () => process.send(usage()));
 try {
   if (preload) await import(preload);
   const variant = await create();
+  counted = variant.usage;
   const { listen } = await import('./app.mjs');
   process.send({ port: await listen({ platform, variant, ...(await connect()) }) });
 } catch (error) {

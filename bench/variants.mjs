@@ -146,3 +146,31 @@ export const MONITOR_VARIANTS = Object.fromEntries(
     },
   ]),
 );
+
+/** Counts what goes to the log, and puts it where nobody reads. */
+async function countLog() {
+  const { openSync, writeSync } = await import('node:fs');
+  const nowhere = openSync('/dev/null', 'w');
+  let bytes = 0;
+  const write = chunk => {
+    bytes += writeSync(nowhere, chunk);
+    return true;
+  };
+  process.stdout.write = write;
+  process.stderr.write = write;
+  return () => ({ logBytes: bytes });
+}
+
+const NO_REPORTS = { slowAfterMs: 0, stallMs: 0, lateAfterMs: 0 };
+
+/** What `reports.mjs` compares: an outage in which each request is slow, and with it over its budget. */
+export const REPORT_VARIANTS = Object.fromEntries(
+  [
+    ['off', 'slowAfterMs: 0', NO_REPORTS],
+    ['slow', 'each is slow', { ...NO_REPORTS, slowAfterMs: 1 }],
+    ['breach', 'each is slow and over its budget', { ...NO_REPORTS, slowAfterMs: 1, budget: { queries: 5 } }],
+  ].map(([name, label, options]) => [
+    `reports-${name}`,
+    { label, create: async () => ({ ...(await ours(options)), usage: await countLog() }) },
+  ]),
+);

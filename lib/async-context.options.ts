@@ -121,6 +121,14 @@ export interface AsyncContextOptions {
    */
   readonly breachWindowMs?: number;
   /**
+   * Reports of all kinds that the process writes to the log in a minute, at least 2: breaches, slow
+   * requests, stalls, late work, lost contexts and errors, waits for pools, leaks and faults. Half of it is
+   * for errors alone. What is held back is counted, and said in one line a minute. Of several applications
+   * in one process the largest holds.
+   * @default 60
+   */
+  readonly reportsPerMinute?: number;
+  /**
    * Milliseconds from which on a request is slow: a warning in the log, and `slow` in its record, say
    * where its time went. Jobs are never slow. 0 for none.
    * @default 1000
@@ -263,6 +271,7 @@ export interface ResolvedOptions {
   readonly budget: BudgetDefaults;
   readonly onExceeded: 'log' | 'throw' | ((breach: BudgetBreach) => void);
   readonly breachWindowMs: number;
+  readonly reportsPerMinute: number;
   readonly slowAfterMs: number;
   readonly serverTiming: boolean | ((request: unknown) => boolean);
   readonly stallMs: number;

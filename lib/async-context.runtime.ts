@@ -17,6 +17,7 @@ import { hasOtherProtocol, isFirstProtocol } from './context/protocol';
 import { prepareCallSites } from './cost/call-site';
 import { FaultReporter } from './diagnosis/fault-reporter';
 import { loopMonitor, type LoopUser } from './diagnosis/loop-monitor';
+import { reports } from './diagnosis/reports';
 import { StallLog } from './diagnosis/stall-log';
 import { ResourceMonitor } from './diagnosis/resource-monitor';
 import { LostErrors } from './diagnosis/lost-errors';
@@ -83,6 +84,7 @@ export class AsyncContextRuntime
   readonly #propagation: HttpPropagation | undefined;
   readonly #options: AsyncContextOptions;
   readonly #loopUser: LoopUser;
+  readonly #reportsPerMinute: number;
   readonly #monitored: ResolvedOptions['resourceMonitor'];
   readonly #host: HttpAdapterHost;
   #leaveWebSockets: (() => void) | undefined;
@@ -132,6 +134,7 @@ export class AsyncContextRuntime
     attachSinks(resolved.sinks, this.contextService, (where, call) => faults.guard(where, call));
     this.resourceMonitor = new ResourceMonitor(this.#units, faults);
     this.#monitored = resolved.resourceMonitor;
+    this.#reportsPerMinute = resolved.reportsPerMinute;
     this.#interceptor = new ContextInterceptor(this.#units);
     this.#loopUser = loopUser(resolved.stallMs, faults);
     noteErrorsOfRequests();
@@ -157,6 +160,7 @@ export class AsyncContextRuntime
   onModuleInit(): void {
     if (this.#phase !== 'created') return;
     this.#phase = 'initialized';
+    reports.use(this, this.#reportsPerMinute);
     this.#bullmq.use(this.#modules, this.#units);
     this.#installBullmq();
     coverProviders(this.#modules, this.#faults);
@@ -219,6 +223,7 @@ export class AsyncContextRuntime
     forgetProviders(this.#modules, this.#units);
     await loopMonitor().stop(this.#loopUser);
     await this.#units.queue.close(Math.max(LEAST_SINKS_MS, SHUTDOWN_MS - takenMs));
+    reports.leave(this);
   }
 
   /** Once a process: its applications have the same Nest. */

@@ -4,7 +4,10 @@ import type { ResolvedLimit } from './budget';
 import { findBreaches } from './budget-check';
 import { QueryBudgetExceededError } from './query-budget-exceeded.error';
 
-/** Remembers where the application was when the number of queries broke its budget. */
+/**
+ * Remembers where the application was when the number of queries broke its budget, unless a report of it
+ * would be held back: the stack costs 5 to 25 µs.
+ */
 export function rememberingAlarm(limits: readonly ResolvedLimit[]): CostAlarm | undefined {
   const queries = limits.find(({ dimension }) => dimension === 'queries');
   if (queries === undefined) return undefined;
@@ -12,7 +15,9 @@ export function rememberingAlarm(limits: readonly ResolvedLimit[]): CostAlarm | 
     atQuery: queries.limit + 1,
     atCall: Infinity,
     beforeQuery(ledger, _what, below) {
-      ledger.breachStack ??= captureStack(below);
+      if (ledger.breachStack !== undefined) return;
+      if (performance.now() >= (ledger.history?.breachesHeldUntilMs ?? 0))
+        ledger.breachStack = captureStack(below);
     },
   };
 }

@@ -214,7 +214,10 @@ export class EventLoop {
 
   #noteCaught(handlerNumber: number): void {
     if (handlerNumber === 0) return;
-    if (this.#caught.size >= MAX_CAUGHT) this.#caught.clear();
-    this.#caught.set(handlerNumber, performance.now() + CAUGHT_MS);
+    const nowMs = performance.now();
+    if (this.#caught.size >= MAX_CAUGHT) {
+      for (const [number, untilMs] of this.#caught) if (untilMs <= nowMs) this.#caught.delete(number);
+    }
+    this.#caught.set(handlerNumber, nowMs + CAUGHT_MS);
   }
 }

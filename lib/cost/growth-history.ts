@@ -25,6 +25,8 @@ export interface Growth {
 
 /** What the units of work of one handler have shown about its shapes: running sums, no samples. */
 export class GrowthHistory {
+  /** Until when a breach of its budget is not written to the log, by `performance.now()`. */
+  breachesHeldUntilMs = 0;
   readonly #children = new Map<string, Map<string, Sums>>();
   readonly #sites = new Map<string, CallSite | undefined>();
 

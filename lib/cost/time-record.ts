@@ -73,6 +73,18 @@ export function recordTime(time: TimeAccount): TimeRecord {
   });
 }
 
+/** The largest part, without a record: it is asked of each slow request. */
+export function longestPart(time: TimeAccount): TimePart {
+  let longest: TimePart = 'own';
+  let longestMs = time.ownMs;
+  for (const wait of WAITS) {
+    const ms = time.waitedMs(wait);
+    if (ms > longestMs) [longest, longestMs] = [wait, ms];
+  }
+  if (time.stalledMs > longestMs) [longest, longestMs] = ['stalled', time.stalledMs];
+  return time.otherMs > longestMs ? 'other' : longest;
+}
+
 /** The parts, the largest first. */
 export function partsOf(time: TimeRecord): [part: TimePart, ms: number][] {
   return Object.entries(time)

@@ -3,7 +3,9 @@ import { oneLine } from '../context/one-line';
 import { isThenable, settled, whenSettled } from '../context/thenable';
 import { answerOf } from './answer-of';
 import { describeError } from './error-outline';
-import { OncePerWindow } from './once-per-window';
+import { type ReportKind, reports } from './reports';
+
+const FAULTS: ReportKind = { name: 'faults', isError: false };
 
 /** Names of sinks and keys are the application's own. */
 const MAX_WHERE = 200;
@@ -20,7 +22,6 @@ const ignore = (): void => undefined;
  */
 export class FaultReporter {
   readonly #logger = new Logger('AsyncContext');
-  readonly #windows = new OncePerWindow(60_000);
   readonly #withMessages: boolean;
 
   /** @param withMessages whether the texts of errors are said, which may hold values of the application */
@@ -34,13 +35,13 @@ export class FaultReporter {
    * @param where a fixed name (an option's path, a part of the package), never a value
    */
   report(where: string, error: unknown): void {
-    const suppressed = this.#windows.admit(where);
+    const suppressed = reports.admit(FAULTS, where);
     if (suppressed !== undefined) this.#write(where, describeError(error, this.#withMessages), suppressed);
   }
 
   /** The same in words of this package. Never throws. */
   say(where: string, words: string): void {
-    const suppressed = this.#windows.admit(where);
+    const suppressed = reports.admit(FAULTS, where);
     if (suppressed !== undefined) this.#write(where, words, suppressed);
   }
 

@@ -1,16 +1,15 @@
 import { Logger } from '@nestjs/common';
 import type { RequestContext } from '../context/request-context';
 import { callSitesOf, captureStack } from '../cost/call-site';
-import { OncePerWindow } from './once-per-window';
 import { cut, number, Report, type ReportLine } from './report-text';
+import { type ReportKind, reports } from './reports';
 import { requestFields, requestOf, workOf } from './request-of';
 
-const WINDOW_MS = 60_000;
+const LATE_WORK: ReportKind = { name: 'late work', isError: false };
 
 /** Says which handlers go on working long after their response. */
 export class LateLog {
   readonly #logger = new Logger('LateWork');
-  readonly #windows = new OncePerWindow(WINDOW_MS);
   readonly #lateAfterMs: number;
 
   /** @param lateAfterMs what comes this long after the close is reported; 0 for nothing */
@@ -23,7 +22,7 @@ export class LateLog {
     const lateMs = performance.now() - context.endMs;
     if (this.#lateAfterMs === 0 || lateMs <= this.#lateAfterMs) return;
     const name = workOf(context);
-    const suppressed = this.#windows.admit(name);
+    const suppressed = reports.admit(LATE_WORK, name, lateMs);
     if (suppressed === undefined) return;
     const at = callSitesOf(captureStack(below))[0];
     const headline = `${name} goes on working ${number(lateMs)} ms after its response${at === undefined ? '' : `, at ${at}`}`;

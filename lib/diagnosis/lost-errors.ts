@@ -6,8 +6,10 @@ import { outlineOf } from './error-outline';
 import { FaultReporter } from './fault-reporter';
 import { type ErrorOrigin, type LostErrorOutcome, LostErrorReport } from './lost-error-report';
 import { workOf } from './request-of';
-import { OncePerWindow } from './once-per-window';
 import { RejectionWatch } from './rejection-watch';
+import { type ReportKind, reports } from './reports';
+
+const LOST_ERRORS: ReportKind = { name: 'errors that nobody awaits', isError: true };
 
 /**
  * Says which unit of work an error belongs to that nobody awaits. One for all applications of a
@@ -19,7 +21,6 @@ export class LostErrors {
   readonly #users = new Set<object>();
   readonly #logger = new Logger('LostErrors');
   readonly #faults = new FaultReporter();
-  readonly #windows = new OncePerWindow(60_000);
   readonly #watch = new RejectionWatch(reason => this.#see(reason, 'unhandledRejection'));
   /** Errors of this turn of the event loop: an `unhandledRejection` listener may throw what it was given. */
   readonly #seen = new Map<unknown, RequestContext>();
@@ -58,7 +59,8 @@ export class LostErrors {
     context.lostErrors += 1;
     if (!context.isClosed) context.error ??= outline.name;
     const outcome = this.#answer(context, error);
-    const suppressed = this.#windows.admit(`${workOf(context)}\n${origin}\n${outline.place ?? outline.name}`);
+    const subject = `${workOf(context)}, ${outline.place ?? outline.name}, ${origin}`;
+    const suppressed = reports.admit(LOST_ERRORS, subject);
     if (suppressed === undefined) return;
     this.#logger.error(new LostErrorReport(context, outline, origin, outcome, suppressed));
   }

@@ -1,14 +1,15 @@
 import { Logger } from '@nestjs/common';
 import { contextStorage } from '../context/context-storage';
 import type { FaultReporter } from './fault-reporter';
-import { OncePerWindow } from './once-per-window';
 import { type ClosedUnit, type OpenedResource, OpenedResources } from './opened-resources';
 import { takeHookFault, useResourceHook } from './resource-hook';
+import { type ReportKind, reports } from './reports';
 import { ResourceLeakReport } from './resource-leak-report';
 import { type LeftOpen, ResourceLedger } from './resource-ledger';
 import type { ResourceMonitorOptions } from './resource-monitor-options';
 import { isKept, originOf } from './resource-origin';
 
+const LEFT_OPEN: ReportKind = { name: 'resources left open', isError: false };
 /** Between two looks at what is open. */
 const LOOK_MS = { least: 10, most: 1_000 };
 /** A timeout ends by itself; so many of one line at a time pile up. */
@@ -18,7 +19,6 @@ const TIMEOUTS_THAT_PILE_UP = 10;
 export class ResourceWatch {
   isOver = false;
   readonly #logger = new Logger('ResourceMonitor');
-  readonly #windows = new OncePerWindow(60_000);
   readonly #sample: number;
   readonly #faults: FaultReporter;
   readonly #own: ResourceLedger;
@@ -80,7 +80,10 @@ export class ResourceWatch {
     for (const left of this.leftOpen()) {
       if (!left.hasGrown || left.keptBy !== undefined) continue;
       if (left.type === 'timeout' && left.count < TIMEOUTS_THAT_PILE_UP) continue;
-      if (this.#windows.admit(left.key) === undefined) continue;
+      const subject = `${left.handler}, ${left.type}, ${left.callSite}`;
+      // What is kept back is asked again at the next look: it is not lost, and not counted.
+      if (!reports.wouldAdmit(LEFT_OPEN, subject)) continue;
+      reports.admit(LEFT_OPEN, subject, left.oldestMs);
       this.#own.noteSaid(left.key);
       this.#logger.warn(new ResourceLeakReport(left, this.#sample));
     }

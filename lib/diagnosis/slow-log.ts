@@ -1,6 +1,9 @@
 import { Logger } from '@nestjs/common';
+import { contextStorage } from '../context/context-storage';
+import type { RequestContext } from '../context/request-context';
 import type { CostRecord } from '../cost/cost-record';
-import { partsOf, type SlowRecord, type TimePart } from '../cost/time-record';
+import { buildCostRecord } from '../cost/cost-record-builder';
+import { longestPart, partsOf, type SlowRecord, type TimePart } from '../cost/time-record';
 import type { PoolWait } from './pools/pool-wait';
 import {
   CALLS,
@@ -15,6 +18,10 @@ import {
   TOP,
   tracedOf,
 } from './report-text';
+import { type ReportKind, reports } from './reports';
+import { workOf } from './request-of';
+
+const SLOW: ReportKind = { name: 'slow requests', isError: false };
 
 /** Parts below this share of the time are not worth a word. */
 const LEAST_SHARE = 0.005;
@@ -41,21 +48,36 @@ const NEXT: Readonly<Record<TimePart, string>> = {
   other: 'Wrap a client that is not counted in contextService.record(), or look at its timers and files.',
 };
 
-/** Says of each slow request where its time went. */
+/** Says where the time of slow requests went: once a minute for the same handler and largest part. */
 export class SlowLog {
   readonly #logger = new Logger('SlowRequest');
 
-  write(record: CostRecord, poolWaits: readonly PoolWait[] = []): void {
-    if (record.slow !== undefined) this.#logger.warn(slowReport(record, record.slow, poolWaits));
+  note(context: RequestContext): void {
+    const because = longestPart(context.time);
+    const suppressed = reports.admit(SLOW, `${workOf(context)}, ${because}`, context.elapsedMs);
+    if (suppressed === undefined) return;
+    const record = buildCostRecord(context);
+    const { slow } = record;
+    if (slow === undefined) return;
+    const report = slowReport(record, slow, context.poolWaits ?? [], suppressed);
+    // The line belongs to the request that it speaks of.
+    contextStorage.run(context, () => this.#logger.warn(report));
   }
 }
 
-function slowReport(record: CostRecord, slow: SlowRecord, poolWaits: readonly PoolWait[]): Report {
+function slowReport(
+  record: CostRecord,
+  slow: SlowRecord,
+  poolWaits: readonly PoolWait[],
+  suppressed: number,
+): Report {
   const name = record.handler ?? record.route ?? record.kind;
   const headline =
     `${name} took ${number(record.durationMs)} ms, ${share(slow.ms, record)} of it for ${NAMES[slow.because]}` +
     (slow.culprits.length > 0 && slow.because !== 'database' ? `: ${slow.culprits.join(', ')}` : '');
-  return new Report(headline, linesOf(record, slow, poolWaits), {
+  const lines = linesOf(record, slow, poolWaits);
+  if (suppressed > 0) lines.push(['more', `${number(suppressed)} were not logged since the last one`]);
+  return new Report(headline, lines, {
     ...fieldsOfRequest(record),
     durationMs: record.durationMs,
     because: slow.because,
@@ -64,6 +86,7 @@ function slowReport(record: CostRecord, slow: SlowRecord, poolWaits: readonly Po
     blockedMs: record.blockedMs,
     queries: record.queries.count,
     next: NEXT[slow.because],
+    suppressed,
   });
 }
 

@@ -2,20 +2,21 @@ import { Logger } from '@nestjs/common';
 import { describeCallSite } from '../cost/call-site';
 import type { LoopBlock } from '../cost/event-loop';
 import { siteOf } from '../cost/time-record';
-import { OncePerWindow } from './once-per-window';
 import { number, Report, type ReportLine } from './report-text';
+import { type ReportKind, reports } from './reports';
 
-const WINDOW_MS = 60_000;
+const STALLS: ReportKind = { name: 'stalls of the event loop', isError: true };
+const NOBODY = 'Work outside of any unit of work';
 const NEXT =
   'Divide the work (setImmediate between parts), move it to a worker thread, or use the asynchronous form of the call.';
 
 /** Says of each stall that the watchdog has seen who it was, once a minute for each. */
 export class StallLog {
   readonly #logger = new Logger('EventLoop');
-  readonly #windows = new OncePerWindow(WINDOW_MS);
 
   write(block: LoopBlock): void {
-    const suppressed = this.#windows.admit(block.culprit?.handler ?? siteOf(block) ?? '');
+    const who = block.culprit?.handler ?? siteOf(block) ?? NOBODY;
+    const suppressed = reports.admit(STALLS, who, block.ms);
     if (suppressed !== undefined) this.#logger.error(stallReport(block, suppressed));
   }
 }
@@ -23,7 +24,7 @@ export class StallLog {
 function stallReport(block: LoopBlock, suppressed: number): Report {
   const { sites = [], culprit, ms, waiting } = block;
   const at = siteOf(block);
-  const name = culprit?.handler ?? (culprit === undefined ? 'Work outside of any unit of work' : 'A request');
+  const name = culprit?.handler ?? (culprit === undefined ? NOBODY : 'A request');
   const headline = `${name} blocked the event loop for ${number(ms)} ms${at === undefined ? '' : ` at ${at}`}`;
   const stack = sites.map(describeCallSite);
   const lines: ReportLine[] = [

@@ -58,9 +58,14 @@ export function watchMainThread(): void {
     if (nowMs - sinceMs < stallMs - tickMs || isLooking || figures[2] !== 0) return;
     const handler = Atomics.load(loop, 1);
     if (nowMs - (lastLooks.get(handler) ?? -windowMs) < windowMs) return;
-    if (lastLooks.size >= 1_000) lastLooks.clear();
+    if (lastLooks.size >= 1_000) forgetOldLooks(nowMs);
     lastLooks.set(handler, nowMs);
     look(seen, handler);
+  }
+
+  /** No more than 300 fit into a minute: each is of a stall. */
+  function forgetOldLooks(nowMs: number): void {
+    for (const [handler, lookedMs] of lastLooks) if (nowMs - lookedMs >= windowMs) lastLooks.delete(handler);
   }
 
   function look(at: number, handler: number): void {

@@ -462,17 +462,16 @@ export class UnitsOfWork implements ContextHost {
   }
 
   #logSlow(context: RequestContext): void {
-    if (!context.isSlow) return;
-    contextStorage.run(context, () => this.#slowLog.write(buildCostRecord(context), context.poolWaits));
+    if (context.isSlow) this.#slowLog.note(context);
   }
 
   #announce(context: RequestContext): void {
-    const record = buildCostRecord(context);
     const { onExceeded } = this.#options;
     if (typeof onExceeded !== 'function') {
-      this.#breachLog.write(record, context.cost);
+      this.#breachLog.note(context);
       return;
     }
+    const record = buildCostRecord(context);
     const fingerprint = fingerprintOf(record.handler ?? record.route ?? record.kind, record.breaches);
     for (const breach of record.breaches) {
       this.#faults.guard('onExceeded', () => onExceeded({ ...breach, fingerprint, record }));

@@ -91,11 +91,12 @@ const pairs = names.flatMap((a, i) => names.slice(i + 1).flatMap(b => [[a, b] as
 // They measure: what else a machine does must not fail them.
 describe.each(platforms)('a slow request on %s', { retry: 2 }, platform => {
   let test: TestApp;
-  beforeAll(async () => {
+  async function start(): Promise<void> {
     test = await startApp({ platform, controllers: [Causes], slowAfterMs: 150 });
     context = test.app.get(ContextService);
     await recordOf('/causes?database=1&http=1');
-  });
+  }
+  beforeAll(start);
   afterAll(() => test.close());
 
   async function recordOf(path: string, headers: Record<string, string> = {}): Promise<CostRecord> {
@@ -136,10 +137,12 @@ describe.each(platforms)('a slow request on %s', { retry: 2 }, platform => {
   });
 
   it('is one warning in the log, with its parts', async () => {
-    const before = test.logs.of('warn', 'SlowRequest').length;
+    // The same handler and cause are said once a minute.
+    await test.close();
+    await start();
     const { requestId } = await recordOf('/causes?own=60&database=120');
 
-    const lines = test.logs.of('warn', 'SlowRequest').slice(before);
+    const lines = test.logs.of('warn', 'SlowRequest');
     expect(lines).toHaveLength(1);
     expect(lines[0]).toMatch(/^Causes\.causes took [\d.]+ ms, \d+ % of it for the database\n/);
     expect(lines[0]).toContain(`request id ${requestId}`);

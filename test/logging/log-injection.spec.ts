@@ -97,7 +97,10 @@ const COMMON: TestAppOptions = {
   canonicalLog: true,
   budget: 1,
   breachWindowMs: 0,
+  reportsPerMinute: 1_000_000,
   slowAfterMs: 0,
+  // A busy machine stalls, and would be one line more.
+  stallMs: 0,
   requestId: { trust: true },
 };
 

@@ -221,7 +221,7 @@ describe('SinkQueue', () => {
   });
 
   it('says once a minute for each sink that it fails, and how often it did', async () => {
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setImmediate', 'Date'] });
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setImmediate', 'performance'] });
     const warn = vi.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
     const queue = new SinkQueue<number>({
       sinks: [sinkOf(fail, 'first'), sinkOf(() => Promise.reject(undefined), 'second')],
@@ -237,6 +237,7 @@ describe('SinkQueue', () => {
     expect(warn.mock.calls.map(([text]) => String(text).split('\n')[0])).toEqual([
       expect.stringMatching(/^sink first failed and was ignored: Error at sink-queue\.spec\.ts:\d+ fail$/),
       'sink second failed and was ignored: undefined',
+      '22 reports were held back in the last minute: faults 22 (most 11: sink first)',
       expect.stringContaining('sink first failed'),
       'sink second failed and was ignored: undefined (11 more in the last minute)',
     ]);

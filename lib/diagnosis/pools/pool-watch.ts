@@ -8,7 +8,7 @@ import type { Statement } from '../../cost/statement';
 import type { QueryHandle } from '../../instrumentation/driver-instrumentation';
 import { FaultReporter } from '../fault-reporter';
 import type { Report } from '../report-text';
-import { OncePerWindow } from '../once-per-window';
+import { type ReportKind, reports } from '../reports';
 import { AcquiringLines } from './acquiring-lines';
 import { Checkout } from './checkout';
 import { describeLeak } from './connection-leak-report';
@@ -19,6 +19,8 @@ import { describeWait } from './pool-wait-report';
 import { holdingOf, WatchedPool } from './watched-pool';
 import { sharedName } from '../../context/protocol';
 
+const WAITS: ReportKind = { name: 'waits for a connection', isError: false };
+const LEAKS: ReportKind = { name: 'connections not released', isError: false };
 /** On a pool. */
 const WATCHED = Symbol.for(sharedName('pool'));
 const SWEEP_MS = 1_000;
@@ -32,7 +34,6 @@ type Below = (...args: never[]) => unknown;
 export class PoolWatch {
   readonly #faults = new FaultReporter();
   readonly #logger = new Logger('ConnectionPool');
-  #windows = new OncePerWindow(60_000);
   // A timer that is begun in a request would keep that request's store.
   readonly #outside = new AsyncResource('nestjs-async-context.pools');
   readonly #users = new Map<object, PoolLimits>();
@@ -56,7 +57,6 @@ export class PoolWatch {
     this.#timer = undefined;
     for (const pool of this.#active) pool.forget();
     this.#active.clear();
-    this.#windows = new OncePerWindow(60_000);
   }
 
   checkout(pool: object, driver: string, size: number, below: Below): Checkout | undefined {
@@ -98,7 +98,7 @@ export class PoolWatch {
     if (context === undefined || this.#users.size === 0) return;
     const waits = (context.poolWaits ??= []);
     if (waits.length < MAX_WAITS) waits.push(wait);
-    const suppressed = this.#windows.admit(`wait ${wait.driver} ${nameOf(context)}`);
+    const suppressed = reports.admit(WAITS, `${nameOf(context)}, ${wait.driver}`, wait.waitedMs);
     if (suppressed === undefined) return;
     this.#warn(context, () => describeWait(context, wait, suppressed));
   }
@@ -156,7 +156,7 @@ export class PoolWatch {
     // It keeps the objects of its request.
     holding.stack = undefined;
     const line = own ?? holding.lines.describe();
-    const suppressed = this.#windows.admit(`leak ${pool.driver} ${nameOf(context)} ${line}`);
+    const suppressed = reports.admit(LEAKS, `${nameOf(context)}, ${pool.driver}, ${line}`, outlivedMs);
     if (suppressed === undefined) return;
     const leak = { driver: pool.driver, holding, line, outlivedMs, heldMs: now - holding.sinceMs };
     this.#warn(context, () => describeLeak(context, leak, suppressed));
