@@ -4,6 +4,7 @@ import { oncePerProcess } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 import type { PacketServer } from '../messages/arrived-metadata';
 import { arrivingStream } from '../messages/arriving-stream';
+import { closeWithCall, grpcMethod } from '../messages/grpc-call';
 import { arrivedCarrier, prepareArrivals } from '../messages/message-arrival';
 import { loadMicroservices } from '../messages/microservices';
 import type { ContextInterceptor } from './context.interceptor';
@@ -83,15 +84,18 @@ function coverHandlers(server: MessageServer, units: UnitsOfWork): void {
   const close = (context: RequestContext): void => units.close(context);
   if (units.carriesOnMessages) prepareArrivals(server);
   for (const [pattern, callback] of server.messageHandlers) {
+    const grpc = grpcMethod(pattern);
+    const route = grpc?.route ?? pattern;
     const covered: MessageCallback = (...args) => {
       const context = units.open('rpc');
-      context.route = pattern;
+      context.route = route;
       const carrier = units.carriesOnMessages ? arrivedCarrier(args) : undefined;
       const within = carrier === undefined ? undefined : units.adopt(context, carrier, 'messages');
       const [message] = args;
       if (isObservable(message)) args[0] = arrivingStream(message);
+      const end = grpc === undefined ? close : closeWithCall(grpc, args, context, close);
       const handle = (): unknown => callback(...args);
-      return runToEnd(context, within === undefined ? handle : () => within(handle), close);
+      return runToEnd(context, within === undefined ? handle : () => within(handle), end);
     };
     server.messageHandlers.set(pattern, Object.assign(covered, callback));
   }

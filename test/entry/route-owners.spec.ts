@@ -16,7 +16,7 @@ import {
 import { ContextIdFactory, REQUEST, RouterModule } from '@nestjs/core';
 import { request as ask } from 'node:http';
 import { afterEach, describe, expect, it } from 'vitest';
-import { ContextService, type CostRecord, QueryBudget } from 'nestjs-async-context';
+import { ContextService, type CostRecord, QueryBudget, RunInContext } from 'nestjs-async-context';
 import { platforms, startApp, type TestApp, type TestAppOptions } from '../support/platforms';
 
 let test: TestApp;
@@ -159,6 +159,34 @@ describe.each(platforms)('a route on %s', platform => {
     });
   });
 
+  it('has the name that its class gives it, where a decorator has put another function there', async () => {
+    @Controller()
+    class WrappedController extends ListController {
+      @Wrapped()
+      @Get('first')
+      first(): unknown {
+        return this.list();
+      }
+
+      @Wrapped()
+      @Get('second')
+      second(): unknown {
+        return this.list();
+      }
+
+      @Wrapped()
+      @RunInContext()
+      job(): unknown {
+        return this.list();
+      }
+    }
+    await start([WrappedController]);
+    expect(await send('first')).toMatchObject({ handler: 'WrappedController.first' });
+    expect(await send('second')).toMatchObject({ handler: 'WrappedController.second' });
+    test.app.get(WrappedController).job();
+    expect((await test.records(3))[2]).toMatchObject({ handler: 'WrappedController.job' });
+  });
+
   it.each([
     ['for each request', { scope: Scope.REQUEST }],
     ['for each tenant', { scope: Scope.REQUEST, durable: true }],
@@ -288,6 +316,20 @@ describe('a route behind a method override', () => {
     });
   });
 });
+
+/** As decorators of caches, locks and retries do: a function without a name in the place of the method. */
+function Wrapped(): MethodDecorator {
+  return (_target, _key, descriptor: PropertyDescriptor) => {
+    const method = descriptor.value as (...args: unknown[]) => unknown;
+    const wrap = (): typeof method =>
+      function (this: unknown, ...args) {
+        return method.apply(this, args);
+      };
+    descriptor.value = wrap();
+    for (const key of Reflect.getMetadataKeys(method) as unknown[])
+      Reflect.defineMetadata(key, Reflect.getMetadata(key, method), descriptor.value as object);
+  };
+}
 
 const TENANT = ContextIdFactory.create();
 
