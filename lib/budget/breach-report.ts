@@ -57,6 +57,7 @@ function linesOf(
   const { queries } = record;
   const lines: ReportLine[] = [
     ['request', requestOf(record)],
+    ...(record.owner === undefined ? [] : [['owner', record.owner] as const]),
     ...record.breaches.map((breach): ReportLine => [
       'budget',
       `${breach.dimension} ${number(breach.used)}/${number(breach.limit)}, from ${breach.from}`,
@@ -112,6 +113,7 @@ function fieldsOf(record: CostRecord): Record<string, unknown> {
   const { queries } = record;
   const fields: Record<string, unknown> = {
     ...fieldsOfRequest(record),
+    owner: record.owner,
     queries: queries.count,
     shapes: queries.shapes.length + (queries.shapesDropped > 0 ? 1 : 0),
     rows: queries.rows,

@@ -19,6 +19,7 @@ const DAY = /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])$/;
 const MS_PER_DAY = 86_400_000;
 const REMEDY = 'Use a whole number from 0 to 9,007,199,254,740,991, or leave it out for no limit.';
 
+const MAX_OWNER_LENGTH = 100;
 const LAST_DAY = 'Give the last day that it counts as YYYY-MM-DD.';
 
 type Fail = (path: string, value: unknown, remedy: string) => AsyncContextError;
@@ -34,12 +35,17 @@ export function readLimits(value: unknown, fail: Fail, also: readonly string[] =
     );
   }
   for (const name of Object.keys(value)) {
-    if (name === 'perTable' || also.includes(name) || (DIMENSIONS as readonly string[]).includes(name))
+    if (
+      name === 'perTable' ||
+      name === 'owner' ||
+      also.includes(name) ||
+      (DIMENSIONS as readonly string[]).includes(name)
+    )
       continue;
     throw fail(
       name,
       (value as Record<string, unknown>)[name],
-      `There is no such dimension: use ${DIMENSIONS.join(', ')} or perTable.`,
+      `There is no such dimension: use ${DIMENSIONS.join(', ')}, perTable or owner.`,
     );
   }
   const limits: { -readonly [K in keyof BudgetLimits]: BudgetLimits[K] } = {};
@@ -49,28 +55,26 @@ export function readLimits(value: unknown, fail: Fail, also: readonly string[] =
   }
   const perTable = (value as { perTable?: unknown }).perTable;
   if (perTable !== undefined) limits.perTable = readPerTable(perTable, fail);
+  const { owner } = value as { owner?: unknown };
+  if (owner !== undefined) limits.owner = readOwner(owner, fail);
   return Object.freeze(limits);
 }
 
 /** Checks an exemption as somebody wrote it. */
 export function readExemption(value: BudgetExemption, where: string): BudgetExemption {
   const fail: Fail = (path, bad, remedy) => invalidBudget(where, path, bad, remedy);
-  const limits = readLimits(value, fail, ['issue', 'owner', 'until']);
+  const limits = readLimits(value, fail, ['issue', 'until']);
   if (typeof value.issue !== 'string' || value.issue.trim() === '') {
     throw fail('issue', value.issue, 'Name the ticket that ends the exemption: a URL or its number.');
   }
-  if (value.owner !== undefined && typeof value.owner !== 'string') {
-    throw fail('owner', value.owner, 'Name the team or the person, or leave it out.');
-  }
   if (!isDay(value.until)) throw fail('until', value.until, LAST_DAY);
-  if (Object.keys(limits).length === 0) {
+  if (Object.keys(limits).every(name => name === 'owner')) {
     throw fail('queries', undefined, 'An exemption is a ceiling: give at least one limit.');
   }
   return Object.freeze({
     ...limits,
     issue: value.issue,
     until: value.until,
-    ...(value.owner !== undefined && { owner: value.owner }),
   });
 }
 
@@ -101,6 +105,15 @@ function isDay(value: unknown): boolean {
 function readLimit(value: unknown, path: string, fail: Fail): number {
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
   throw fail(path, value, REMEDY);
+}
+
+function readOwner(value: unknown, fail: Fail): string {
+  if (typeof value === 'string' && value.trim() !== '' && value.length <= MAX_OWNER_LENGTH) return value;
+  throw fail(
+    'owner',
+    value,
+    `Name the team or the person in at most ${MAX_OWNER_LENGTH} characters, or leave it out.`,
+  );
 }
 
 function readPerTable(value: unknown, fail: Fail): Readonly<Record<string, number>> {

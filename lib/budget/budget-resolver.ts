@@ -8,6 +8,8 @@ import { declaredExemption, declaredIgnores, declaredLimits, type Declared } fro
 /** The limits of one handler, each with its origin, found once. */
 export interface ResolvedBudget {
   readonly limits: readonly ResolvedLimit[];
+  /** Whose handler it is; the nearest that says so. */
+  readonly owner: string | undefined;
   readonly alarm: CostAlarm | undefined;
   /** What is declared not to be a finding; absent when nothing is. */
   readonly ignored: readonly IgnoredShape[] | undefined;
@@ -49,9 +51,12 @@ export class BudgetResolver {
     for (const owner of near) addDeclared(limits, owner && declaredLimits(owner));
     for (const owner of near) addExemption(limits, owner && declaredExemption(owner));
     const ignored = near.flatMap(owner => (owner === undefined ? [] : declaredIgnores(owner)));
+    const declared = near.map(owner => owner && declaredLimits(owner)?.value.owner);
+    const ofMethod = httpMethod === undefined ? undefined : byMethod?.[httpMethod as HttpMethod]?.owner;
     return this.#withAlarm(
       [...limits.values()],
       ignored.map(({ value }) => ignoredShape(value)),
+      [general?.owner, ofMethod, ...declared].findLast(owner => owner !== undefined),
     );
   }
 
@@ -63,11 +68,21 @@ export class BudgetResolver {
       if (other === undefined) return [];
       return other.limit > limit.limit ? [other] : [limit];
     });
-    return this.#withAlarm(limits, [...(a.ignored ?? []), ...(b.ignored ?? [])]);
+    // The record has the name of the first, and so its owner.
+    return this.#withAlarm(limits, [...(a.ignored ?? []), ...(b.ignored ?? [])], a.owner);
   }
 
-  #withAlarm(limits: readonly ResolvedLimit[], ignored: readonly IgnoredShape[]): ResolvedBudget {
-    return { limits, alarm: this.#alarmFor(limits), ignored: ignored.length === 0 ? undefined : ignored };
+  #withAlarm(
+    limits: readonly ResolvedLimit[],
+    ignored: readonly IgnoredShape[],
+    owner: string | undefined,
+  ): ResolvedBudget {
+    return {
+      limits,
+      owner,
+      alarm: this.#alarmFor(limits),
+      ignored: ignored.length === 0 ? undefined : ignored,
+    };
   }
 }
 

@@ -34,13 +34,21 @@ export interface BudgetLimits {
   readonly remoteRows?: number;
   /** Queries by main table. `orders` also means `public.orders`. */
   readonly perTable?: Readonly<Record<string, number>>;
+  /**
+   * Whose handler it is, at most 100 characters: for the line of a breach, the record and the labels of metrics.
+   * @default nobody's
+   */
+  readonly owner?: string;
 }
 
 /** A higher ceiling for a while, with a ticket and an end. */
 export interface BudgetExemption extends BudgetLimits {
   /** Where the debt is written down: a URL or a ticket number. */
   readonly issue: string;
-  /** Who pays it off. */
+  /**
+   * Who pays it off: the owner while the exemption counts.
+   * @default whose handler it is
+   */
   readonly owner?: string;
   /** Last day on which the exemption counts, `YYYY-MM-DD` in UTC. */
   readonly until: string;

@@ -43,7 +43,7 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     ...(stalls.length > 0 && { stalls }),
   };
   const trace = recordCallTrace(context.cost);
-  const owner = exempted?.exemption?.owner;
+  const owner = exempted?.exemption?.owner ?? context.budget?.owner;
   return Object.freeze<CostRecord>({
     v: 1,
     requestId: context.requestId,

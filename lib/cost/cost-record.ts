@@ -189,7 +189,7 @@ export interface CostRecord {
   readonly durationMs: number;
   /** `String(user.id)` when the user has an id. */
   readonly userId?: string;
-  /** Owner named by the exemption that was in force. */
+  /** Whose handler it is: named by the exemption that was in force, else by its budget. */
   readonly owner?: string;
   /** Where the time went; the parts add up to `durationMs`. */
   readonly time: TimeRecord;

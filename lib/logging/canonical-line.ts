@@ -46,6 +46,7 @@ function fieldsOf(record: CostRecord, ids: ContextLogFields): Fields {
     // Not `http`: with `http.route` beside it Elasticsearch would take that for an object, and refuse the line.
     httpCalls,
     handler: record.handler,
+    owner: record.owner,
     requestId: record.requestId,
     parentRequestId: record.parentRequestId,
     traceId: ids.traceId,

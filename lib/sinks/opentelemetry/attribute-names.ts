@@ -13,6 +13,7 @@ export const DIMENSION = 'nestjs.budget.dimension';
 export const USED = 'nestjs.budget.used';
 export const LIMIT = 'nestjs.budget.limit';
 export const FROM = 'nestjs.budget.from';
+export const OWNER = 'nestjs.budget.owner';
 export const CAUSE = 'nestjs.slow.cause';
 /** Name of a span event and of a log record. */
 export const BREACH_EVENT = 'nestjs.budget.breach';

@@ -5,7 +5,12 @@ import type { ObservedUnit } from '../observing-sink';
 import * as names from './attribute-names';
 
 /** Emits a log record for each breach, in the trace of the unit of work. */
-export function logBreaches(logger: Logger, unit: ObservedUnit, span: SpanContext): void {
+export function logBreaches(
+  logger: Logger,
+  unit: ObservedUnit,
+  span: SpanContext,
+  owner: string | undefined,
+): void {
   const { handler, route, kind, requestId } = unit;
   // A name can be the application's own text, and who reads a log record may do so in a terminal.
   const name = handler === undefined ? undefined : oneLine(handler.name);
@@ -20,6 +25,7 @@ export function logBreaches(logger: Logger, unit: ObservedUnit, span: SpanContex
       [names.LIMIT]: limit,
       [names.FROM]: from,
     };
+    if (owner !== undefined) attributes[names.OWNER] = oneLine(owner);
     if (name !== undefined) attributes[names.FUNCTION_NAME] = name;
     logger.emit({
       eventName: names.BREACH_EVENT,

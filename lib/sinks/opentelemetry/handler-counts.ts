@@ -2,7 +2,7 @@ import type { Attributes } from '@opentelemetry/api';
 import type { CostRecord } from '../../cost/cost-record';
 import { type BoundedNames, OTHER } from '../bounded-names';
 import { routeOf } from '../record-labels';
-import { CAUSE, DIMENSION, FUNCTION_NAME, HTTP_ROUTE, KIND } from './attribute-names';
+import { CAUSE, DIMENSION, FUNCTION_NAME, HTTP_ROUTE, KIND, OWNER } from './attribute-names';
 import type { Instruments } from './instruments';
 import { SpentTime } from './spent-time';
 
@@ -22,22 +22,30 @@ interface Series {
 export class HandlerCounts {
   readonly #instruments: Instruments;
   readonly #dimensions: BoundedNames;
+  readonly #owners: BoundedNames;
   readonly #handler: string | undefined;
   readonly #byRoute = new Map<string, Series>();
   readonly #spent = new Set<SpentTime>();
 
-  constructor(instruments: Instruments, handler: string | undefined, dimensions: BoundedNames) {
+  constructor(
+    instruments: Instruments,
+    handler: string | undefined,
+    dimensions: BoundedNames,
+    owners: BoundedNames,
+  ) {
     this.#instruments = instruments;
     this.#handler = handler;
     this.#dimensions = dimensions;
+    this.#owners = owners;
   }
 
   add(record: CostRecord): void {
     const { queries, slow, lostErrors = 0, blockedMs = 0 } = record;
     const to = this.#instruments;
     const { attributes, spent } = this.#seriesOf(record);
+    const owned = record.owner === undefined ? {} : { [OWNER]: this.#owners.of(record.owner) };
     for (const { dimension } of record.breaches) {
-      to.breaches.add(1, { ...attributes, [DIMENSION]: this.#dimensions.of(dimension) });
+      to.breaches.add(1, { ...attributes, ...owned, [DIMENSION]: this.#dimensions.of(dimension) });
     }
     // A part of a request is in the record of the request: sums over all handlers count it once.
     if (record.within !== undefined) return;

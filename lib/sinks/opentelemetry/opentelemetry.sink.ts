@@ -21,6 +21,7 @@ export type { OpenTelemetrySinkOptions } from './opentelemetry-options';
 
 /** Dimensions are declared in code; `perTable.…` makes them more than the ten that have names. */
 const MAX_DIMENSIONS = 200;
+const MAX_OWNERS = 200;
 
 /**
  * Gives what units of work cost to OpenTelemetry: metrics of handlers, attributes on the spans of requests,
@@ -38,6 +39,7 @@ export class OpenTelemetrySink implements AttachedSink, ObservingSink {
   readonly #applications = new AttachedApplications();
   readonly #handlers: BoundedNames;
   readonly #dimensions = new BoundedNames(MAX_DIMENSIONS);
+  readonly #owners = new BoundedNames(MAX_OWNERS);
   readonly #counts = new Map<string | undefined, HandlerCounts>();
   readonly #spans = new WeakMap<ObservedUnit, FoundSpan>();
   readonly #taken = new WeakSet<Span>();
@@ -73,7 +75,8 @@ export class OpenTelemetrySink implements AttachedSink, ObservingSink {
     if (found !== undefined) describeCost(found, unit, record);
     if (!this.#settings.logs || unit.breaches.length === 0) return;
     const { traceId, spanId, flags: traceFlags } = unit.trace;
-    logBreaches(this.#loggerOf(), unit, found?.span.spanContext() ?? { traceId, spanId, traceFlags });
+    const span = found?.span.spanContext() ?? { traceId, spanId, traceFlags };
+    logBreaches(this.#loggerOf(), unit, span, record().owner);
   }
 
   write(records: readonly CostRecord[]): void {
@@ -101,7 +104,10 @@ export class OpenTelemetrySink implements AttachedSink, ObservingSink {
     let counts = this.#counts.get(name);
     if (counts === undefined) {
       this.#instruments ??= createInstruments(this.#meterOf());
-      this.#counts.set(name, (counts = new HandlerCounts(this.#instruments, name, this.#dimensions)));
+      this.#counts.set(
+        name,
+        (counts = new HandlerCounts(this.#instruments, name, this.#dimensions, this.#owners)),
+      );
     }
     return counts;
   }

@@ -16,6 +16,7 @@ export class HandlerSeries {
   readonly #metrics: PrometheusMetrics;
   readonly #handler: string;
   readonly #dimensions: BoundedNames;
+  readonly #owners: BoundedNames;
   readonly #durations = new Map<string, Observe>();
   readonly #counts = new Map<keyof PrometheusMetrics, Map<string, Count>>();
   readonly #queries: Observe;
@@ -28,10 +29,11 @@ export class HandlerSeries {
   readonly #blocked: Count;
   readonly #blocking: Count;
 
-  constructor(metrics: PrometheusMetrics, handler: string, dimensions: BoundedNames) {
+  constructor(metrics: PrometheusMetrics, handler: string, dimensions: BoundedNames, owners: BoundedNames) {
     this.#metrics = metrics;
     this.#handler = handler;
     this.#dimensions = dimensions;
+    this.#owners = owners;
     this.#queries = metrics.queries.labels(handler);
     this.#rows = metrics.rows.labels(handler);
     this.#database = metrics.database.labels(handler);
@@ -45,7 +47,7 @@ export class HandlerSeries {
 
   add(record: CostRecord): void {
     for (const { dimension } of record.breaches) {
-      this.#count('breaches', this.#dimensions.of(dimension)).inc(1);
+      this.#breach(this.#dimensions.of(dimension), record.owner).inc(1);
     }
     // A part of a request is in the record of the request: sums over all handlers count it once.
     if (record.within !== undefined) return;
@@ -82,7 +84,12 @@ export class HandlerSeries {
     if (ms > 0) this.#count('time', part).inc(ms / MS_PER_SECOND);
   }
 
-  #count(metric: 'time' | 'calls' | 'breaches' | 'slow' | 'findings', label: string): Count {
+  #breach(dimension: string, owner: string | undefined): Count {
+    const name = owner === undefined ? 'none' : this.#owners.of(owner);
+    return this.#metrics.breaches.labels(this.#handler, dimension, name);
+  }
+
+  #count(metric: 'time' | 'calls' | 'slow' | 'findings', label: string): Count {
     let ofMetric = this.#counts.get(metric);
     if (ofMetric === undefined) this.#counts.set(metric, (ofMetric = new Map<string, Count>()));
     let count = ofMetric.get(label);

@@ -65,7 +65,13 @@ export function metricsOf(
     ),
     time: counter('request_time_seconds_total', 'Where the time of units of work went.', 'handler', 'part'),
     calls: counter('calls_total', 'Cache commands, HTTP requests and messages sent.', 'handler', 'dimension'),
-    breaches: counter('budget_breaches_total', 'Budgets that were exceeded.', 'handler', 'dimension'),
+    breaches: counter(
+      'budget_breaches_total',
+      'Budgets that were exceeded.',
+      'handler',
+      'dimension',
+      'owner',
+    ),
     slow: counter(
       'slow_requests_total',
       'Slow units of work, by the largest part of their time.',

@@ -10,6 +10,7 @@ export type { PrometheusBuckets, PrometheusSinkOptions } from './prometheus-opti
 
 /** Dimensions are declared in code; `perTable.…` makes them more than the ten that have names. */
 const MAX_DIMENSIONS = 200;
+const MAX_OWNERS = 200;
 
 /**
  * Counts cost records in the metrics of `prom-client`, for Prometheus to scrape.
@@ -26,6 +27,7 @@ export class PrometheusSink implements AttachedSink {
   readonly #metrics: PrometheusMetrics;
   readonly #handlers: BoundedNames;
   readonly #dimensions = new BoundedNames(MAX_DIMENSIONS);
+  readonly #owners = new BoundedNames(MAX_OWNERS);
   readonly #series = new Map<string, HandlerSeries>();
 
   /**
@@ -52,7 +54,10 @@ export class PrometheusSink implements AttachedSink {
     const name = handler === undefined ? 'none' : this.#handlers.of(handler);
     let series = this.#series.get(name);
     if (series === undefined) {
-      this.#series.set(name, (series = new HandlerSeries(this.#metrics, name, this.#dimensions)));
+      this.#series.set(
+        name,
+        (series = new HandlerSeries(this.#metrics, name, this.#dimensions, this.#owners)),
+      );
     }
     return series;
   }
