@@ -88,7 +88,7 @@ export class AsyncContextRuntime
   readonly #monitored: ResolvedOptions['resourceMonitor'];
   readonly #host: HttpAdapterHost;
   #leaveWebSockets: (() => void) | undefined;
-  #stopping: { readonly sinceMs: number; readonly leaveConnections: () => void } | undefined;
+  #stopping: { readonly sinceMs: number; readonly leaveConnections: (() => void) | undefined } | undefined;
   #phase: 'created' | 'initialized' | 'serving' | 'stopped' = 'created';
 
   /** The one of an application: the module may have been imported twice. */
@@ -198,32 +198,43 @@ export class AsyncContextRuntime
     if (this.#phase === 'stopped') return;
     this.#stopping ??= {
       sinceMs: performance.now(),
-      leaveConnections: closeRestingConnections(this.#host),
+      leaveConnections: this.#faults.ask('closing connections', () => closeRestingConnections(this.#host)),
     };
     // The server is closed after this, which takes as long as its requests: they are written afterwards.
-    void this.#units.queue.flush();
+    void this.#faults.settle('writing to the sinks', () => this.#units.queue.flush());
   }
 
+  /** One part that fails keeps no other from being taken back. */
   async onApplicationShutdown(): Promise<void> {
     if (this.#phase === 'stopped') return;
-    this.#stopping?.leaveConnections();
-    const takenMs = this.#stopping === undefined ? 0 : performance.now() - this.#stopping.sinceMs;
-    if (this.#phase === 'serving') this.#instrumentations.lost.serving -= 1;
+    const isServing = this.#phase === 'serving';
     this.#phase = 'stopped';
     abandoned.unregister(this);
-    LostErrors.ofProcess().uninstall(this);
-    this.#instrumentations.uninstall();
-    this.#propagation?.uninstall();
+    this.#takeBack('closing connections', () => this.#stopping?.leaveConnections?.());
+    if (isServing) this.#instrumentations.lost.serving -= 1;
+    this.#takeBack('lost errors', () => LostErrors.ofProcess().uninstall(this));
+    this.#takeBack('instrumentations', () => this.#instrumentations.uninstall());
+    this.#takeBack('propagate', () => this.#propagation?.uninstall());
     this.#units.outgoing = undefined;
-    this.#http.uninstall();
-    this.#leaveWebSockets?.();
-    this.#rpc.uninstall(this.#modules);
-    this.#messageClients.uninstall();
-    this.#faults.guard('entry of bullmq', () => this.#bullmq.uninstall(this.#units));
-    forgetProviders(this.#modules, this.#units);
-    await loopMonitor().stop(this.#loopUser);
-    await this.#units.queue.close(Math.max(LEAST_SINKS_MS, SHUTDOWN_MS - takenMs));
-    reports.leave(this);
+    this.#takeBack('entry of requests', () => this.#http.uninstall());
+    this.#takeBack('entry of WebSockets', () => this.#leaveWebSockets?.());
+    this.#takeBack('entry of messages', () => this.#rpc.uninstall(this.#modules));
+    this.#takeBack('clients of messages', () => this.#messageClients.uninstall());
+    this.#takeBack('entry of bullmq', () => this.#bullmq.uninstall(this.#units));
+    this.#takeBack('providers', () => forgetProviders(this.#modules, this.#units));
+    await this.#faults.settle('watching the event loop, stop', () => loopMonitor().stop(this.#loopUser));
+    await this.#faults.settle('closing the sinks', () => this.#units.queue.close(this.#leftMs()));
+    this.#takeBack('reports', () => reports.leave(this));
+  }
+
+  #takeBack(what: string, undo: () => unknown): void {
+    this.#faults.guard(`${what}, taking back`, undo);
+  }
+
+  /** What the sinks may take. A clock that a test has faked since may have gone back. */
+  #leftMs(): number {
+    const takenMs = this.#stopping === undefined ? 0 : performance.now() - this.#stopping.sinceMs;
+    return Math.min(SHUTDOWN_MS, Math.max(LEAST_SINKS_MS, SHUTDOWN_MS - takenMs));
   }
 
   /** Once a process: its applications have the same Nest. */

@@ -1,5 +1,6 @@
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import { eventLoop, oncePerProcess } from '../context/context-storage';
+import { clearInterval, setInterval } from '../context/real-timers';
 import type { LoopBlock } from '../cost/event-loop';
 import { StallWatchdog } from './stall-watchdog';
 
@@ -96,10 +97,15 @@ export class LoopMonitor {
   }
 
   #turn(): void {
-    eventLoop.turns(performance.now());
-    this.#watchdog?.turns();
-    this.#pulses += 1;
-    if (this.#pulses % PULSES_PER_CHECK === 0) this.#watchdog?.check();
+    try {
+      eventLoop.turns(performance.now());
+      this.#watchdog?.turns();
+      this.#pulses += 1;
+      if (this.#pulses % PULSES_PER_CHECK === 0) this.#watchdog?.check();
+    } catch (error) {
+      // Out of a timer, it would end the process.
+      for (const { report } of this.#users) report(error);
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { contextStorage } from '../context/context-storage';
+import { clearInterval, setInterval } from '../context/real-timers';
 import type { FaultReporter } from './fault-reporter';
 import { type ClosedUnit, type OpenedResource, OpenedResources } from './opened-resources';
 import { takeHookFault, useResourceHook } from './resource-hook';
@@ -85,7 +86,9 @@ export class ResourceWatch {
       if (!reports.wouldAdmit(LEFT_OPEN, subject)) continue;
       reports.admit(LEFT_OPEN, subject, left.oldestMs);
       this.#own.noteSaid(left.key);
-      this.#logger.warn(new ResourceLeakReport(left, this.#sample));
+      this.#faults.guard('log of the resource monitor', () => {
+        this.#logger.warn(new ResourceLeakReport(left, this.#sample));
+      });
     }
   }
 }

@@ -2,6 +2,7 @@ import type * as Inspector from 'node:inspector';
 import { isMainThread, Worker } from 'node:worker_threads';
 import { SHARE } from '../context/context-storage';
 import type { EventLoop } from '../cost/event-loop';
+import { clearTimeout, setTimeout } from '../context/real-timers';
 import { OwnError } from './own-error';
 import { watchMainThread, type WatcherData } from './stall-watcher';
 

@@ -1,4 +1,5 @@
 import type { HttpAdapterHost } from '@nestjs/core';
+import { clearInterval, setInterval } from '../context/real-timers';
 
 /** Milliseconds between two looks at the connections. */
 const EVERY_MS = 50;

@@ -1,4 +1,5 @@
 import { oncePerProcess } from '../context/context-storage';
+import { takeBack } from '../instrumentation/take-back';
 import { coverGrpc } from './grpc-metadata';
 import { coverKafka } from './kafka-headers';
 import { loadMicroservices } from './microservices';
@@ -37,6 +38,6 @@ export class MessageClients {
     const { users, undo } = this.#shared;
     if (!users.delete(this) || users.size > 0) return;
     this.#shared.undo = [];
-    for (const takeBack of undo.toReversed()) takeBack();
+    takeBack(undo);
   }
 }

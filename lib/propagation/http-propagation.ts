@@ -1,4 +1,5 @@
 import { oncePerProcess } from '../context/context-storage';
+import { takeBack } from '../instrumentation/take-back';
 import { propagateNodeHttp } from './node-http-propagation';
 import { propagateUndici } from './undici-propagation';
 
@@ -33,6 +34,6 @@ export class HttpPropagation {
   uninstall(): void {
     this.#shared.users.delete(this);
     if (this.#shared.users.size > 0) return;
-    for (const undo of this.#shared.undo.splice(0)) undo();
+    takeBack(this.#shared.undo.splice(0));
   }
 }

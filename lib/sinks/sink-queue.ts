@@ -1,4 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
+import * as timers from '../context/real-timers';
 import type { CostRecord } from '../cost/cost-record';
 import type { CostRecordSink } from './cost-record.sink';
 import type { Faults } from '../diagnosis/fault-reporter';
@@ -185,11 +186,12 @@ export class SinkQueue<Closed> {
   }
 }
 
+/** In real time: the sinks are closed also where a test fakes the clock. */
 async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<void>(resolve => {
-    timer = setTimeout(resolve, ms);
+    timer = timers.setTimeout(resolve, ms);
   });
   await Promise.race([work, timeout]);
-  clearTimeout(timer);
+  timers.clearTimeout(timer);
 }

@@ -22,6 +22,12 @@ function sinkOf(write: (records: readonly CostRecord[]) => unknown = () => undef
   };
 }
 
+// The time to close is real time, which these tests fake all the same.
+vi.mock('../../lib/context/real-timers', () => ({
+  setTimeout: (fn: () => void, ms: number) => globalThis.setTimeout(fn, ms),
+  clearTimeout: (timer: NodeJS.Timeout) => globalThis.clearTimeout(timer),
+}));
+
 const reports: string[] = [];
 const note = (where: string, what: unknown): void => void reports.push(`${where}: ${String(what)}`);
 const faults = { report: note, say: note };

@@ -2,6 +2,7 @@ import { Logger } from '@nestjs/common';
 import { AsyncResource } from 'node:async_hooks';
 import { currentAside } from '../../context/aside';
 import { contextStorage, oncePerProcess } from '../../context/context-storage';
+import { clearTimeout, setTimeout } from '../../context/real-timers';
 import type { RequestContext } from '../../context/request-context';
 import { callSitesOf } from '../../cost/call-site';
 import type { Statement } from '../../cost/statement';
@@ -124,9 +125,15 @@ export class PoolWatch {
     this.#timer = undefined;
     const now = performance.now();
     for (const pool of this.#active) {
-      const isHeld = pool.sweep(holding => this.#look(pool, holding, now));
-      if (isHeld) this.activate(pool);
-      else this.#active.delete(pool);
+      try {
+        const isHeld = pool.sweep(holding => this.#look(pool, holding, now));
+        if (isHeld) this.activate(pool);
+        else this.#active.delete(pool);
+      } catch (error) {
+        // Out of a timer, it would end the process.
+        this.#active.delete(pool);
+        this.fault(error);
+      }
     }
   }
 

@@ -1,3 +1,4 @@
+import { clearTimeout, setTimeout } from '../../context/real-timers';
 import type { Checkout } from './checkout';
 import type { Holding } from './holding';
 import { summarizeHolders } from './holders';
