@@ -284,11 +284,13 @@ function loopUser(stallMs: number, faults: FaultReporter): LoopUser {
     stallMs,
     report: reason => faults.report('watchdog of the event loop', reason),
     onBlock(block) {
-      if (block.sites === undefined || block.ms < stallMs) return;
+      if (stallMs === 0 || !log.isOf(block, stallMs)) return;
       // The loop has been blocked for long enough: the line is written when it has caught up, by nobody.
       setImmediate(() => {
         eventLoop.turns(performance.now());
-        contextStorage.run(undefined as never, () => faults.guard('log of a stall', () => log.write(block)));
+        contextStorage.run(undefined as never, () =>
+          faults.guard('log of a stall', () => log.write(block, stallMs)),
+        );
         eventLoop.turns(performance.now());
       }).unref();
     },

@@ -1,4 +1,3 @@
-import { performance } from 'node:perf_hooks';
 import { type CallSite, captureStack, sitesOf } from './call-site';
 import type { TimeAccount } from './time-account';
 
@@ -20,11 +19,25 @@ export interface Culprit {
   readonly handler: string | undefined;
 }
 
+/** What the thread got of the processor in a stretch, in milliseconds. */
+export interface SpentProcessor {
+  /** Where nothing tells the threads apart, that of the process. */
+  readonly cpuMs: number;
+  /** It was ready, and others had the processor; `undefined` where nobody says so. */
+  readonly waitedMs: number | undefined;
+}
+
 /** A stretch of 50 ms or longer in which the event loop did not turn. */
 export interface LoopBlock {
   readonly endMs: number;
-  /** How long, without the time in which the process was suspended. */
+  /** How long, without the time in which the process was suspended or starved: what ran is at fault for it. */
   readonly ms: number;
+  /** How long the machine gave the processor to others meanwhile; 0 where that is not known. */
+  readonly starvedMs: number;
+  /** Whether that is known. */
+  readonly knowsStarved: boolean;
+  /** What of `ms` used the processor, at most; the rest waited. Absent when nobody watches. */
+  readonly cpuMs: number | undefined;
   /** Whose work it was, where that is proven. */
   readonly culprit: Culprit | undefined;
   /** Accounts of those who may have been at fault. */
@@ -49,16 +62,21 @@ interface Capture {
  * to read), or ran something. That is charged to whom the two moments show to have run: whose answer came
  * runs from then on, and who makes a call has run until then. What blocks the loop for 50 ms is charged to
  * somebody only if the watchdog has seen it, if the same unit of work was seen at both ends, or if its
- * handler was caught just before. Up to 250 ms it may still be inferred whose own work it was.
+ * handler was caught just before. Up to 250 ms it may still be inferred whose own work it was. What the
+ * machine gave of it to other processes is nobody's.
  */
 export class EventLoop {
   /** Milliseconds in which it ran one thing for 50 ms or longer, so far. */
   blockedMs = 0;
+  /** Milliseconds in which the machine gave the processor to others meanwhile, so far. */
+  starvedMs = 0;
   /** Units of work that are open. */
   open = 0;
   onBlock: ((block: LoopBlock) => void) | undefined = undefined;
   /** What of a stretch the whole process was suspended, in milliseconds; absent when nobody watches. */
   suspendedMs: ((stretchMs: number) => number) | undefined = undefined;
+  /** What was spent of the processor since that was asked last; absent when nobody watches. */
+  takeSpent: (() => SpentProcessor) | undefined = undefined;
   /** For the watchdog's thread: how often the loop was looked at, and the number of the handler that runs. */
   readonly shared = new Int32Array(new SharedArrayBuffer(8));
   /** Whose work runs now, as the storage says it. */
@@ -122,9 +140,7 @@ export class EventLoop {
     // Nothing of the application runs: the stretch is over, and it cannot be seen any more whose it was.
     if (account === undefined && sites.length === 0) return -1;
     this.#capture = { account, sites };
-    const handler = account?.handlerNumber ?? 0;
-    this.#noteCaught(handler);
-    return handler;
+    return account?.handlerNumber ?? 0;
   }
 
   /** The blocks that have ended since then, the earliest first. */
@@ -168,10 +184,40 @@ export class EventLoop {
   }
 
   #endBlock(endMs: number, ranMs: number, hasIdled: boolean, caller: TimeAccount | undefined): void {
-    const ms = ranMs - (this.suspendedMs?.(ranMs) ?? 0);
-    if (ms < LONG_TASK_MS) return;
+    const spent = this.takeSpent?.();
+    // At most: it may have run a little before the stretch, since that was asked last.
+    const cpuMs = spent && Math.min(spent.cpuMs, ranMs);
+    const knowsStarved = spent?.waitedMs !== undefined;
+    // The watchdog may have been starved as well, and takes that for a suspension.
+    const mostMs = knowsStarved ? ranMs - spent.cpuMs : ranMs;
+    const suspendedMs = Math.max(0, Math.min(this.suspendedMs?.(ranMs) ?? 0, mostMs));
+    const starvedMs = Math.max(0, Math.min(spent?.waitedMs ?? 0, mostMs - suspendedMs));
+    const ms = ranMs - suspendedMs - starvedMs;
+    this.starvedMs += starvedMs;
+    const processor = { starvedMs, knowsStarved, cpuMs: cpuMs && Math.min(cpuMs, ms) };
+    if (ms >= LONG_TASK_MS) {
+      const block = this.#blame(endMs, ms, processor, hasIdled ? undefined : this.#runner, caller);
+      this.#blocks[this.#blockCount % MAX_BLOCKS] = block;
+      this.#blockCount += 1;
+      this.onBlock?.(block);
+      return;
+    }
+    const owner = this.#hasResumed ? this.#runner : caller;
+    if (ms > 0) owner?.ran(ms, false);
+    if (starvedMs < LONG_TASK_MS) return;
+    const nobody = { culprit: undefined, suspects: [], sites: undefined, waiting: this.open };
+    this.onBlock?.({ endMs, ms, ...processor, ...nobody });
+  }
+
+  #blame(
+    endMs: number,
+    ms: number,
+    processor: Pick<LoopBlock, 'starvedMs' | 'knowsStarved' | 'cpuMs'>,
+    last: TimeAccount | undefined,
+    caller: TimeAccount | undefined,
+  ): LoopBlock {
     const capture = this.#capture;
-    const last = hasIdled ? undefined : this.#runner;
+    if (capture?.account !== undefined) this.#noteCaught(capture.account.handlerNumber);
     const starter = this.#hasResumed ? last : undefined;
     const suspect = this.#suspectOf(starter, caller);
     const isProven = (starter !== undefined && starter === caller) || this.#wasCaught(suspect, endMs);
@@ -185,9 +231,10 @@ export class EventLoop {
       // Its own time, where nobody else is likely; it is not blamed for it.
       if (ms < INFERRED_MS && suspect !== undefined) suspect.ran(ms, false);
     }
-    const block: LoopBlock = {
+    return {
       endMs,
       ms,
+      ...processor,
       culprit: culprit && {
         account: culprit.number,
         requestId: culprit.unit.requestId,
@@ -197,9 +244,6 @@ export class EventLoop {
       sites: capture?.sites,
       waiting: this.open - (culprit?.isClosed === false ? 1 : 0),
     };
-    this.#blocks[this.#blockCount % MAX_BLOCKS] = block;
-    this.#blockCount += 1;
-    this.onBlock?.(block);
   }
 
   /** The one that both moments speak for, or the only one that speaks. */

@@ -24,7 +24,7 @@ function nextNumber(): number {
  * Where the wall time of one unit of work went.
  *
  * Each moment is counted once: as work of its own, else as a stall while somebody else blocked the loop,
- * else as a wait for the first of what it has asked for, else as the rest. So the parts add up.
+ * else as starved while other processes had the processor, else as a wait for the first of what it has asked for, else as the rest. So the parts add up.
  */
 export class TimeAccount {
   /** Tells it from others in what outlives it. */
@@ -37,6 +37,8 @@ export class TimeAccount {
   doubtMs = 0;
   /** Milliseconds in which others blocked the loop. */
   stalledMs = 0;
+  /** Milliseconds in which the machine gave the processor to others for long. */
+  starvedMs = 0;
   /** Milliseconds in which it waited for nothing that is counted. */
   otherMs = 0;
   /** By `WAITS`: calls under way, and milliseconds of waiting. Absent until the first call. */
@@ -50,6 +52,7 @@ export class TimeAccount {
   #ownBeforeMs = 0;
   #notOthersBeforeMs = 0;
   #blockedBeforeMs: number;
+  #starvedBeforeMs: number;
 
   readonly #outer: TimeAccount | undefined;
 
@@ -67,6 +70,7 @@ export class TimeAccount {
     loop.resumes(this, nowMs);
     this.#sinceMs = nowMs;
     this.#blockedBeforeMs = loop.blockedMs;
+    this.#starvedBeforeMs = loop.starvedMs;
   }
 
   /** Tells the watchdog which handler runs; 0 where there is none. */
@@ -149,19 +153,23 @@ export class TimeAccount {
   }
 
   #settle(nowMs: number, next: number): void {
-    const { blockedMs } = this.#loop;
+    const { blockedMs, starvedMs: starvedSoFarMs } = this.#loop;
     const waitedMs = Math.max(0, nowMs - this.#sinceMs - (this.ownMs - this.#ownBeforeMs));
     const notOthersMs = this.blockedMs + this.doubtMs;
     const others = blockedMs - this.#blockedBeforeMs - (notOthersMs - this.#notOthersBeforeMs);
     // Sums of fractions: what is none may come out as a little less.
     const stalledMs = others > 0 ? Math.min(waitedMs, others) : 0;
     this.stalledMs += stalledMs;
-    if (this.#waitsFor === NOTHING) this.otherMs += waitedMs - stalledMs;
-    else (this.#waitedMs ??= [0, 0, 0, 0, 0])[this.#waitsFor]! += waitedMs - stalledMs;
+    const starvedMs = Math.min(waitedMs - stalledMs, starvedSoFarMs - this.#starvedBeforeMs);
+    this.starvedMs += starvedMs;
+    const restMs = waitedMs - stalledMs - starvedMs;
+    if (this.#waitsFor === NOTHING) this.otherMs += restMs;
+    else (this.#waitedMs ??= [0, 0, 0, 0, 0])[this.#waitsFor]! += restMs;
     this.#waitsFor = next;
     this.#sinceMs = nowMs;
     this.#ownBeforeMs = this.ownMs;
     this.#notOthersBeforeMs = notOthersMs;
     this.#blockedBeforeMs = blockedMs;
+    this.#starvedBeforeMs = starvedSoFarMs;
   }
 }

@@ -24,12 +24,15 @@ export interface TimeRecord {
   readonly ownMs: number;
   /** Others blocked the event loop, for 50 ms or longer at once. */
   readonly stalledMs: number;
+  /** The machine gave the processor to other processes, for 50 ms or longer in one stretch; 0 but on Linux. */
+  readonly starvedMs: number;
   /** The rest: timers, files, request bodies, clients that are not counted, its turn. */
   readonly otherMs: number;
 }
 
 /** One part of the time of a unit of work. */
-export type TimePart = 'database' | 'pool' | 'http' | 'cache' | 'messages' | 'own' | 'stalled' | 'other';
+export type TimePart =
+  'database' | 'pool' | 'http' | 'cache' | 'messages' | 'own' | 'stalled' | 'starved' | 'other';
 
 /** A stretch of 50 ms or longer in which another unit of work blocked the event loop. */
 export interface StallRecord {
@@ -69,6 +72,7 @@ export function recordTime(time: TimeAccount): TimeRecord {
     messagesMs: messagesMs!,
     ownMs: roundMs(time.ownMs),
     stalledMs: roundMs(time.stalledMs),
+    starvedMs: roundMs(time.starvedMs),
     otherMs: roundMs(time.otherMs),
   });
 }
@@ -82,6 +86,7 @@ export function longestPart(time: TimeAccount): TimePart {
     if (ms > longestMs) [longest, longestMs] = [wait, ms];
   }
   if (time.stalledMs > longestMs) [longest, longestMs] = ['stalled', time.stalledMs];
+  if (time.starvedMs > longestMs) [longest, longestMs] = ['starved', time.starvedMs];
   return time.otherMs > longestMs ? 'other' : longest;
 }
 

@@ -34,6 +34,7 @@ const NAMES: Readonly<Record<TimePart, string>> = {
   messages: 'the broker',
   own: 'its own work',
   stalled: 'an event loop that others blocked',
+  starved: 'a processor that the machine gave to other processes',
   other: 'what is not counted (timers, files, the body of the request)',
 };
 
@@ -45,6 +46,7 @@ const NEXT: Readonly<Record<TimePart, string>> = {
   messages: 'Look at the broker, or publish after the response.',
   own: 'Divide the work (setImmediate between parts), move it to a worker thread, or do less of it.',
   stalled: 'Repair the handler that blocked the loop, not this one.',
+  starved: 'Give the process more of the machine: its share of the CPU, and who else runs beside it.',
   other: 'Wrap a client that is not counted in contextService.record(), or look at its timers and files.',
 };
 

@@ -6,23 +6,50 @@ import { number, Report, type ReportLine } from './report-text';
 import { type ReportKind, reports } from './reports';
 
 const STALLS: ReportKind = { name: 'stalls of the event loop', isError: true };
+/** Nobody's fault, or not known to be. */
+const PAUSES: ReportKind = { name: 'pauses of the event loop', isError: false };
 const NOBODY = 'Work outside of any unit of work';
 const NEXT =
   'Divide the work (setImmediate between parts), move it to a worker thread, or use the asynchronous form of the call.';
+const NEXT_STARVED =
+  'Give the process more of the machine: its share of the CPU, and who else runs beside it. No handler is at fault.';
 
 /** Says of each stall that the watchdog has seen who it was, once a minute for each. */
 export class StallLog {
   readonly #logger = new Logger('EventLoop');
 
-  write(block: LoopBlock): void {
+  /** Whether there is something to be said. */
+  isOf(block: LoopBlock, stallMs: number): boolean {
+    return (block.sites !== undefined && block.ms >= stallMs) || isStarved(block, stallMs);
+  }
+
+  write(block: LoopBlock, stallMs: number): void {
+    if (isStarved(block, stallMs)) {
+      const suppressed = reports.admit(PAUSES, 'starved', block.starvedMs);
+      if (suppressed !== undefined) this.#logger.warn(starvedReport(block, suppressed));
+      return;
+    }
     const who = block.culprit?.handler ?? siteOf(block) ?? NOBODY;
-    const suppressed = reports.admit(STALLS, who, block.ms);
-    if (suppressed !== undefined) this.#logger.error(stallReport(block, suppressed));
+    const isDoubtful = isMostlyWaiting(block) && !block.knowsStarved;
+    const suppressed = reports.admit(isDoubtful ? PAUSES : STALLS, who, block.ms);
+    if (suppressed === undefined) return;
+    const report = stallReport(block, suppressed);
+    if (isDoubtful) this.#logger.warn(report);
+    else this.#logger.error(report);
   }
 }
 
+/** Whether it is a stall only with what the machine gave to others. */
+function isStarved({ ms, starvedMs }: LoopBlock, stallMs: number): boolean {
+  return ms < stallMs && starvedMs > 0 && ms + starvedMs >= stallMs;
+}
+
+function isMostlyWaiting({ ms, cpuMs = ms }: LoopBlock): boolean {
+  return cpuMs < ms / 2;
+}
+
 function stallReport(block: LoopBlock, suppressed: number): Report {
-  const { sites = [], culprit, ms, waiting } = block;
+  const { sites = [], culprit, ms, starvedMs, cpuMs, waiting } = block;
   const at = siteOf(block);
   const name = culprit?.handler ?? (culprit === undefined ? NOBODY : 'A request');
   const headline = `${name} blocked the event loop for ${number(ms)} ms${at === undefined ? '' : ` at ${at}`}`;
@@ -30,20 +57,52 @@ function stallReport(block: LoopBlock, suppressed: number): Report {
   const lines: ReportLine[] = [
     ...(culprit === undefined ? [] : [['request', `request id ${culprit.requestId}`] as const]),
     ['waiting', `${number(waiting)} other units of work were open`],
+    ...processorLines(block),
     ...stack.map((frame): ReportLine => ['at', frame]),
     ['next', NEXT],
-    ...(suppressed > 0
-      ? [['more', `${number(suppressed)} were not logged since the last one`] as const]
-      : []),
+    ...moreLines(suppressed),
   ];
   return new Report(headline, lines, {
     handler: culprit?.handler,
     requestId: culprit?.requestId,
     blockedMs: ms,
+    cpuMs,
+    starvedMs: starvedMs > 0 ? starvedMs : undefined,
     at,
     stack: stack.join(' < '),
     waiting,
     next: NEXT,
     suppressed,
   });
+}
+
+function starvedReport({ ms, starvedMs, waiting }: LoopBlock, suppressed: number): Report {
+  const headline =
+    `The machine gave the processor to other processes for ${number(starvedMs)} of ${number(ms + starvedMs)} ms ` +
+    'in which the event loop did not turn';
+  const lines: ReportLine[] = [
+    ['waiting', `${number(waiting)} units of work were open`],
+    ['next', NEXT_STARVED],
+    ...moreLines(suppressed),
+  ];
+  return new Report(headline, lines, { starvedMs, blockedMs: ms, waiting, next: NEXT_STARVED, suppressed });
+}
+
+/** What it did of the time, where it did not compute; nothing where that is not known. */
+function processorLines(block: LoopBlock): ReportLine[] {
+  const { ms, starvedMs, knowsStarved, cpuMs = ms } = block;
+  const lines: ReportLine[] = [];
+  if (isMostlyWaiting(block)) {
+    const rest = knowsStarved
+      ? 'the rest it waited, in a synchronous call or for memory'
+      : 'the rest it waited, in a synchronous call or for memory, or other processes had the processor';
+    lines.push(['processor', `used for at most ${number(cpuMs)} ms; ${rest}`]);
+  }
+  if (starvedMs >= 1)
+    lines.push(['starved', `${number(starvedMs)} ms more, in which other processes had the processor`]);
+  return lines;
+}
+
+function moreLines(suppressed: number): ReportLine[] {
+  return suppressed > 0 ? [['more', `${number(suppressed)} were not logged since the last one`]] : [];
 }

@@ -55,7 +55,7 @@ export function serverTiming({ time, cost, startMs }: RequestContext): string {
     entry('http', time.waitedMs('http'), http, 'request') +
     entry('cache', time.waitedMs('cache'), cache, 'command') +
     entry('messages', time.waitedMs('messages'), messages, 'message') +
-    entry('loop', time.stalledMs) +
+    entry('loop', time.stalledMs + time.starvedMs) +
     entry('app', time.ownMs) +
     costEntry(cost) +
     `total;dur=${tenths(now - startMs)}`

@@ -1,34 +1,50 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { beforeEach, describe, expect, it } from 'vitest';
-import { EventLoop } from '../../lib/cost/event-loop';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { EventLoop, type SpentProcessor } from '../../lib/cost/event-loop';
 import { DATABASE, TimeAccount } from '../../lib/cost/time-account';
 
+/** A clock of its own: what the machine does meanwhile changes nothing. */
+let clockMs: number;
+let idleMs: number;
 function burn(ms: number): void {
-  const end = performance.now() + ms;
-  while (performance.now() < end);
+  clockMs += ms;
+}
+/** The loop has nothing to do. */
+function idle(ms: number): void {
+  clockMs += ms;
+  idleMs += ms;
 }
 
-/** The parts of an account, rounded to the 20 ms that a busy machine may add. */
 function partsOf(account: TimeAccount): Record<string, number> {
-  const parts = {
+  return {
     own: account.ownMs,
     stalled: account.stalledMs,
+    starved: account.starvedMs,
     other: account.otherMs,
     database: account.waitedMs('database'),
     blocked: account.blockedMs,
   };
-  return Object.fromEntries(Object.entries(parts).map(([name, ms]) => [name, Math.round(ms / 50) * 50]));
 }
 
 describe('the accounts of units of work', () => {
   let loop: EventLoop;
   let units: number;
-  beforeEach(async () => {
+  beforeEach(() => {
+    clockMs = 1_000;
+    idleMs = 0;
+    vi.stubGlobal('performance', {
+      now: () => clockMs,
+      nodeTiming: {
+        get idleTime() {
+          return idleMs;
+        },
+      },
+    });
     loop = new EventLoop(() => undefined);
     units = 0;
-    await sleep(5);
+    idle(5);
     loop.turns(performance.now());
   });
+  afterEach(() => vi.unstubAllGlobals());
 
   const open = (): TimeAccount =>
     new TimeAccount(loop, { requestId: `r${(units += 1)}`, handler: undefined }, performance.now());
@@ -46,17 +62,24 @@ describe('the accounts of units of work', () => {
     end(other);
     close(other);
 
-    expect(partsOf(account)).toEqual({ own: 100, stalled: 0, other: 0, database: 0, blocked: 100 });
-    expect(partsOf(other)).toEqual({ own: 0, stalled: 100, other: 0, database: 0, blocked: 0 });
+    expect(partsOf(account)).toEqual({
+      own: 100,
+      stalled: 0,
+      starved: 0,
+      other: 0,
+      database: 0,
+      blocked: 100,
+    });
+    expect(partsOf(other)).toEqual({ own: 0, stalled: 100, starved: 0, other: 0, database: 0, blocked: 0 });
   });
 
-  it('blames neither of two that were answered at once', async () => {
+  it('blames neither of two that were answered at once', () => {
     const [first, second] = [open(), open()];
     begin(first);
     begin(second);
-    await sleep(20);
+    idle(20);
     loop.turns(performance.now());
-    await sleep(5);
+    idle(5);
     end(first);
     end(second);
     burn(100);
@@ -79,19 +102,19 @@ describe('the accounts of units of work', () => {
     expect(partsOf(account)).toMatchObject({ stalled: 0, blocked: 0 });
   });
 
-  it('blames nobody for 300 ms that nobody was seen at', async () => {
+  it('blames nobody for 300 ms that nobody was seen at', () => {
     const account = open();
-    await sleep(20);
+    idle(20);
     burn(300);
     close(account);
 
-    expect(partsOf(account)).toMatchObject({ own: 0, stalled: 0, other: 300, blocked: 0 });
+    expect(partsOf(account)).toMatchObject({ own: 0, stalled: 0, other: 320, blocked: 0 });
     expect(loop.blocksSince(0)[0]).toMatchObject({ culprit: undefined, suspects: [account.number] });
   });
 
-  it('infers up to 250 ms whose own work it was', async () => {
+  it('infers up to 250 ms whose own work it was', () => {
     const account = open();
-    await sleep(20);
+    idle(20);
     burn(150);
     close(account);
 
@@ -115,10 +138,93 @@ describe('the accounts of units of work', () => {
     end(queued);
     close(queued);
     const { own, stalled, other, database } = partsOf(queued) as Record<string, number>;
-    expect(own! + stalled! + other! + database! + Math.round(queued.waitedMs('pool') / 50) * 50).toBe(100);
+    expect(own! + stalled! + other! + database! + queued.waitedMs('pool')).toBe(100);
   });
 
-  it('holds on to no unit of work that is over', async () => {
+  describe('of a stretch in which other processes had the processor', () => {
+    const spend = (spent: SpentProcessor): void => void (loop.takeSpent = () => spent);
+
+    it('charge what ran with the rest', () => {
+      const waiting = open();
+      begin(waiting);
+      const account = open();
+      burn(500);
+      spend({ cpuMs: 100, waitedMs: 400 });
+      close(account);
+      end(waiting);
+      close(waiting);
+
+      expect(partsOf(account)).toMatchObject({ own: 100, blocked: 100, starved: 400, other: 0 });
+      expect(partsOf(waiting)).toMatchObject({ stalled: 100, starved: 400, database: 0 });
+      expect(loop.blocksSince(0)).toMatchObject([
+        { ms: 100, starvedMs: 400, cpuMs: 100, knowsStarved: true, culprit: { requestId: 'r2' } },
+      ]);
+    });
+
+    it('blame nobody who has computed nothing', () => {
+      const blocks: unknown[] = [];
+      loop.onBlock = block => void blocks.push(block);
+      const account = open();
+      burn(887);
+      spend({ cpuMs: 5, waitedMs: 882 });
+      close(account);
+
+      expect(partsOf(account)).toMatchObject({ own: 5, blocked: 0, starved: 882 });
+      expect(loop.blocksSince(0)).toEqual([]);
+      expect(blocks).toMatchObject([{ ms: 5, starvedMs: 882, culprit: undefined, sites: undefined }]);
+    });
+
+    it('blame who waits synchronously', () => {
+      const account = open();
+      burn(600);
+      spend({ cpuMs: 1, waitedMs: 0 });
+      close(account);
+
+      expect(partsOf(account)).toMatchObject({ own: 600, blocked: 600, starved: 0 });
+      expect(loop.blocksSince(0)).toMatchObject([{ ms: 600, cpuMs: 1, starvedMs: 0, knowsStarved: true }]);
+    });
+
+    it('say that it is not known where nobody knows', () => {
+      const account = open();
+      burn(600);
+      spend({ cpuMs: 1, waitedMs: undefined });
+      close(account);
+
+      expect(loop.blocksSince(0)).toMatchObject([{ ms: 600, cpuMs: 1, starvedMs: 0, knowsStarved: false }]);
+    });
+
+    it('count a suspension and what others had of the processor once', () => {
+      const account = open();
+      burn(1_000);
+      // The watchdog was starved as well, and takes it for a suspension.
+      loop.suspendedMs = () => 900;
+      spend({ cpuMs: 300, waitedMs: 700 });
+      close(account);
+
+      expect(partsOf(account)).toMatchObject({ own: 300, blocked: 300 });
+    });
+
+    it('never take from a handler what it has computed', () => {
+      const account = open();
+      burn(200);
+      // Of the time before the stretch.
+      spend({ cpuMs: 210, waitedMs: 100 });
+      close(account);
+
+      expect(partsOf(account)).toMatchObject({ own: 200, blocked: 200, starved: 0 });
+    });
+
+    it('remember no handler that was looked at as one that blocks', () => {
+      const account = open();
+      burn(300);
+      loop.capture(loop.shared[0]!);
+      spend({ cpuMs: 2, waitedMs: 298 });
+      close(account);
+      expect(loop.blocksSince(0)).toEqual([]);
+    });
+  });
+
+  it('holds on to no unit of work that is over', () => {
     const old = open();
     burn(60);
     close(old);

@@ -26,7 +26,7 @@ function work(ms: number): void {
   while (performance.now() < end);
 }
 
-type Cause = Exclude<TimePart, 'messages'>;
+type Cause = Exclude<TimePart, 'messages' | 'starved'>;
 
 /** Each takes about so many milliseconds, for one reason. */
 const causes: Record<Cause, (ms: number) => Promise<unknown>> = {

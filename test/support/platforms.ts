@@ -119,11 +119,11 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
 
 /** Asks again until there is an answer; fails after a minute with what was waited for. */
 export async function until<T>(ask: () => T | undefined | false, what: string): Promise<T> {
-  const end = Date.now() + 60_000;
+  const end = performance.now() + 60_000;
   for (;;) {
     const answer = ask();
     if (answer !== undefined && answer !== false) return answer;
-    if (Date.now() > end) throw new Error(`no ${what} within a minute`);
+    if (performance.now() > end) throw new Error(`no ${what} within a minute`);
     await new Promise(resolve => setTimeout(resolve, 5));
   }
 }

@@ -21,6 +21,7 @@ export function recordOf(
       messagesMs: 0,
       ownMs: 1,
       stalledMs: 0,
+      starvedMs: 0,
       otherMs: 0,
     },
     queries: {

@@ -11,6 +11,7 @@ const PARTS = Object.entries({
   messagesMs: 'messages',
   ownMs: 'own',
   stalledMs: 'stalled',
+  starvedMs: 'starved',
   otherMs: 'other',
 } satisfies Record<keyof TimeRecord, TimePart>) as [keyof TimeRecord, TimePart][];
 

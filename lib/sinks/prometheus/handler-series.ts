@@ -71,6 +71,7 @@ export class HandlerSeries {
     this.#spend('messages', time.messagesMs);
     this.#spend('own', time.ownMs);
     this.#spend('stalled', time.stalledMs);
+    this.#spend('starved', time.starvedMs);
     this.#spend('other', time.otherMs);
     for (const dimension of DIMENSIONS) {
       const calls = record[dimension];

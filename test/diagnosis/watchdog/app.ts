@@ -53,6 +53,22 @@ class Reports {
     return 'spun';
   }
 
+  /** Milliseconds of the processor, however long they take. */
+  @Get('compute/:ms')
+  compute(@Param('ms') ms: string) {
+    const before = process.cpuUsage();
+    for (;;) {
+      const { user, system } = process.cpuUsage(before);
+      if (user + system >= Number(ms) * 1_000) return 'computed';
+    }
+  }
+
+  @Get('hold/:ms')
+  hold(@Param('ms') ms: string) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(ms));
+    return 'held';
+  }
+
   @Get('wait/:ms')
   async wait(@Param('ms') ms: string) {
     await sleep(Number(ms));

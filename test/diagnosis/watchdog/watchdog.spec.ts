@@ -1,3 +1,5 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type Child, Programs } from '../../support/child';
@@ -5,6 +7,16 @@ import type { Said, SaidRecord, WatchedApp } from './app';
 
 const PROGRAM = 'test/diagnosis/watchdog/app.ts';
 const isLinux = process.platform === 'linux';
+/** Puts a process on one core with eight others that want all of it. They end by themselves. */
+function crowd(pid: number): ChildProcess[] {
+  const [core] = /(?<=^Cpus_allowed_list:\t)\d+/m.exec(readFileSync('/proc/self/status', 'utf8'))!;
+  execFileSync('taskset', ['-acp', core, String(pid)]);
+  const busy = 'const end = Date.now() + 40_000; while (Date.now() < end);';
+  return Array.from({ length: 8 }, () =>
+    spawn('taskset', ['-c', core, process.execPath, '-e', busy], { stdio: 'ignore' }),
+  );
+}
+
 let programs: Programs;
 beforeAll(() => {
   programs = new Programs(PROGRAM);
@@ -25,15 +37,16 @@ describe('the watchdog of the event loop', () => {
   const get = async (path: string): Promise<string> => (await fetch(url + path)).text();
   const lines = (context: string): string[] =>
     child.said.flatMap(said => ('context' in said && said.context === context ? [said.text] : []));
-  async function recordOf(handler: string): Promise<SaidRecord> {
+  async function recordsOf(handler: string): Promise<readonly SaidRecord[]> {
     for (;;) {
       child.send('records');
       await sleep(50);
-      const all = child.said.flatMap(said => ('records' in said ? said.records : []));
-      const found = all.find(record => record.handler === handler);
-      if (found !== undefined) return found;
+      const last = child.said.findLast(said => 'records' in said);
+      const found = last?.records.filter(record => record.handler === handler) ?? [];
+      if (found.length > 0) return found;
     }
   }
+  const recordOf = async (handler: string): Promise<SaidRecord> => (await recordsOf(handler))[0]!;
 
   it('reports a stall of 20 s once, with the handler, the line, and who waited', async () => {
     await start({ options: { slowAfterMs: 0 } });
@@ -67,6 +80,48 @@ describe('the watchdog of the event loop', () => {
     const { blockedMs = 0 } = await recordOf('Reports.spin');
     expect(blockedMs).toBeLessThan(1_000);
     expect((await recordOf('Reports.wait')).time['stalledMs']).toBeLessThan(1_000);
+  });
+
+  it.runIf(isLinux)('blames no handler when other processes have the processor', async () => {
+    await start();
+    await get('/compute/20');
+    const others = crowd(child.pid);
+    try {
+      const before = child.said.length;
+      // What makes 60 ms of work a stall: the others, each with as much of the processor.
+      for (let i = 0; i < 5; i += 1) await get('/compute/60');
+      await sleep(1_000);
+      const [line] = child.said.slice(before).filter(said => 'text' in said && said.context === 'EventLoop');
+      expect(line).toMatchObject({ level: 'warn' });
+      expect(lines('EventLoop')).toHaveLength(1);
+      expect(lines('EventLoop')[0]).toMatch(
+        /^The machine gave the processor to other processes for [\d,.]+ of [\d,.]+ ms in which the event loop/,
+      );
+      const records = await recordsOf('Reports.compute');
+      expect(Math.max(...records.map(({ time }) => time['starvedMs']!))).toBeGreaterThan(100);
+      // 60 ms of it, and a little for what the scheduler counts late.
+      expect(Math.max(...records.map(({ blockedMs = 0 }) => blockedMs))).toBeLessThan(200);
+    } finally {
+      for (const other of others) other.kill('SIGKILL');
+    }
+  });
+
+  it('blames a handler that waits synchronously', async () => {
+    await start();
+    await get('/hold/600');
+    await child.hears('stall', (said): said is Said => 'context' in said && said.context === 'EventLoop');
+
+    const [line] = lines('EventLoop');
+    expect(line).toMatch(/^Reports\.hold blocked the event loop for [\d.]+ ms/);
+    expect(line).toMatch(
+      /\n {2}processor used for at most [\d.]+ ms; the rest it waited, in a synchronous call/,
+    );
+    const level = child.said.flatMap(said =>
+      'context' in said && said.context === 'EventLoop' ? [said.level] : [],
+    );
+    // Elsewhere nobody says that the machine did not take the processor.
+    expect(level).toEqual([isLinux ? 'error' : 'warn']);
+    if (isLinux) expect((await recordOf('Reports.hold')).blockedMs).toBeGreaterThan(300);
   });
 
   it('serves on when its thread is killed, also in the middle of a look, and says so', async () => {
