@@ -1,11 +1,10 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { EventLoop } from '../cost/event-loop';
+import { ContextStore } from './context-store';
 import { sharedName } from './protocol';
-import type { RequestContext } from './request-context';
 
 /** What all copies of the package in one process share. */
 interface ProcessShare {
-  readonly storage: AsyncLocalStorage<RequestContext>;
+  readonly storage: ContextStore;
   /** For what must exist once a process, by name: two copies that both patched a driver would count twice. */
   readonly single: Map<string, unknown>;
   /** By Nest's container: importing the module twice gives one application. */
@@ -19,13 +18,13 @@ const holder = globalThis as { [key: symbol]: ProcessShare | undefined };
 
 /** One per process, so that a second copy of the package sees the contexts of the first. */
 export const processShare: ProcessShare = (holder[Symbol.for(SHARE)] ??= {
-  storage: new AsyncLocalStorage<RequestContext>(),
+  storage: new ContextStore(),
   single: new Map(),
   applications: new WeakMap(),
 });
 
 /** The one storage of the process; the context of the work that runs is its store. */
-export const contextStorage: AsyncLocalStorage<RequestContext> = processShare.storage;
+export const contextStorage: ContextStore = processShare.storage;
 
 /** Makes something once a process and gives the same to every copy of the package. */
 export function oncePerProcess<T>(name: string, make: () => T): T {

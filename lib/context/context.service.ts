@@ -285,10 +285,10 @@ export class ContextService {
    * socket.on('data', context.bind(chunk => this.read(chunk)));
    */
   bind<F extends (...args: never[]) => unknown>(fn: F): F {
-    const context = this.#current();
-    if (context === undefined) return fn;
+    if (this.#current() === undefined) return fn;
+    const captured = contextStorage.capture();
     const bound = function (this: unknown, ...args: never[]): unknown {
-      return runAndNote(context, () => fn.apply(this, args));
+      return runAndNote(captured, () => fn.apply(this, args));
     };
     Object.defineProperty(bound, 'name', { value: fn.name, configurable: true });
     Object.defineProperty(bound, 'length', { value: fn.length, configurable: true });
@@ -305,8 +305,8 @@ export class ContextService {
   snapshot(): <T>(fn: () => T) => T {
     // `run()` also without a store: `exit()` forgets on Node 20 and 22 that it has left as soon as
     // something inside it runs in another store.
-    const context = contextStorage.getStore() as RequestContext;
-    return fn => runAndNote(context, fn);
+    const captured = contextStorage.capture();
+    return fn => runAndNote(captured, fn);
   }
 
   /**

@@ -1,13 +1,14 @@
 import { Logger } from '@nestjs/common';
 import { contextStorage, oncePerProcess } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
-import { thrownContext } from '../context/thrown-context';
 import { outlineOf } from './error-outline';
 import { FaultReporter } from './fault-reporter';
 import { type ErrorOrigin, type LostErrorOutcome, LostErrorReport } from './lost-error-report';
 import { workOf } from './request-of';
+import { coverConnections } from './opened-connections';
 import { RejectionWatch } from './rejection-watch';
 import { type ReportKind, reports } from './reports';
+import { whoseError } from './whose-error';
 
 const LOST_ERRORS: ReportKind = { name: 'errors that nobody awaits', isError: true };
 
@@ -24,6 +25,7 @@ export class LostErrors {
   readonly #watch = new RejectionWatch(reason => this.#see(reason, 'unhandledRejection'));
   /** Errors of this turn of the event loop: an `unhandledRejection` listener may throw what it was given. */
   readonly #seen = new Map<unknown, RequestContext>();
+  #uncover: (() => void)[] = [];
 
   static ofProcess(): LostErrors {
     return oncePerProcess('lost-errors', () => new LostErrors());
@@ -33,6 +35,7 @@ export class LostErrors {
     if (this.#users.size === 0) {
       process.on('uncaughtExceptionMonitor', this.#see);
       this.#watch.start();
+      this.#uncover = coverConnections();
     }
     this.#users.add(user);
   }
@@ -41,12 +44,13 @@ export class LostErrors {
     if (!this.#users.delete(user) || this.#users.size > 0) return;
     process.off('uncaughtExceptionMonitor', this.#see);
     this.#watch.stop();
+    for (const takeBack of this.#uncover) takeBack();
   }
 
   // What it throws would replace the error that the process ends with.
   readonly #see = (error: unknown, origin: ErrorOrigin): void => {
     try {
-      const context = contextOf(error, origin);
+      const context = whoseError(error, origin);
       if (context === undefined || this.#hasSeen(error, context)) return;
       contextStorage.run(context, () => this.#report(context, error, origin));
     } catch (fault) {
@@ -86,13 +90,4 @@ export class LostErrors {
     this.#seen.set(error, context);
     return false;
   }
-}
-
-/**
- * A callback that a context of ours was left by knows it better than what called it; the store of a
- * rejection is that of its promise.
- */
-function contextOf(error: unknown, origin: ErrorOrigin): RequestContext | undefined {
-  const store = contextStorage.getStore();
-  return origin === 'uncaughtException' ? (thrownContext(error) ?? store) : (store ?? thrownContext(error));
 }

@@ -1,8 +1,9 @@
 import { isObservable, Observable, type Observer, type Subscriber } from 'rxjs';
 import { contextStorage } from '../context/context-storage';
+import type { Captured } from '../context/context-store';
 import type { RequestContext } from '../context/request-context';
 import { isThenable } from '../context/thenable';
-import { noteThrown } from '../context/thrown-context';
+import { runAndNote } from '../context/thrown-context';
 
 type Close = (context: RequestContext) => void;
 
@@ -35,9 +36,10 @@ export function observeInside<T>(
   context: RequestContext,
   source: Observable<T>,
   close?: Close,
+  captured: Captured = context,
 ): Observable<T> {
   return new Observable<T>(subscriber => {
-    const subscription = contextStorage.run(context, () => source.subscribe(passTo(subscriber, context)));
+    const subscription = contextStorage.run(captured, () => source.subscribe(passTo(subscriber, context)));
     return () => {
       // A client that leaves unsubscribes in the context of its socket.
       contextStorage.run(context, () => subscription.unsubscribe());
@@ -64,21 +66,28 @@ function passTo<T>(subscriber: Subscriber<T>, context: RequestContext): Observer
  * @param isSubscribed whether somebody is sure to subscribe to a stream; otherwise it is a value like any other
  */
 export function runToEnd<T>(context: RequestContext, work: () => T, close: Close, isSubscribed = true): T {
+  // A part answers for the whole.
+  const captured = context.outer === undefined ? context : contextStorage.alike(context);
   let result: T;
   try {
-    result = contextStorage.run(context, work);
+    result = runAndNote(captured, work);
   } catch (error) {
     noteError(context, error);
-    noteThrown(context, error);
     close(context);
     throw error;
   }
-  return settle(context, result, close, isSubscribed) as T;
+  return settle(context, captured, result, close, isSubscribed) as T;
 }
 
-function settle(context: RequestContext, result: unknown, close: Close, isSubscribed: boolean): unknown {
-  if (isThenable(result)) return whenSettled(context, result, close, isSubscribed);
-  if (isSubscribed && isStream(result)) return observeInside(context, result, close);
+function settle(
+  context: RequestContext,
+  captured: Captured,
+  result: unknown,
+  close: Close,
+  isSubscribed: boolean,
+): unknown {
+  if (isThenable(result)) return whenSettled(context, captured, result, close, isSubscribed);
+  if (isSubscribed && isStream(result)) return observeInside(context, result, close, captured);
   close(context);
   return result;
 }
@@ -86,13 +95,14 @@ function settle(context: RequestContext, result: unknown, close: Close, isSubscr
 // `then` is called inside: a lazy query builder starts its query here.
 function whenSettled(
   context: RequestContext,
+  captured: Captured,
   result: PromiseLike<unknown>,
   close: Close,
   isSubscribed: boolean,
 ): Promise<unknown> {
-  return contextStorage.run(context, () =>
+  return contextStorage.run(captured, () =>
     Promise.resolve(result).then(
-      value => settle(context, value, close, isSubscribed),
+      value => settle(context, captured, value, close, isSubscribed),
       (error: unknown) => {
         noteError(context, error);
         close(context);

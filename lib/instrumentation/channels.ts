@@ -1,6 +1,6 @@
 import { type Channel, channel } from 'node:diagnostics_channel';
 import { contextStorage, oncePerProcess } from '../context/context-storage';
-import type { RequestContext } from '../context/request-context';
+import type { Captured } from '../context/context-store';
 
 const inUse = oncePerProcess('channels', () => new Set<string>());
 
@@ -38,11 +38,12 @@ export function listen<T extends object>(
 export function bindContext<T extends object>(
   owner: string,
   name: string,
-  contextOf: (message: T) => RequestContext | undefined,
+  contextOf: (message: T) => Captured,
 ): (() => void)[] {
   return once(`${owner} context`, name, on => {
-    on.bindStore(contextStorage, message => contextOf(message as T) as RequestContext);
-    return () => void on.unbindStore(contextStorage);
+    const storage = contextStorage.native;
+    on.bindStore(storage, message => contextOf(message as T));
+    return () => void on.unbindStore(storage);
   });
 }
 

@@ -1,12 +1,12 @@
 import { contextStorage } from '../context/context-storage';
-import type { RequestContext } from '../context/request-context';
+import type { Captured } from '../context/context-store';
 import { bindContext, listen } from './channels';
 
 // On the message that a driver hands from event to event: a WeakMap costs 125 ns more a query.
 const CALL = Symbol('nestjs-async-context.call');
 
 interface Call {
-  readonly context: RequestContext | undefined;
+  readonly captured: Captured;
   end: ((failed: boolean, result: unknown) => void) | undefined;
 }
 
@@ -33,12 +33,12 @@ export function traceCalls<M extends object>(
     // An error is published first, and then the call back.
     call.end = undefined;
     // Published by whoever runs now, such as the request that closes the pool.
-    if (failed) contextStorage.run(call.context as RequestContext, end, true, undefined);
+    if (failed) contextStorage.run(call.captured, end, true, undefined);
     else end(false, message.result);
   };
   return [
     ...listen<M & Message>(owner, `tracing:${channel}:start`, message => {
-      const call: Call = { context: contextStorage.getStore(), end: undefined };
+      const call: Call = { captured: contextStorage.capture(), end: undefined };
       message[CALL] = call;
       call.end = begin(message);
     }),
@@ -46,7 +46,7 @@ export function traceCalls<M extends object>(
     ...listen<Message>(owner, `tracing:${channel}:asyncStart`, message => settle(message, false)),
     ...listen<Message>(owner, `tracing:${channel}:error`, message => settle(message, true)),
     ...bindContext<Message>(owner, `tracing:${channel}:asyncStart`, message =>
-      message[CALL] === undefined ? contextStorage.getStore() : message[CALL].context,
+      message[CALL] === undefined ? contextStorage.capture() : message[CALL].captured,
     ),
   ];
 }

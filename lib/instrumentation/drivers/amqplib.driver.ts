@@ -1,5 +1,5 @@
 import { contextStorage } from '../../context/context-storage';
-import type { RequestContext } from '../../context/request-context';
+import { runAndNote } from '../../context/thrown-context';
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
@@ -56,12 +56,12 @@ function count(original: Publish, reporter: QueryReporter): Publish {
 /** A confirmation is read from the socket, in the context of whoever opened it. */
 function confirmInContext(original: Publish): Publish {
   return function publish(exchange, routingKey, ...rest) {
-    const context = contextStorage.getStore() as RequestContext;
+    const captured = contextStorage.capture();
     const last = rest.findLastIndex(arg => typeof arg === 'function');
     const callback = rest[last] as Confirm | undefined;
     if (callback !== undefined) {
       rest[last] = function (this: unknown, ...args: unknown[]) {
-        return contextStorage.run(context, () => callback.apply(this, args));
+        return runAndNote(captured, () => callback.apply(this, args));
       };
     }
     return original.call(this, exchange, routingKey, ...rest);

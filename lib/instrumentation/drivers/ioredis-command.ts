@@ -1,5 +1,4 @@
 import { contextStorage } from '../../context/context-storage';
-import type { RequestContext } from '../../context/request-context';
 import type { CallHandle, QueryReporter } from '../driver-instrumentation';
 import { targetOf } from './redis-command';
 
@@ -42,7 +41,7 @@ export function watch(
   onReject: (error: unknown) => void,
 ): void {
   const { resolve, reject } = target;
-  const context = contextStorage.getStore();
+  const captured = contextStorage.capture();
   target.resolve = value => {
     onResolve(value);
     return resolve.call(target, value);
@@ -50,6 +49,6 @@ export function watch(
   target.reject = error => {
     onReject(error);
     // From Node 24 on a rejection that nobody handles is that of who rejects: the shared connection.
-    return contextStorage.run(context as RequestContext, () => reject.call(target, error));
+    return contextStorage.run(captured, () => reject.call(target, error));
   };
 }

@@ -1,6 +1,5 @@
 import { currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
-import type { RequestContext } from '../../context/request-context';
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
@@ -99,10 +98,10 @@ function connectApart(client: Client): void {
 function coverDelay(prototype: object): (() => void)[] {
   return replaceMethod<Delay>(prototype, 'delayUntilReady', original => {
     return function delayUntilReady(callback) {
-      const context = contextStorage.getStore() as RequestContext;
+      const captured = contextStorage.capture();
       const aside = currentAside();
       return original.call(this, (...args) =>
-        contextStorage.run(context, runAgain, aside, () => callback(...args)),
+        contextStorage.run(captured, runAgain, aside, () => callback(...args)),
       );
     };
   });

@@ -1,5 +1,6 @@
 import { errorMonitor } from 'node:events';
 import { contextStorage } from '../../context/context-storage';
+import { callAndNote, runAndNote } from '../../context/thrown-context';
 import type { QueryReporter } from '../driver-instrumentation';
 import { replaceMethods } from '../method-replacement';
 import { isOutcome, rowsOf } from './affected-rows';
@@ -74,6 +75,7 @@ function gate(original: AddCommand, reporter: QueryReporter): AddCommand {
   return function addCommand(command) {
     try {
       if (inMaking === undefined) begin(command, this, reporter, addCommand);
+      else noteCallback(command);
     } catch (error) {
       process.nextTick(fail, command, error);
       return command;
@@ -85,16 +87,26 @@ function gate(original: AddCommand, reporter: QueryReporter): AddCommand {
   };
 }
 
+/** What the driver publishes runs the callback in its context already. */
+function noteCallback(command: Command): void {
+  const { onResult } = command;
+  const captured = contextStorage.capture();
+  if (onResult === undefined || captured === undefined) return;
+  command.onResult = function (...args) {
+    return callAndNote(captured, () => onResult.apply(this, args));
+  };
+}
+
 /** Nothing is published of an execution of what `prepare()` gave; and without that, a callback loses its context. */
 function begin(command: Command, connection: object, reporter: QueryReporter, below: AddCommand): void {
   const { statement, parameters, onResult } = command;
   const handle = statement && reporter.begin(statement.query, 'mysql', below, parameters, connection);
-  const context = contextStorage.getStore();
-  if (onResult !== undefined && context !== undefined) {
+  const captured = contextStorage.capture();
+  if (onResult !== undefined && captured !== undefined) {
     command.onResult = function (...args) {
       const [error, result] = args;
       handle?.end(error ? 0 : rowsOf(result), Boolean(error));
-      return contextStorage.run(context, () => onResult.apply(this, args));
+      return runAndNote(captured, () => onResult.apply(this, args));
     };
   } else if (handle !== undefined) {
     const call = { rows: 0 };

@@ -1,3 +1,5 @@
+import { contextStorage } from '../../context/context-storage';
+import { callAndNote } from '../../context/thrown-context';
 import type { QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { isReplaced, prototypesOf, replaceMethod, replaceMethods } from '../method-replacement';
@@ -46,19 +48,19 @@ export function watchPools(packageName: string, reporter: QueryReporter): (() =>
 
 function watch(original: GetConnection, reporter: QueryReporter): GetConnection {
   return function getConnection(callback, ...rest) {
+    const captured = contextStorage.capture();
     // 0 is no limit.
     const size = this.config.connectionLimit || Infinity;
-    const checkout =
-      typeof callback === 'function' ? reporter.beginCheckout(this, size, getConnection) : undefined;
-    if (checkout === undefined) return original.call(this, callback, ...rest);
-    if (this._freeConnections.length === 0) checkout.queued();
+    if (typeof callback !== 'function') return original.call(this, callback, ...rest);
+    const checkout = reporter.beginCheckout(this, size, getConnection);
+    if (this._freeConnections.length === 0) checkout?.queued();
     return original.call(
       this,
       function (...args) {
         const [error, connection] = args;
-        if (error || connection === undefined) checkout.failed();
-        else checkout.acquired(connection);
-        return callback.apply(this, args);
+        if (error || connection === undefined) checkout?.failed();
+        else checkout?.acquired(connection);
+        return callAndNote(captured, () => callback.apply(this, args));
       },
       ...rest,
     );

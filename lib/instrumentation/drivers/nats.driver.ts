@@ -1,3 +1,4 @@
+import { contextStorage } from '../../context/context-storage';
 import type { DriverInstrumentation } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
@@ -12,6 +13,7 @@ const FILES = [
 /** What JetStream is told and asked: acknowledgements, and its administration. */
 const OF_JETSTREAM = '$JS.';
 
+type Connect = (this: unknown, options: unknown) => unknown;
 type Publish = (this: unknown, subject: string, ...rest: unknown[]) => unknown;
 
 /**
@@ -29,8 +31,14 @@ export function natsInstrumentation(): DriverInstrumentation {
       const undo = copies.flatMap(copy => {
         const { NatsConnectionImpl } = copy as { NatsConnectionImpl?: { prototype: object } };
         if (NatsConnectionImpl === undefined) return [];
+        // It reads in a loop that goes on in the context of who connects, and calls back who subscribes.
+        const connects = replaceMethod<Connect>(NatsConnectionImpl, 'connect', original => {
+          return function connect(options) {
+            return contextStorage.runAsOpener(() => original.call(this, options));
+          };
+        });
         // `request()` calls it, and JetStream's `publish()` calls that.
-        return replaceMethod<Publish>(NatsConnectionImpl.prototype, 'publish', original => {
+        const publishes = replaceMethod<Publish>(NatsConnectionImpl.prototype, 'publish', original => {
           return function publish(subject, ...rest) {
             if (String(subject).startsWith(OF_JETSTREAM)) return original.call(this, subject, ...rest);
             const message = beginMessages(reporter, [withoutIds(String(subject))], publish);
@@ -44,6 +52,7 @@ export function natsInstrumentation(): DriverInstrumentation {
             }
           };
         });
+        return [...connects, ...publishes];
       });
       return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
     },

@@ -1,5 +1,5 @@
 import { contextStorage } from '../../context/context-storage';
-import type { RequestContext } from '../../context/request-context';
+import { runAndNote } from '../../context/thrown-context';
 import type { CheckoutHandle, QueryReporter } from '../driver-instrumentation';
 import { isReplaced, replaceMethod, replaceMethods } from '../method-replacement';
 import { type Asked, findBypasses, markAsked } from './pg-bypass';
@@ -178,16 +178,16 @@ function bindToCaller(
   begun: PoolQuery | undefined,
   checkout: CheckoutHandle | undefined,
 ): Callback {
-  const context = contextStorage.getStore() as RequestContext;
+  const captured = contextStorage.capture();
   return function (...args) {
     const call = (): unknown => callback.apply(this, args);
     const [error, client] = args;
     if (error) checkout?.failed();
     else checkout?.acquired(client as object);
-    if (begun === undefined) return contextStorage.run(context, call);
+    if (begun === undefined) return runAndNote(captured, call);
     if (!error) begun.handle?.sent();
-    if (!error) return contextStorage.run(context, giveToClient, begun, client as object, call);
+    if (!error) return runAndNote(captured, () => giveToClient(begun, client as object, call));
     begun.handle?.end(0, true);
-    return contextStorage.run(context, call);
+    return runAndNote(captured, call);
   };
 }

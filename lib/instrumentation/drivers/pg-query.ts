@@ -1,5 +1,5 @@
-import { contextStorage } from '../../context/context-storage';
-import type { RequestContext } from '../../context/request-context';
+import type { Captured } from '../../context/context-store';
+import { runAndNote } from '../../context/thrown-context';
 import type { QueryHandle } from '../driver-instrumentation';
 
 /** What a `pg` client can be given in place of a text: `pg.Query`, `pg-cursor`, `pg-query-stream`, … */
@@ -61,7 +61,7 @@ export function rowsOf(result: unknown): number {
 export function watchSubmittable(
   query: Submittable,
   handle: QueryHandle | undefined,
-  context: RequestContext | undefined,
+  captured: Captured,
 ): void {
   let rows = 0;
   let rowsOfStatement = 0;
@@ -71,7 +71,7 @@ export function watchSubmittable(
     handle?.end(rows + rowsOfStatement, failed);
   };
   const watch = (name: Handler, see: (message: unknown) => void): void => {
-    undo.push(before(query, name, context, see));
+    undo.push(before(query, name, captured, see));
   };
   watch('handleDataRow', () => {
     rowsOfStatement += 1;
@@ -93,7 +93,7 @@ export function watchSubmittable(
 function before(
   query: Submittable,
   name: Handler,
-  context: RequestContext | undefined,
+  captured: Captured,
   see: (message: unknown) => void,
 ): () => void {
   const object = query as unknown as Record<Handler, unknown>;
@@ -102,7 +102,7 @@ function before(
   const own = Object.getOwnPropertyDescriptor(query, name);
   const value: AnyFunction = function (...args) {
     see(args[0]);
-    return contextStorage.run(context as RequestContext, () => (original as AnyFunction).apply(this, args));
+    return runAndNote(captured, () => (original as AnyFunction).apply(this, args));
   };
   Object.defineProperty(query, name, {
     value,

@@ -1,5 +1,6 @@
 import { contextStorage } from '../../context/context-storage';
-import type { RequestContext } from '../../context/request-context';
+import type { Captured } from '../../context/context-store';
+import { runAndNote } from '../../context/thrown-context';
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
@@ -79,14 +80,14 @@ function coverClient(client: unknown, reporter: QueryReporter): (() => void)[] {
           return refuse(this, Query, config, values, callback, error);
         }
       }
-      const context = contextStorage.getStore();
+      const captured = contextStorage.capture();
       try {
         if (isSubmittable(config)) {
-          watchSubmittable(config, handle, context);
+          watchSubmittable(config, handle, captured);
           return original.call(this, config, values, callback);
         }
         const [own, result] = ownQuery(this, Query, config, values, callback, handle);
-        if (result === undefined) watchCallback(own, handle, context, poolQuery?.hasCallback ?? true);
+        if (result === undefined) watchCallback(own, handle, captured, poolQuery?.hasCallback ?? true);
         original.call(this, own);
         return result;
       } catch (error) {
@@ -139,7 +140,7 @@ function ownQuery(
 function watchCallback(
   query: PgQuery,
   handle: QueryHandle | undefined,
-  context: RequestContext | undefined,
+  captured: Captured,
   isOfApplication: boolean,
 ): void {
   const callback = callbackOf(query);
@@ -147,7 +148,7 @@ function watchCallback(
     const [error, result] = args;
     handle?.end(error ? 0 : rowsOf(result), Boolean(error));
     if (!isOfApplication) return callback.apply(this, args);
-    return contextStorage.run(context as RequestContext, () => callback.apply(this, args));
+    return runAndNote(captured, () => callback.apply(this, args));
   };
 }
 

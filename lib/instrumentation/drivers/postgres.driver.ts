@@ -1,6 +1,6 @@
 import { contextStorage } from '../../context/context-storage';
-import type { RequestContext } from '../../context/request-context';
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import { inContext } from '../caller-context';
 import { giveModules } from '../given-modules';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
@@ -71,22 +71,19 @@ function countOnce(original: Handle, reporter: QueryReporter): Handle {
 /** Not by `then()`: that would hide an unhandled rejection. */
 function watch(query: Query, handle: QueryHandle): void {
   const { resolve, reject, forEachFn, cursorFn } = query;
+  const captured = contextStorage.capture();
   query.resolve = result => {
     handle.end(rowsOf(result));
     return resolve.call(query, result);
   };
   query.reject = error => {
     handle.end(0, true);
-    return reject.call(query, error);
+    // From Node 24 on a rejection that nobody handles is that of who rejects: the shared connection.
+    return contextStorage.run(captured, () => reject.call(query, error));
   };
   // They are called from the socket, in the context of whoever opened it.
   if (forEachFn !== undefined) query.forEachFn = inContext(forEachFn);
   if (cursorFn !== undefined) query.cursorFn = inContext(cursorFn);
-}
-
-function inContext(fn: (...args: unknown[]) => unknown): (...args: unknown[]) => unknown {
-  const context = contextStorage.getStore() as RequestContext;
-  return (...args) => contextStorage.run(context, fn, ...args);
 }
 
 /** An iterated cursor has another `resolve()` for each batch. */

@@ -1,6 +1,5 @@
 import { currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
-import type { RequestContext } from '../../context/request-context';
 import type { QueryReporter } from '../driver-instrumentation';
 import { replaceMethod } from '../method-replacement';
 
@@ -13,14 +12,14 @@ export function coverPool(copy: unknown, reporter: QueryReporter): (() => void)[
   if (RedisClientPool === undefined) return [];
   return replaceMethod<Execute>(RedisClientPool.prototype, 'execute', original => {
     return function execute(task) {
-      const context = contextStorage.getStore() as RequestContext;
+      const captured = contextStorage.capture();
       const aside = currentAside();
       let isReturned = false;
       let hasBegun = false;
       const result = original.call(this, client => {
         hasBegun = true;
         if (!isReturned) return task(client);
-        return contextStorage.run(context, runAgain, aside, () => task(client));
+        return contextStorage.run(captured, runAgain, aside, () => task(client));
       });
       isReturned = true;
       if (hasBegun) return result;

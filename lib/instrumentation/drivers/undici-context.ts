@@ -1,7 +1,8 @@
 import { AsyncResource } from 'node:async_hooks';
 import { type Aside, currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
-import type { RequestContext } from '../../context/request-context';
+import type { Captured } from '../../context/context-store';
+import { runAndNote } from '../../context/thrown-context';
 import { listen } from '../channels';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
@@ -18,7 +19,7 @@ const CALLER = Symbol.for(sharedName('undici.caller'));
 
 /** Who made a request, so that its handler, and what that sends next, can be brought back. */
 interface Caller {
-  readonly context: RequestContext | undefined;
+  readonly captured: Captured;
   readonly aside: Aside | undefined;
 }
 
@@ -72,7 +73,7 @@ function install(warn: (message: string) => void): (() => void)[] {
 function noteCaller({ request }: { readonly request: CalledRequest }): void {
   // It opens the tunnel of a ProxyAgent, as a TCP connection is opened: by whoever comes first.
   if (request.method === 'CONNECT') return;
-  request[CALLER] = { context: contextStorage.getStore(), aside: currentAside() };
+  request[CALLER] = { captured: contextStorage.capture(), aside: currentAside() };
 }
 
 /** A pool that is full keeps the request: the application is still on the stack. */
@@ -80,7 +81,7 @@ function rememberCaller(original: Push): Push {
   return function push(item) {
     if (typeof item?.handler === 'object') {
       hasWaited = true;
-      waiting.set(item.handler, { context: contextStorage.getStore(), aside: currentAside() });
+      waiting.set(item.handler, { captured: contextStorage.capture(), aside: currentAside() });
     }
     return original.call(this, item);
   };
@@ -117,16 +118,16 @@ function inItsContext(original: AnyMethod): AnyMethod {
   return function (...args) {
     const caller = (this as CalledRequest)[CALLER];
     if (caller === undefined) return original.apply(this, args);
-    if (contextStorage.getStore() === caller.context && currentAside() === caller.aside) {
+    if (contextStorage.capture() === caller.captured && currentAside() === caller.aside) {
       return original.apply(this, args);
     }
     return runAs(caller, () => original.apply(this, args));
   };
 }
 
-function runAs<T>({ context, aside }: Caller, fn: () => T): T {
-  if (aside === currentAside()) return contextStorage.run(context as RequestContext, fn);
-  return contextStorage.run(context as RequestContext, () => runAgain(aside, fn));
+function runAs<T>({ captured, aside }: Caller, fn: () => T): T {
+  if (aside === currentAside()) return runAndNote(captured, fn);
+  return runAndNote(captured, () => runAgain(aside, fn));
 }
 
 function prototypeOf(copy: unknown): object {
