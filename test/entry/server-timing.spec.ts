@@ -67,7 +67,10 @@ describe.each(platforms)('Server-Timing on %s', platform => {
   });
 
   it.each(['/own', '/raw'])('adds to what the application has said, on %s', async path => {
-    expect(await timingOf(path, true)).toMatch(/^cdn;dur=1, app;dur=[\d.]+, total;dur=[\d.]+$/);
+    // A busy machine may have kept the loop from turning.
+    expect(await timingOf(path, true)).toMatch(
+      /^cdn;dur=1, (loop;dur=[\d.]+, )?app;dur=[\d.]+, total;dur=[\d.]+$/,
+    );
   });
 
   it.each(['/fails', '/no-such-route'])('is there on an error as well: %s', async path => {

@@ -37,6 +37,8 @@ describe('the watchdog of the event loop', () => {
   const get = async (path: string): Promise<string> => (await fetch(url + path)).text();
   const lines = (context: string): string[] =>
     child.said.flatMap(said => ('context' in said && said.context === context ? [said.text] : []));
+  /** Without what says that the machine was too busy, which may come at any time. */
+  const blames = (): string[] => lines('EventLoop').filter(line => line.includes(' blocked '));
   async function recordsOf(handler: string): Promise<readonly SaidRecord[]> {
     for (;;) {
       child.send('records');
@@ -55,14 +57,12 @@ describe('the watchdog of the event loop', () => {
     await get('/spin/20000');
     await waiting;
 
-    expect(lines('EventLoop')).toHaveLength(1);
-    expect(lines('EventLoop')[0]).toMatch(
-      /^Reports\.spin blocked the event loop for 2\d,\d{3}(\.\d)? ms at app\.ts:45 spin\n/,
-    );
-    expect(lines('EventLoop')[0]).toContain('100 other units of work were open');
+    expect(blames()).toHaveLength(1);
+    expect(blames()[0]).toMatch(/^Reports\.spin blocked the event loop for [\d,.]+ ms at app\.ts:45 spin\n/);
+    expect(blames()[0]).toContain('100 other units of work were open');
     const { time } = await recordOf('Reports.wait');
-    expect(time['stalledMs']).toBeGreaterThan(18_000);
-    expect(time['stalledMs']).toBeLessThan(30_000);
+    // On a busy machine others had a part of it.
+    expect(time['stalledMs']! + time['starvedMs']!).toBeGreaterThan(18_000);
   });
 
   it.runIf(isLinux)('says nothing of a process that is suspended', async () => {
@@ -76,7 +76,7 @@ describe('the watchdog of the event loop', () => {
     await Promise.all([spinning, waiting]);
     await sleep(300);
 
-    expect(lines('EventLoop')).toEqual([]);
+    expect(blames()).toEqual([]);
     const { blockedMs = 0 } = await recordOf('Reports.spin');
     expect(blockedMs).toBeLessThan(1_000);
     expect((await recordOf('Reports.wait')).time['stalledMs']).toBeLessThan(1_000);
@@ -109,15 +109,15 @@ describe('the watchdog of the event loop', () => {
   it('blames a handler that waits synchronously', async () => {
     await start();
     await get('/hold/600');
-    await child.hears('stall', (said): said is Said => 'context' in said && said.context === 'EventLoop');
+    await child.hears('stall', (said): said is Said => 'text' in said && said.text.includes(' blocked '));
 
-    const [line] = lines('EventLoop');
+    const [line] = blames();
     expect(line).toMatch(/^Reports\.hold blocked the event loop for [\d.]+ ms/);
     expect(line).toMatch(
       /\n {2}processor used for at most [\d.]+ ms; the rest it waited, in a synchronous call/,
     );
     const level = child.said.flatMap(said =>
-      'context' in said && said.context === 'EventLoop' ? [said.level] : [],
+      'text' in said && said.text.includes(' blocked ') ? [said.level] : [],
     );
     // Elsewhere nobody says that the machine did not take the processor.
     expect(level).toEqual([isLinux ? 'error' : 'warn']);
@@ -132,26 +132,26 @@ describe('the watchdog of the event loop', () => {
         'warning',
         (said): said is Said => 'text' in said && said.text.includes('watchdog of the event loop'),
       );
-      expect(await get('/spin/600')).toBe('spun');
-      expect((await recordOf('Reports.spin')).blockedMs).toBeGreaterThan(550);
+      expect(await get('/compute/600')).toBe('computed');
+      expect((await recordOf('Reports.compute')).blockedMs).toBeGreaterThan(500);
       await child.stop();
     }
   });
 
   it.each([['--inspect=127.0.0.1:0'], ['--inspect-port=0']])('serves with %s', async argument => {
     await start({}, [argument]);
-    expect(await get('/spin/600')).toBe('spun');
+    expect(await get('/compute/600')).toBe('computed');
     expect(await get('/wait/1')).toBe('waited');
     // Nobody is held while somebody inspects.
-    expect(lines('EventLoop')).toHaveLength(argument.startsWith('--inspect=') ? 0 : 1);
+    expect(blames()).toHaveLength(argument.startsWith('--inspect=') ? 0 : 1);
   });
 
   it('leaves the main thread alone from when an inspector is opened', async () => {
     await start();
     expect(await get('/inspect')).toBe('open');
-    expect(await get('/spin/600')).toBe('spun');
+    expect(await get('/compute/600')).toBe('computed');
     await sleep(100);
-    expect(lines('EventLoop')).toEqual([]);
+    expect(blames()).toEqual([]);
   });
 
   it('does not keep back process.exit(), also while it looks', async () => {
@@ -164,9 +164,9 @@ describe('the watchdog of the event loop', () => {
 
   it('is not there with stallMs: 0', async () => {
     await start({ options: { stallMs: 0 } });
-    await get('/spin/600');
+    await get('/compute/600');
     await sleep(100);
-    expect(lines('EventLoop')).toEqual([]);
-    expect((await recordOf('Reports.spin')).blockedMs).toBeGreaterThan(550);
+    expect(blames()).toEqual([]);
+    expect((await recordOf('Reports.compute')).blockedMs).toBeGreaterThan(500);
   });
 });
