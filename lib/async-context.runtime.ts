@@ -217,6 +217,7 @@ export class AsyncContextRuntime
     this.#takeBack('propagate', () => this.#propagation?.uninstall());
     this.#units.outgoing = undefined;
     this.#takeBack('entry of requests', () => this.#http.uninstall());
+    this.#takeBack('entry of upgrades', () => this.#upgrades.uninstall());
     this.#takeBack('entry of WebSockets', () => this.#leaveWebSockets?.());
     this.#takeBack('entry of messages', () => this.#rpc.uninstall(this.#modules));
     this.#takeBack('clients of messages', () => this.#messageClients.uninstall());

@@ -143,7 +143,7 @@ export class ContextService {
     return this.#current()?.kind;
   }
 
-  /** `OrdersController.list`; known from the interceptors on, not yet in guards. */
+  /** `OrdersController.list`; known in guards, not yet in middleware. */
   get handler(): string | undefined {
     return this.#current()?.handler?.name;
   }

@@ -285,6 +285,5 @@ export class RequestContext {
     this.closeCallbacks = undefined;
     this.outer = undefined;
     this.task = undefined;
-    this.sharedBy = undefined;
   }
 }

@@ -12,7 +12,7 @@ export interface ExceptionsHandler {
 const answered = oncePerProcess('answered', () => new WeakSet<object>());
 
 function rawOf(response: object): ServerResponse {
-  return 'raw' in response ? (response.raw as ServerResponse) : (response as ServerResponse);
+  return 'writeHead' in response ? (response as ServerResponse) : (response as { raw: ServerResponse }).raw;
 }
 
 /** Whether an answer has left, or is on its way: Fastify's reply knows that first. */

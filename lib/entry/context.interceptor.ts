@@ -16,7 +16,7 @@ const KINDS: Readonly<Record<string, ContextKind>> = {
 
 /**
  * Runs handlers inside their context, and says which handler it is: messages, GraphQL, and what
- * else Nest calls through interceptors. Routes have a cover of their own, see `RouteCover`.
+ * else Nest calls through interceptors. Routes have a cover of their own, see `coverRoutes()`.
  */
 export class ContextInterceptor implements NestInterceptor {
   readonly #units: UnitsOfWork;

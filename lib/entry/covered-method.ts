@@ -1,7 +1,8 @@
 import 'reflect-metadata';
 import type { Type } from '@nestjs/common';
 import { contextStorage, oncePerProcess } from '../context/context-storage';
-import type { RequestContext } from '../context/request-context';
+import type { ContextHandler, RequestContext } from '../context/request-context';
+import type { Handler } from './handlers';
 import { ownerOf } from './owners';
 import { runTask, type TaskStart } from './task-run';
 
@@ -42,7 +43,8 @@ export function coverMethod(prototype: object, key: PropertyKey, startOf: StartO
     const task = caller?.task;
     const isSame = task?.type === type && task.key === key && task.subject === subject;
     // Its route may have been asked for, where it is a listener as well.
-    const isRoute = caller?.isClosed === false && caller.handler === handler && caller.kind !== 'job';
+    const isRoute =
+      caller?.isClosed === false && caller.kind !== 'job' && isSameMethod(caller.handler, type, key);
     const isOpen = isSame || isRoute;
     const start = isOpen ? undefined : startOf(subject, caller);
     if (start === undefined) return original.apply(this, args);
@@ -56,6 +58,12 @@ export function coverMethod(prototype: object, key: PropertyKey, startOf: StartO
     configurable: true,
     enumerable: false,
   });
+}
+
+/** Whether a handler is this method of this class, in whichever of the modules that have the class. */
+function isSameMethod(handler: ContextHandler | undefined, type: unknown, key: PropertyKey): boolean {
+  const { owners, name } = (handler ?? {}) as Partial<Handler>;
+  return owners?.controller === type && name === `${(type as Type).name}.${String(key)}`;
 }
 
 /** Lets a function be found, called and described as the one that it stands in for. */

@@ -33,7 +33,7 @@ export function emitInside(emitter: EventEmitter, context: RequestContext): void
 function emit(this: Inside, ...args: unknown[]): boolean {
   const original = this[EMIT] as Emit;
   const context = this[CONTEXT];
-  return context === undefined || contextStorage.getStore() === context
+  return context === undefined || contextStorage.capture() === context
     ? original.apply(this, args)
     : runAndNote(context, () => original.apply(this, args));
 }

@@ -58,7 +58,7 @@ export class HttpEntry implements RequestEntry {
   }
 
   contextOf(request: PlatformRequest, response: PlatformResponse): RequestContext | undefined {
-    const context = this.#find(request, 'raw' in response ? response.raw : response);
+    const context = this.#find(request, 'writeHead' in response ? response : response.raw);
     if (context !== undefined && this.#units.lostErrorAnswer !== undefined)
       context.exchange ??= [request, response];
     return context;

@@ -73,10 +73,12 @@ export class LostErrorAnswer {
     handler: unknown,
     request: object,
   ): ExceptionsHandler {
-    const { controller, method } = handler instanceof Handler ? handler.owners : {};
+    const { controller, method, module: owner } = handler instanceof Handler ? handler.owners : {};
     for (const [key, module] of this.#modules) {
       const wrapper = controller && module.controllers.get(controller);
       if (wrapper === undefined || method === undefined) continue;
+      // Several modules may have the class.
+      if (owner !== undefined && module.metatype !== owner) continue;
       return wrapper.isDependencyTreeStatic()
         ? filters.create(wrapper.instance as object, method, key, undefined, wrapper.id)
         : filters.create(

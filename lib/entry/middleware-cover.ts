@@ -61,7 +61,7 @@ export function coverMiddleware(adapter: object): void {
 /** The context of a request, where something else runs now. */
 function strayed(request: PlatformRequest): RequestContext | undefined {
   const context = rememberedContext(request);
-  if (context === undefined || contextStorage.getStore() === context) return undefined;
+  if (context === undefined || contextStorage.capture() === context) return undefined;
   context.time.runs();
   return context;
 }

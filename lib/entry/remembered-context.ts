@@ -11,8 +11,13 @@ export type RawRequest = IncomingMessage & { [CONTEXT]?: RequestContext };
 /** Express's request is the raw one; Fastify's carries it. */
 export type PlatformRequest = RawRequest | { readonly raw: RawRequest };
 
+/** An application may keep something of its own in `raw` of an Express request: the bytes of its body, say. */
+export function isRaw(request: object): request is RawRequest {
+  return 'rawHeaders' in request;
+}
+
 export function rawOf(request: PlatformRequest): RawRequest {
-  return 'raw' in request ? request.raw : request;
+  return isRaw(request) ? request : request.raw;
 }
 
 /** Ties a context to its request, so that it is found again when a middleware has lost it. */

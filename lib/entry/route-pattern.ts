@@ -1,3 +1,5 @@
+import { isRaw } from './remembered-context';
+
 /** Stands for a pattern that is not known. */
 const UNMATCHED = '(unmatched)';
 /** Routers in routers; one may hold itself. */
@@ -24,7 +26,7 @@ interface FastifyRequest {
 
 /** `/orders/:id`, when a route took the request. Never a part of the URL that was asked for. */
 export function routePattern(request: object): string | undefined {
-  if ('raw' in request) {
+  if (!isRaw(request)) {
     const { is404, routeOptions } = request as FastifyRequest;
     return is404 === true ? undefined : routeOptions?.url;
   }

@@ -42,8 +42,11 @@ export function observeInside<T>(
     const subscription = contextStorage.run(captured, () => source.subscribe(passTo(subscriber, context)));
     return () => {
       // A client that leaves unsubscribes in the context of its socket.
-      contextStorage.run(context, () => subscription.unsubscribe());
-      close?.(context);
+      try {
+        contextStorage.run(context, () => subscription.unsubscribe());
+      } finally {
+        close?.(context);
+      }
     };
   });
 }

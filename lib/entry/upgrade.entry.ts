@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { ResolvedOptions } from '../async-context.options';
 import { contextStorage } from '../context/context-storage';
+import { sharedName } from '../context/protocol';
 import type { RequestContext } from '../context/request-context';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { IncomingHeaders } from './incoming-headers';
@@ -15,8 +16,12 @@ const STATUS_LINE = /^HTTP\/1\.1 (\d{3})/;
 
 type Emit = (event: string, ...args: unknown[]) => boolean;
 
+const ENTRIES = Symbol.for(sharedName('upgrades'));
+
 interface EmittingServer {
   emit: Emit;
+  /** Of the applications that share the server, also through several copies; those that are closed last. */
+  [ENTRIES]?: UpgradeEntry[];
 }
 
 type Write = (this: Duplex, ...args: never[]) => unknown;
@@ -31,6 +36,7 @@ export class UpgradeEntry {
   readonly #units: UnitsOfWork;
   readonly #faults: FaultReporter;
   readonly #incoming: IncomingHeaders;
+  #leave: (() => void) | undefined;
 
   constructor(
     units: UnitsOfWork,
@@ -45,22 +51,35 @@ export class UpgradeEntry {
   install({ httpAdapter }: HttpAdapterHost): void {
     const server = httpAdapter?.getHttpServer() as Partial<EmittingServer> | undefined;
     if (typeof server?.emit !== 'function') return;
+    const known = server[ENTRIES];
+    const entries = known ?? [];
+    entries.push(this);
+    this.#leave = () => void entries.push(...entries.splice(entries.indexOf(this), 1));
+    if (known !== undefined) return;
+    Object.defineProperty(server, ENTRIES, { value: entries });
     // Another tool may replace that of all servers later.
     const own = Object.hasOwn(server, 'emit') ? server.emit : undefined;
     const emit: Emit = (...args) =>
       (own ?? (Object.getPrototypeOf(server) as EmittingServer).emit).apply(server, args);
     server.emit = (event, ...args) => {
-      const context = event === 'upgrade' ? this.#enter(args) : undefined;
+      const context = event === 'upgrade' ? enterAll(entries, args) : undefined;
       return context === undefined ? emit(event, ...args) : contextStorage.run(context, emit, event, ...args);
     };
   }
 
-  #enter([request, socket]: unknown[]): RequestContext | undefined {
+  /** From then on another application on the same server opens them. */
+  uninstall(): void {
+    this.#leave?.();
+  }
+
+  /** The unit of work of an upgrade, opened by the first application that is asked. Never throws. */
+  enter([request, socket]: readonly unknown[]): RequestContext | undefined {
     return this.#faults.ask('entry of an upgrade', () => {
       const raw = request as RawRequest;
-      // Of another application on the same server.
-      if (rememberedContext(raw) !== undefined) return undefined;
-      return this.#open(raw, socket as Duplex);
+      const known = rememberedContext(raw);
+      if (known === undefined) return this.#open(raw, socket as Duplex);
+      known.share(this.#units);
+      return known;
     });
   }
 
@@ -87,6 +106,12 @@ export class UpgradeEntry {
     });
     return context;
   }
+}
+
+function enterAll(entries: readonly UpgradeEntry[], args: readonly unknown[]): RequestContext | undefined {
+  let context: RequestContext | undefined;
+  for (const entry of entries) context = entry.enter(args) ?? context;
+  return context;
 }
 
 /** Tells what is written to a socket first: the answer, be it by `ws`, socket.io or the platform. */

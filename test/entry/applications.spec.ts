@@ -15,7 +15,7 @@ import { Test } from '@nestjs/testing';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Pool } from 'pg';
@@ -430,11 +430,13 @@ describe('two applications on one adapter of WebSockets', () => {
       socket.terminate();
       return (JSON.parse(message.toString()) as { data: unknown }).data;
     };
+    const messagesOf = (sink: MemorySink) => sink.records.filter(({ kind }) => kind === 'websocket');
     for (const { path, sink } of parts) {
       const id = await say(path);
-      expect(await recordsOf([sink], 1)).toMatchObject([{ requestId: id, route: 'id', kind: 'websocket' }]);
+      await until(() => messagesOf(sink).length === 1, 'record');
+      expect(messagesOf(sink)).toMatchObject([{ requestId: id, route: 'id' }]);
     }
-    expect(parts.map(({ sink }) => sink.records.map(({ handler }) => handler))).toEqual([
+    expect(parts.map(({ sink }) => messagesOf(sink).map(({ handler }) => handler))).toEqual([
       ['OneGateway.id'],
       ['TwoGateway.id'],
     ]);
@@ -442,9 +444,51 @@ describe('two applications on one adapter of WebSockets', () => {
     const { app, sink } = parts[1 - closed]!;
     await parts[closed]!.app.get(AsyncContextRuntime).onApplicationShutdown();
     const id = await say(parts[1 - closed]!.path);
-    await until(() => sink.records.length === 2, 'record');
-    expect(sink.records[1]).toMatchObject({ requestId: id, kind: 'websocket' });
+    await until(() => messagesOf(sink).length === 2, 'record');
+    expect(messagesOf(sink)[1]).toMatchObject({ requestId: id });
     expect(app).toBeDefined();
+  });
+});
+
+describe('two applications on one adapter whose server is asked for another protocol', () => {
+  it.each([0, 1])('have one context for it, also when number %i is closed', async closed => {
+    const adapter = new ExpressAdapter();
+    const parts: { app: INestApplication; sink: MemorySink }[] = [];
+    for (let i = 0; i < 2; i++) {
+      const sink = new ours.MemorySink();
+      @Module({
+        imports: [ours.AsyncContextModule.forRoot({ sinks: [sink], sinkQueue: { intervalMs: 10 } })],
+      })
+      class PartModule {}
+      const app = await makers.factory(PartModule, adapter as never, new LogLines());
+      parts.push({ app, sink });
+    }
+    for (const { app } of parts) await app.init();
+    const server = adapter.getHttpServer() as Server;
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    closing.push(async () => void server.close());
+    const { port } = server.address() as AddressInfo;
+    const seen: boolean[][] = [];
+    server.on('upgrade', (_request, socket) => {
+      seen.push(parts.map(({ app }) => app.get(ours.ContextService).isActive));
+      socket.end('HTTP/1.1 101 Switching Protocols\r\nupgrade: own\r\nconnection: upgrade\r\n\r\n');
+    });
+    const upgrade = async (): Promise<void> => {
+      const socket = connect(port, '127.0.0.1').resume();
+      socket.write('GET / HTTP/1.1\r\nhost: test\r\nupgrade: own\r\nconnection: upgrade\r\n\r\n');
+      await once(socket, 'close');
+    };
+    await upgrade();
+    await recordsOf([parts[0]!.sink], 1);
+    await parts[closed]!.app.get(AsyncContextRuntime).onApplicationShutdown();
+    await upgrade();
+    const open = parts[1 - closed]!.sink;
+    await until(() => open.records.length === (closed === 0 ? 1 : 2), 'record of the one that is open');
+    expect(seen).toEqual([
+      [true, true],
+      [true, true],
+    ]);
+    expect(parts.flatMap(({ sink }) => sink.records)).toHaveLength(2);
   });
 });
 

@@ -197,3 +197,36 @@ it('leaves what the application has given as Express and Fastify read it', async
     },
   });
 });
+
+@Controller()
+class KeepsBodyController {
+  constructor(private readonly service: ContextService) {}
+
+  @Get('kept')
+  kept(): string | undefined {
+    return this.service.handler;
+  }
+}
+
+describe('a middleware on Express that keeps something of its own in `raw` of the request', () => {
+  it.each([
+    ['undefined', undefined],
+    ['null', null],
+    ['bytes', Buffer.from('{}')],
+  ])('changes nothing of it: %s', async (_name, raw) => {
+    test = await startApp({
+      platform: 'express',
+      controllers: [KeepsBodyController],
+      configure: app => {
+        app.use((request: { raw?: unknown }, _response: unknown, next: Next) => {
+          request.raw = raw;
+          next();
+        });
+      },
+    });
+    const answer = await fetch(`${test.url}/kept`);
+    expect(await answer.text()).toBe('KeepsBodyController.kept');
+    const [record] = await test.records(1);
+    expect(record).toMatchObject({ route: 'GET /kept', handler: 'KeepsBodyController.kept', status: 200 });
+  });
+});
