@@ -42,7 +42,11 @@ let isArriving = false;
 const TENANT = createContextKey<string>('tenant', {
   carry: true,
   schema: {
-    '~standard': { version: 1, vendor: 'own', validate: value => (isArriving ? fail() : { value: String(value) }) },
+    '~standard': {
+      version: 1,
+      vendor: 'own',
+      validate: value => (isArriving ? fail() : { value: String(value) }),
+    },
   },
 });
 const VALUE = createContextKey<unknown>('value', { carry: true });
