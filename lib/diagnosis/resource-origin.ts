@@ -4,6 +4,8 @@ import { isOwnFile } from '../cost/own-files';
 import { originalPosition } from '../cost/source-position';
 import { RESOURCE_RULES, type ResourceType } from './resource-types';
 
+/** Modules of Node that run something in a storage. */
+const STORAGES = /^node:(?:internal\/)?async_/;
 const PACKAGES = `${sep}node_modules${sep}`;
 
 /** Where a resource was made, without what its stack held on to. */
@@ -40,14 +42,15 @@ export function originOf(
     const site = siteOf(frame);
     if (site === undefined) continue;
     if (site.file.startsWith('node:')) {
-      if (nearest === undefined && !through.test(site.file) && site.file !== 'node:internal/async_hooks') {
+      if (nearest === undefined && !through.test(site.file) && !STORAGES.test(site.file)) {
         node ??= site.file;
       }
       continue;
     }
     if (isOwnFile(site.file)) {
-      // A timer of this package's own; a replaced method, such as `http.get()`, has Node's module below it.
-      if (nearest === undefined && node === undefined) return undefined;
+      // A timer of this package's own; a replaced method, such as `http.get()`, has Node's module below it. It
+      // opens no socket itself, and stands between one and who asked for it: see `opened-connections.ts`.
+      if (nearest === undefined && node === undefined && type !== 'socket') return undefined;
       continue;
     }
     nearest ??= site;

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createLogger, format, transports } from 'winston';
 import { ContextService, type DriverInstrumentation, type QueryReporter } from 'nestjs-async-context';
 import { FaultReporter } from '../../lib/diagnosis/fault-reporter';
+import { reports } from '../../lib/diagnosis/reports';
 import { databaseUrl } from '../support/database';
 import { platforms, startApp, until } from '../support/platforms';
 import { unprintables } from '../support/unprintable';
@@ -13,13 +14,20 @@ import { unprintables } from '../support/unprintable';
 const ESCAPE = '\u001b[31m';
 const FORGED = `${ESCAPE}\n[Nest] 1  - LOG [Audit] ada@shop.example is an administrator`;
 
+/** Each test begins with no window: they are the process's, until its last user leaves. */
+const user = {};
+
 describe('a fault', () => {
   let lines: string[];
   beforeEach(() => {
+    reports.use(user, 1_000_000);
     lines = [];
     vi.spyOn(Logger.prototype, 'warn').mockImplementation((line: unknown) => void lines.push(String(line)));
   });
-  afterEach(() => vi.restoreAllMocks());
+  afterEach(() => {
+    reports.leave(user);
+    vi.restoreAllMocks();
+  });
 
   it('is said by class, code and line, without the text of the error', () => {
     const error = Object.assign(new TypeError(`duplicate key (email)=(ada@shop.example)${FORGED}`), {
@@ -74,8 +82,8 @@ describe('a fault', () => {
     for (const withMessages of [false, true]) {
       lines.length = 0;
       const faults = new FaultReporter(withMessages);
-      faults.report('hook', make());
-      expect(lines).toEqual([expect.stringMatching(/^hook failed and was ignored: \w+( \(\w+\))?/)]);
+      faults.report(`hook ${withMessages}`, make());
+      expect(lines).toEqual([expect.stringMatching(/^hook \w+ failed and was ignored: \w+( \(\w+\))?/)]);
       expect(lines.join()).not.toContain('secret@');
     }
   });

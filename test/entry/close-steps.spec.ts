@@ -72,8 +72,8 @@ describe.each(platforms)('closing a unit of work, on %s', platform => {
     const test = await startApp({ platform, controllers: [CostlyController], budget: 0, slowAfterMs: 1 });
     const now = vi.spyOn(Date, 'now');
     for (let i = 0; i < REQUESTS; i++) {
-      // What a test that fakes the clock may do: "Invalid time value".
-      if (i === 2) now.mockReturnValue(Number.NaN);
+      // What a test that fakes the clock may do: "Invalid time value". The first: its reports are not held back.
+      if (i === 0) now.mockReturnValue(Number.NaN);
       await (await fetch(test.url)).text();
       now.mockReset();
     }

@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 import { createRequire } from 'node:module';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Controller, Get, Query } from '@nestjs/common';
 import { ContextService, QueryBudgetExceededError } from 'nestjs-async-context';
 import { ioredisInstrumentation } from '../../lib/instrumentation/drivers/ioredis.driver';
@@ -369,18 +369,24 @@ describe.skipIf(!hasRedis)('the instrumentation of ioredis', () => {
     test = await startApp({ instrumentations });
   });
 
+  let minutes = 0;
   it.each<[string, string]>([
     ['another', 'built/Redis.js'],
     ['one older than 5', 'built/redis/index.js'],
   ])('says so where it does not know the version: %s', async (_what, file) => {
     const path = `/nowhere/node_modules/ioredis/${file}`;
     load.cache[path] = { exports: { default: class {} } } as never;
+    // The same is said once a minute.
+    const now = performance.now.bind(performance);
+    minutes += 1;
+    vi.spyOn(performance, 'now').mockImplementation(() => now() + minutes * 61_000);
     try {
       const app = await startApp({ instrumentations });
       expect(app.logs.of('warn', 'AsyncContext').join()).toContain('this version of ioredis');
       expect(await commandsIn(app, () => io.get(key('text')))).toEqual({ errors: 0, commands: { GET: 1 } });
       await app.close();
     } finally {
+      vi.restoreAllMocks();
       delete load.cache[path];
     }
   });
