@@ -1,5 +1,6 @@
 import { Controller, Get, Header, Param, Query, Sse } from '@nestjs/common';
 import { AsyncResource } from 'node:async_hooks';
+import { existsSync, readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -21,9 +22,25 @@ let server: Server;
 let redis: Redis;
 let context: ContextService;
 
+/** Of the processor: what a busy machine gives to others is `starved`, and comes on top. */
 function work(ms: number): void {
-  const end = performance.now() + ms;
-  while (performance.now() < end);
+  const end = usedMs() + ms;
+  while (usedMs() < end);
+}
+
+const schedule = `/proc/${process.pid}/task/${process.pid}/schedstat`;
+const hasSchedule = existsSync(schedule);
+
+/** Milliseconds of a processor that this thread has used; of the process, where that is not known. */
+function usedMs(): number {
+  if (hasSchedule) return Number(readFileSync(schedule, 'utf8').split(' ', 1)[0]) / 1e6;
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1_000;
+}
+
+/** The cause, unless the machine has taken the processor away for longer than that. */
+function causeOr(time: TimeRecord, cause: Cause): Cause | 'starved' {
+  return time.starvedMs > time[`${cause}Ms`] ? 'starved' : cause;
 }
 
 type Cause = Exclude<TimePart, 'messages' | 'starved'>;
@@ -110,8 +127,8 @@ describe.each(platforms)('a slow request on %s', { retry: 2 }, platform => {
     for (let i = 0; i < REPETITIONS; i += 1) {
       const { time, slow, durationMs } = await recordOf(`/causes?${cause}=200`);
 
-      expect(slow?.because).toBe(cause);
-      expect(slow!.ms).toBeGreaterThan(180);
+      expect(slow?.because).toBe(causeOr(time, cause));
+      expect(time[`${cause}Ms`]).toBeGreaterThan(180);
       expect(Math.abs(sum(time) - durationMs)).toBeLessThanOrEqual(durationMs * 0.05);
     }
   });
@@ -120,7 +137,7 @@ describe.each(platforms)('a slow request on %s', { retry: 2 }, platform => {
     for (let i = 0; i < REPETITIONS; i += 1) {
       const { time, slow } = await recordOf(`/causes?${smaller}=70&${larger}=180`);
 
-      expect(slow?.because).toBe(larger);
+      expect(slow?.because).toBe(causeOr(time, larger));
       expect(time[`${larger}Ms`]).toBeGreaterThan(160);
       expect(time[`${smaller}Ms`]).toBeGreaterThan(55);
     }
@@ -140,13 +157,13 @@ describe.each(platforms)('a slow request on %s', { retry: 2 }, platform => {
     // The same handler and cause are said once a minute.
     await test.close();
     await start();
-    const { requestId } = await recordOf('/causes?own=60&database=120');
+    const { requestId } = await recordOf('/causes?own=60&database=600');
 
     const lines = test.logs.of('warn', 'SlowRequest');
     expect(lines).toHaveLength(1);
     expect(lines[0]).toMatch(/^Causes\.causes took [\d.]+ ms, \d+ % of it for the database\n/);
     expect(lines[0]).toContain(`request id ${requestId}`);
-    expect(lines[0]).toMatch(/ {2}time +database [\d.]+ ms \(\d+ %\), own [\d.]+ ms/);
+    expect(lines[0]).toMatch(/ {2}time +database [\d.]+ ms \(\d+ %\), .*own [\d.]+ ms/);
     expect(lines[0]).toMatch(/ {2}top 1 +1 × SELECT pg_sleep\(\?\)/);
     const { message } = test.logs.lines.findLast(line => line.context === 'SlowRequest')!;
     expect(message).toMatchObject({ handler: 'Causes.causes', because: 'database', requestId });
