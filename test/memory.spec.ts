@@ -6,7 +6,7 @@ const PROGRAM = 'test/support/many-modules.ts';
 /** Nest itself leaves 2 KB of a module that it has compiled: names in the strings of V8, and code. */
 const MOST_BYTES = 5 * 1_024;
 
-describe('200 testing modules', () => {
+describe('500 testing modules', () => {
   let programs: Programs;
   beforeAll(() => {
     programs = new Programs(PROGRAM);

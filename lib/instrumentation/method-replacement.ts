@@ -101,9 +101,10 @@ export function isReplaced(
   return false;
 }
 
-/** That of this very prototype; a subclass has its own. */
+/** That of this very prototype; a subclass has its own. What somebody has deleted since is replaced no more. */
 function replacementOf(target: Marked, name: string): Replacement | undefined {
-  return Object.hasOwn(target, REPLACED) ? target[REPLACED]?.get(name) : undefined;
+  const isThere = Object.hasOwn(target, REPLACED) && Object.hasOwn(target, name);
+  return isThere ? target[REPLACED]?.get(name) : undefined;
 }
 
 function mark(target: Marked, name: string, replacement: Replacement): void {
