@@ -16,6 +16,7 @@ import type { AsyncContextAsyncOptions, AsyncContextOptions } from './async-cont
 import { readOptions } from './async-context.options-reader';
 import { AsyncContextRuntime } from './async-context.runtime';
 import { ContextService } from './context/context.service';
+import { GUARD_KIT } from './guards/guard-kit';
 import { ResourceMonitor } from './diagnosis/resource-monitor';
 
 const PROVIDERS: Provider[] = [
@@ -34,6 +35,11 @@ const PROVIDERS: Provider[] = [
     provide: ResourceMonitor,
     inject: [AsyncContextRuntime],
     useFactory: (runtime: AsyncContextRuntime) => runtime.resourceMonitor,
+  },
+  {
+    provide: GUARD_KIT,
+    inject: [AsyncContextRuntime],
+    useFactory: (runtime: AsyncContextRuntime) => runtime.guardKit,
   },
 ];
 
@@ -84,6 +90,6 @@ function define(options: Provider[], imports: NonNullable<DynamicModule['imports
     global: true,
     imports,
     providers: [...options, ...PROVIDERS],
-    exports: [ContextService, ResourceMonitor],
+    exports: [ContextService, ResourceMonitor, GUARD_KIT],
   };
 }

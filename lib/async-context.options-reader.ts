@@ -5,8 +5,17 @@ import type {
   RequestIdOptions,
   ResolvedOptions,
 } from './async-context.options';
+import {
+  checkFunction,
+  checkObject,
+  MAX_TIMER_MS,
+  readBoolean,
+  readShare,
+  readWhole,
+} from './async-context.option-checks';
 import { readLimits } from './budget/budget-limits';
 import type { CarrierTerm } from './context/carrier-term';
+import { readGuards } from './guards/guard-options';
 import { readPropagate, type ResolvedPropagation } from './propagation/propagate-options';
 import { readResourceMonitorOptions } from './diagnosis/resource-monitor-options';
 
@@ -36,6 +45,7 @@ const OPTIONS = [
   'trustUnsignedCarriers',
   'keepAfterClose',
   'canonicalLog',
+  'guards',
   'errorMessages',
   'propagate',
 ] as const satisfies readonly (keyof AsyncContextOptions)[];
@@ -52,8 +62,6 @@ const SINK_QUEUE = [
 const PROPAGATE = ['hosts', 'carrier', 'sampled', 'messages', 'jobs'] as const;
 const CARRIER_WAYS = ['http', 'messages', 'jobs'] as const;
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
-/** `setTimeout` takes no longer delay. */
-const MAX_TIMER_MS = 2_147_483_647;
 /** A header name, https://www.rfc-editor.org/rfc/rfc9110#name-tokens */
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}$/;
 
@@ -104,6 +112,7 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     trustUnsignedCarriers: readBoolean('trustUnsignedCarriers', options.trustUnsignedCarriers ?? false),
     keepAfterClose: readBoolean('keepAfterClose', options.keepAfterClose ?? false),
     canonicalLog: readCanonicalLog(options.canonicalLog),
+    guards: readGuards(options.guards),
     errorMessages: readBoolean('errorMessages', options.errorMessages ?? false),
     propagate: readPropagation(options),
   });
@@ -271,42 +280,7 @@ function idOf(user: object): unknown {
   return typeof id === 'string' || typeof id === 'number' ? { id } : undefined;
 }
 
-function readBoolean(path: string, value: unknown): boolean {
-  if (typeof value === 'boolean') return value;
-  throw invalidOption(path, value, 'Use true or false.');
-}
-
-function readShare(path: string, value: unknown): number {
-  if (typeof value === 'number' && value >= 0 && value <= 1) return value;
-  throw invalidOption(path, value, 'Use a number from 0 to 1, such as 0.1 for one of ten.');
-}
-
-function readWhole(path: string, value: unknown, least: number, most: number): number {
-  if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most) return value;
-  throw invalidOption(path, value, `Use a whole number from ${least} to ${most}.`);
-}
-
 function checkHeader(path: string, value: unknown): void {
   if (typeof value === 'string' && TOKEN.test(value)) return;
   throw invalidOption(path, value, `Use a header name such as '${DEFAULT_HEADER}'.`);
-}
-
-function checkFunction(path: string, value: unknown): void {
-  if (value === undefined || typeof value === 'function') return;
-  throw invalidOption(path, value, 'Use a function, or leave it out.');
-}
-
-function checkObject(path: string, value: unknown, known: readonly string[]): void {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw invalidOption(path || 'options', value, `Use an object of ${known.join(', ')}.`);
-  }
-  for (const name of Object.keys(value)) {
-    if (known.includes(name)) continue;
-    const at = path === '' ? name : `${path}.${name}`;
-    throw invalidOption(
-      at,
-      (value as Record<string, unknown>)[name],
-      `There is no such option: use ${known.join(', ')}.`,
-    );
-  }
 }

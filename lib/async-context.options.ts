@@ -11,6 +11,7 @@ import type { ContextUser } from './context/request-context';
 import type { CostRecord } from './cost/cost-record';
 import type { ResourceMonitorOptions } from './diagnosis/resource-monitor-options';
 import type { PoolLimits } from './diagnosis/pools/pool-wait';
+import type { GuardOptions, ResolvedGuards } from './guards/guard-options';
 import type { DriverInstrumentation } from './instrumentation/driver-instrumentation';
 import type { PropagateOptions, ResolvedPropagation } from './propagation/propagate-options';
 import type { CostRecordSink } from './sinks/cost-record.sink';
@@ -230,6 +231,8 @@ export interface AsyncContextOptions {
    * @default false
    */
   readonly canonicalLog?: boolean | ((record: CostRecord) => boolean);
+  /** What all guards of this package have in common. */
+  readonly guards?: GuardOptions;
   /**
    * Whether a warning about a hook, a driver or a sink that failed says the text of its error, which may hold
    * values of a request: up to 300 characters. Its class, its code and its line are said anyway.
@@ -289,6 +292,7 @@ export interface ResolvedOptions {
   readonly trustUnsignedCarriers: boolean;
   readonly keepAfterClose: boolean;
   readonly canonicalLog: boolean | ((record: CostRecord) => boolean);
+  readonly guards: ResolvedGuards;
   readonly errorMessages: boolean;
   readonly propagate: ResolvedPropagation;
 }

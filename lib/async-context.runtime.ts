@@ -36,6 +36,8 @@ import { RpcEntry } from './entry/rpc.entry';
 import { UnitsOfWork } from './entry/units-of-work';
 import { UpgradeEntry } from './entry/upgrade.entry';
 import { coverWebSockets } from './entry/websocket.entry';
+import { GuardKit } from './guards/guard-kit';
+import { Refusals } from './guards/refusals';
 import { Instrumentations } from './instrumentation/instrumentations';
 import { attachSinks } from './sinks/attached-sink';
 import { HttpPropagation } from './propagation/http-propagation';
@@ -66,6 +68,7 @@ export class AsyncContextRuntime
 {
   readonly contextService: ContextService;
   readonly resourceMonitor: ResourceMonitor;
+  readonly guardKit: GuardKit;
   /** Absent without `forRoot({ trace: true })`. */
   readonly tracer: ProviderTracer | undefined;
   readonly #logger = new Logger('AsyncContext');
@@ -124,13 +127,15 @@ export class AsyncContextRuntime
     this.#config = config;
     this.#host = host;
     this.#instrumentations = new Instrumentations(resolved.instrumentations, resolved.pools, faults);
-    this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations);
+    const refusals = new Refusals();
+    this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations, refusals);
     if (this.#units.outgoing !== undefined) {
       this.#propagation = new HttpPropagation(words => faults.say('propagate', words));
       this.#units.onFirstServed = () => this.#propagation?.installLoaded();
     }
     if (resolved.answerLostErrors) this.#units.lostErrorAnswer = new LostErrorAnswer(modules, config, host);
     this.contextService = new ContextService(this.#units);
+    this.guardKit = new GuardKit(resolved.guards, this.#units, this.contextService, faults, refusals);
     attachSinks(resolved.sinks, this.contextService, (where, call) => faults.guard(where, call));
     this.resourceMonitor = new ResourceMonitor(this.#units, faults);
     this.#monitored = resolved.resourceMonitor;

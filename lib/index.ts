@@ -34,6 +34,12 @@ export { QueryBudget } from './budget/query-budget.decorator';
 export type { BudgetBreach, BudgetExemption, BudgetLimits, IgnoredRepeat } from './budget/budget';
 export { QueryBudgetExceededError } from './budget/query-budget-exceeded.error';
 
+export type { GuardOptions } from './guards/guard-options';
+export type { RefusalCount } from './guards/refusals';
+export { UserGuard } from './guards/user.guard';
+export { Public, RequireUser, type RequireUserOptions } from './guards/require-user.decorator';
+export { CurrentUser, RequestId } from './guards/parameters';
+
 export { type ProviderInstrument, traceProviders } from './trace/trace-providers';
 
 export type { CallDimension } from './cost/call-ledger';
@@ -47,6 +53,7 @@ export type {
   LateRecord,
   QueriesCostRecord,
   RemoteCostRecord,
+  RefusedRecord,
   RemoteTargetRecord,
   ShapeCostRecord,
   TableCostRecord,

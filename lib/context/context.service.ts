@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { contextMissing, userMissing } from '../async-context.errors';
 import type { RequestCost } from '../cost/request-cost';
 import type { EventLoopDelay } from '../diagnosis/loop-monitor';
+import type { RefusalCount } from '../guards/refusals';
 import type { Attribution } from '../instrumentation/attribution';
 import type { SinkStats } from '../sinks/sink-writer';
 import { runAside } from './aside';
@@ -70,6 +71,10 @@ export interface ContextHost extends ContextApplication {
   runSeeded<T>(seed: ContextSeed, fn: () => T): T;
   carrierOf(context: RequestContext): Carrier;
   recordQuery(context: RequestContext, query: MeasuredQuery): void;
+  /** Calls `fn` after the close, or at once where it is closed. */
+  onClose(context: RequestContext, fn: () => unknown): void;
+  /** What its guards have refused. */
+  readonly refusals: readonly RefusalCount[];
   /** How the calls of all drivers were charged since the process started. */
   readonly attribution: Attribution;
   readonly eventLoopDelay: EventLoopDelay | undefined;
@@ -189,6 +194,17 @@ export class ContextService {
    */
   get sinkStats(): readonly SinkStats[] {
     return this.#host.sinkStats;
+  }
+
+  /**
+   * What the guards of this application have refused since it started, and in a dry run would have: by guard,
+   * reason and handler.
+   *
+   * @example
+   * const refused = context.refusals.filter(({ dryRun }) => !dryRun).reduce((sum, { count }) => sum + count, 0);
+   */
+  get refusals(): readonly RefusalCount[] {
+    return this.#host.refusals;
   }
 
   /** The value of a key. Keys are flat: `a.b` and `__proto__` are names like any other. */
@@ -311,7 +327,8 @@ export class ContextService {
 
   /**
    * Calls `fn` after the response, still inside the context, also on an error or when the client
-   * left. What it throws is reported and goes no further.
+   * left. After the close it calls it at once, in a microtask: a client may leave while a guard still waits.
+   * What it throws is reported and goes no further.
    *
    * @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work
    *
@@ -320,8 +337,7 @@ export class ContextService {
    */
   onClose(fn: () => unknown): void {
     // A part of a request is over before the response.
-    const context = this.#require('contextService.onClose()').outermost;
-    (context.closeCallbacks ??= []).push(fn);
+    this.#host.onClose(this.#require('contextService.onClose()').outermost, fn);
   }
 
   /**

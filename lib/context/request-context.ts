@@ -160,6 +160,10 @@ export class RequestContext {
   /** What travels with the message that it has sent first, also when that leaves after the close. */
   outgoing: Carrier | undefined = undefined;
   closeCallbacks: (() => unknown)[] | undefined = undefined;
+  /** What the route gave back: it may work on after the response, when the client has left. */
+  handling: unknown = undefined;
+  /** Which guard has refused it, and why. */
+  refused: { readonly by: string; readonly reason: string } | undefined = undefined;
   budget: ResolvedBudget | undefined = undefined;
   breaches: readonly BreachRecord[] = NO_BREACHES;
   /** Whether it took longer than a request should. */

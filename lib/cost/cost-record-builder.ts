@@ -74,6 +74,7 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     ...(context.cost.lateWork !== undefined && { late: recordLate(context.cost.lateWork) }),
     ...(trace.length > 0 && { trace }),
     breaches: context.breaches,
+    ...(context.refused !== undefined && { refused: context.refused }),
   });
 }
 

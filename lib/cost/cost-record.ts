@@ -132,6 +132,14 @@ export interface BreachRecord {
   readonly from: string;
 }
 
+/** Which guard has refused a unit of work. */
+export interface RefusedRecord {
+  /** `user`, `cost-limit`, `concurrency` or `breaker`. */
+  readonly by: string;
+  /** `no-user`, `not-allowed`, `spent`, … */
+  readonly reason: string;
+}
+
 /**
  * The immutable summary of one unit of work, written once, after it closed.
  *
@@ -217,6 +225,8 @@ export interface CostRecord {
   /** Calls of providers, most self time first, at most 20; absent unless traced, or when there were none. */
   readonly trace?: readonly TracedCallRecord[];
   readonly breaches: readonly BreachRecord[];
+  /** Which guard of this package has refused it, and why; absent where none has. */
+  readonly refused?: RefusedRecord;
   /** How many units of work it stands for where `sinkQueue.sample` leaves others out (10 of 0.1); absent means 1. */
   readonly weight?: number;
 }

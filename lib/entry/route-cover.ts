@@ -148,9 +148,10 @@ function run(
   context.time.runs();
   if (units.lostErrorAnswer !== undefined) context.exchange = [request, response as object, next];
   // A middleware may have lost the context, or run this in that of another request.
-  return contextStorage.capture() === context
-    ? handle(request, response, next)
-    : contextStorage.run(context, handle, request, response, next);
+  return (context.handling =
+    contextStorage.capture() === context
+      ? handle(request, response, next)
+      : contextStorage.run(context, handle, request, response, next));
 }
 
 function loadNest(): Nest | undefined {

@@ -33,6 +33,7 @@ import { OwnError } from '../diagnosis/own-error';
 import { SlowLog } from '../diagnosis/slow-log';
 import type { ResourceSampler } from '../diagnosis/resource-monitor';
 import type { PoolLimits } from '../diagnosis/pools/pool-wait';
+import type { RefusalCount, Refusals } from '../guards/refusals';
 import { noteOpened } from '../instrumentation/agent-calls';
 import type { Attribution } from '../instrumentation/attribution';
 import { recordSampler } from '../sinks/record-sampler';
@@ -85,6 +86,7 @@ export class UnitsOfWork implements ContextHost {
   readonly sampledShare: number;
   /** With `propagate.hosts`, until the application is closed. */
   outgoing: Propagation | undefined = undefined;
+  readonly #refusals: Refusals;
   readonly #closing: readonly CloseStep[];
   readonly #close = (context: RequestContext): void => this.close(context);
 
@@ -100,7 +102,9 @@ export class UnitsOfWork implements ContextHost {
     modules: ModulesContainer,
     faults: FaultReporter,
     instrumentations: DriversOfProcess,
+    refusals: Refusals,
   ) {
+    this.#refusals = refusals;
     this.#instrumentations = instrumentations;
     this.#options = options;
     this.poolLimits = options.pools;
@@ -149,6 +153,10 @@ export class UnitsOfWork implements ContextHost {
 
   get eventLoopDelay(): EventLoopDelay | undefined {
     return loopMonitor().delay;
+  }
+
+  get refusals(): readonly RefusalCount[] {
+    return this.#refusals.counts;
   }
 
   get sinkStats(): readonly SinkStats[] {
@@ -476,6 +484,14 @@ export class UnitsOfWork implements ContextHost {
     for (const breach of record.breaches) {
       this.#faults.guard('onExceeded', () => onExceeded({ ...breach, fingerprint, record }));
     }
+  }
+
+  onClose(context: RequestContext, fn: () => unknown): void {
+    if (!context.isClosed) {
+      (context.closeCallbacks ??= []).push(fn);
+      return;
+    }
+    queueMicrotask(() => void contextStorage.run(context, () => this.#faults.settle('onClose', fn)));
   }
 
   #runCloseCallbacks(context: RequestContext): void {

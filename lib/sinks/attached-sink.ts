@@ -1,5 +1,6 @@
 import type { EventLoopDelay } from '../diagnosis/loop-monitor';
 import type { Attribution } from '../instrumentation/attribution';
+import type { RefusalCount } from '../guards/refusals';
 import type { CostRecordSink } from './cost-record.sink';
 import type { SinkStats } from './sink-writer';
 
@@ -11,6 +12,8 @@ export interface SinkApplication {
   readonly eventLoopDelay?: EventLoopDelay | undefined;
   /** What became of the records of each of its sinks. */
   readonly sinkStats?: readonly SinkStats[];
+  /** What its guards have refused, and in a dry run would have. */
+  readonly refusals?: readonly RefusalCount[];
 }
 
 /**

@@ -1,9 +1,14 @@
 import type { Meter, ObservableResult } from '@opentelemetry/api';
+import type { RefusalCount } from '../../guards/refusals';
 import type { AttachedApplications } from '../attached-applications';
+import { FUNCTION_NAME } from './attribute-names';
 
 const DRIVER = 'nestjs.driver.name';
 const CHARGE = 'nestjs.driver.charge';
 const SINK = 'nestjs.sink.name';
+const GUARD = 'nestjs.guard.name';
+const REASON = 'nestjs.guard.reason';
+const DRY_RUN = 'nestjs.guard.dry_run';
 const RESULT = 'nestjs.sink.result';
 
 interface Figures {
@@ -44,6 +49,19 @@ export function observeProcess(meter: Meter, applications: AttachedApplications)
       result.observe(dropped, { [SINK]: sink, [RESULT]: 'dropped' });
     }
   };
+  const observeRefusals = (result: ObservableResult): void => {
+    const sums = new Map<string, RefusalCount>();
+    for (const { refusals = [] } of applications) {
+      for (const refusal of refusals) {
+        const { by, reason, handler, dryRun, count } = refusal;
+        const key = [by, reason, handler, dryRun].join('\n');
+        sums.set(key, { ...refusal, count: count + (sums.get(key)?.count ?? 0) });
+      }
+    }
+    for (const { by, reason, handler, dryRun, count } of sums.values()) {
+      result.observe(count, { [GUARD]: by, [REASON]: reason, [FUNCTION_NAME]: handler, [DRY_RUN]: dryRun });
+    }
+  };
   const observeQueues = (result: ObservableResult): void => {
     for (const [sink, { queued }] of byName()) result.observe(queued, { [SINK]: sink });
   };
@@ -59,6 +77,11 @@ export function observeProcess(meter: Meter, applications: AttachedApplications)
     unit: '{record}',
     description: 'Cost records that wait or are being written.',
   });
+  const refusals = meter.createObservableCounter('nestjs.guard.refusals', {
+    unit: '{request}',
+    description: 'Units of work that a guard has refused, or would have in a dry run.',
+  });
+  refusals.addCallback(observeRefusals);
   calls.addCallback(observeCalls);
   records.addCallback(observeSinks);
   queued.addCallback(observeQueues);

@@ -40,6 +40,22 @@ export function processMetrics(registry: Registry, prefix: string, applications:
     }),
   );
   registry.registerMetric(
+    new Counter({
+      name: `${prefix}guard_refusals_total`,
+      help: 'Units of work that a guard has refused, or would have in a dry run.',
+      labelNames: ['guard', 'reason', 'handler', 'dry_run'],
+      registers: [],
+      collect() {
+        this.reset();
+        for (const { refusals = [] } of applications) {
+          for (const { by, reason, handler, dryRun, count } of refusals) {
+            this.inc({ guard: by, reason, handler, dry_run: String(dryRun) }, count);
+          }
+        }
+      },
+    }),
+  );
+  registry.registerMetric(
     new Gauge({
       name: `${prefix}sink_queued_records`,
       help: 'Cost records that wait or are being written.',

@@ -1,0 +1,80 @@
+import type { ExecutionContext } from '@nestjs/common';
+import { contextStorage } from '../context/context-storage';
+import { sharedName } from '../context/protocol';
+import type { ContextService } from '../context/context.service';
+import type { RequestContext } from '../context/request-context';
+import type { FaultReporter } from '../diagnosis/fault-reporter';
+import { type PlatformRequest, rememberedContext } from '../entry/remembered-context';
+import type { UnitsOfWork } from '../entry/units-of-work';
+import type { ResolvedGuards } from './guard-options';
+import type { Refusal } from './refusal';
+import { answerRefusal, refusalError } from './refusal-error';
+import type { Refusals } from './refusals';
+import { whenOver } from './when-over';
+
+/** Nest injects the kit under it, the same for all copies of the package. */
+export const GUARD_KIT = Symbol.for(sharedName('guards'));
+
+/** What the guards of one application share; no part of the public surface. */
+export class GuardKit {
+  readonly refusals: Refusals;
+  readonly options: ResolvedGuards;
+  readonly contextService: ContextService;
+  readonly faults: FaultReporter;
+  readonly #units: UnitsOfWork;
+  readonly #onClose = (context: RequestContext, fn: () => unknown): void => this.#units.onClose(context, fn);
+
+  constructor(
+    options: ResolvedGuards,
+    units: UnitsOfWork,
+    contextService: ContextService,
+    faults: FaultReporter,
+    refusals: Refusals,
+  ) {
+    this.refusals = refusals;
+    this.options = options;
+    this.#units = units;
+    this.contextService = contextService;
+    this.faults = faults;
+  }
+
+  /** The unit of work that a guard is asked for; a middleware may have lost it. */
+  contextOf(execution: ExecutionContext): RequestContext | undefined {
+    const context = contextStorage.getStore() ?? remembered(execution);
+    return context?.isOf(this.#units) === true ? context : undefined;
+  }
+
+  /**
+   * Refuses, unless in a dry run: counts it, says it, and gives whether the work goes on.
+   *
+   * @param details what an operator is to know beside it, never a value of a request
+   * @throws the error of the transport
+   */
+  refuse(
+    execution: ExecutionContext,
+    refusal: Refusal,
+    dryRun: boolean,
+    details?: Readonly<Record<string, string | number>>,
+  ): true {
+    const context = this.contextOf(execution);
+    this.refusals.note(context, nameOf(execution), refusal, dryRun, details);
+    if (dryRun) return true;
+    this.faults.guard('answer of a refusal', () => answerRefusal(execution, context?.response, refusal));
+    throw refusalError(execution.getType(), refusal);
+  }
+
+  /** Calls back once, when a unit of work is over for good; see `whenOver()`. */
+  whenOver(context: RequestContext, maxHoldMs: number, over: (hasEnded: boolean) => void): void {
+    whenOver(context, this.#onClose, maxHoldMs, over);
+  }
+}
+
+/** `OrdersController.list` */
+export function nameOf(execution: ExecutionContext): string {
+  return `${execution.getClass().name}.${execution.getHandler().name}`;
+}
+
+function remembered(execution: ExecutionContext): RequestContext | undefined {
+  if (execution.getType() !== 'http') return undefined;
+  return rememberedContext(execution.switchToHttp().getRequest<PlatformRequest>());
+}

@@ -1,0 +1,37 @@
+import { createParamDecorator } from '@nestjs/common';
+import { contextStorage } from '../context/context-storage';
+import type { ContextUser } from '../context/request-context';
+
+/**
+ * The user of the context, as a parameter of a handler, or one property of it. `undefined` without a user.
+ *
+ * @example
+ * export class ProfileController {
+ *   @Get()
+ *   @RequireUser()
+ *   profile(@CurrentUser() user: ContextUser, @CurrentUser('id' as never) id: string) {
+ *     return { user, id };
+ *   }
+ * }
+ */
+export const CurrentUser: (property?: keyof ContextUser) => ParameterDecorator = createParamDecorator(
+  (property: keyof ContextUser | undefined) => {
+    const user = contextStorage.getStore()?.currentUser();
+    return property === undefined ? user : user?.[property];
+  },
+);
+
+/**
+ * The id of the unit of work, as a parameter of a handler.
+ *
+ * @example
+ * export class EchoController {
+ *   @Get()
+ *   echo(@RequestId() requestId: string) {
+ *     return { requestId };
+ *   }
+ * }
+ */
+export const RequestId: () => ParameterDecorator = createParamDecorator(
+  () => contextStorage.getStore()?.requestId,
+);

@@ -1,0 +1,95 @@
+import { Logger } from '@nestjs/common';
+import type { RequestContext } from '../context/request-context';
+import { type ReportKind, reports } from '../diagnosis/reports';
+import { requestFields, requestOf } from '../diagnosis/request-of';
+import { number, Report } from '../diagnosis/report-text';
+import type { Refusal } from './refusal';
+
+const REFUSED: ReportKind = { name: 'refusals', isError: false };
+/** Handlers, guards and reasons that are told apart. */
+const MAX_COUNTS = 5_000;
+
+/** How often a guard has refused the work of a handler since the application started. */
+export interface RefusalCount {
+  /** `user`, `cost-limit`, `concurrency`, `breaker` or `overload`. */
+  readonly by: string;
+  readonly reason: string;
+  /** `OrdersController.list`; `none` where no route was known yet. */
+  readonly handler: string;
+  /** Whether it only would have: nothing was refused. */
+  readonly dryRun: boolean;
+  readonly count: number;
+}
+
+/** Counts what the guards of an application refuse, and says it in the log once a minute and handler. */
+export class Refusals {
+  readonly #logger = new Logger('Guards');
+  readonly #counts = new Map<string, { -readonly [K in keyof RefusalCount]: RefusalCount[K] }>();
+
+  get counts(): readonly RefusalCount[] {
+    return Array.from(this.#counts.values(), count => ({ ...count }));
+  }
+
+  /** @param details what an operator is to know beside it: the policy, its limits; never a value of a request */
+  note(
+    context: RequestContext | undefined,
+    handler: string,
+    refusal: Refusal,
+    dryRun: boolean,
+    details: Readonly<Record<string, string | number>> = {},
+  ): void {
+    const { by, reason } = refusal;
+    this.count(by, reason, handler, dryRun);
+    if (context !== undefined && !dryRun) context.refused ??= Object.freeze({ by, reason });
+    const suppressed = reports.admit(REFUSED, `${handler}, ${by}, ${reason}${dryRun ? ', dry run' : ''}`);
+    if (suppressed !== undefined) this.#write(context, handler, refusal, dryRun, details, suppressed);
+  }
+
+  /** Counts without a line. */
+  count(by: string, reason: string, handler: string, dryRun: boolean): void {
+    const key = `${by}\n${reason}\n${handler}\n${dryRun}`;
+    let count = this.#counts.get(key);
+    if (count === undefined) {
+      if (this.#counts.size >= MAX_COUNTS && handler !== 'other')
+        return this.count(by, reason, 'other', dryRun);
+      this.#counts.set(key, (count = { by, reason, handler, dryRun, count: 0 }));
+    }
+    count.count += 1;
+  }
+
+  #write(
+    context: RequestContext | undefined,
+    handler: string,
+    { by, reason, status, message }: Refusal,
+    dryRun: boolean,
+    details: Readonly<Record<string, string | number>>,
+    suppressed: number,
+  ): void {
+    const headline = dryRun
+      ? `${handler} would have been refused with ${status} (dry run): ${message}`
+      : `${handler} was refused with ${status}: ${message}`;
+    const facts = Object.entries(details).map(([name, value]) => `${name} ${value}`);
+    this.#logger.warn(
+      new Report(
+        headline,
+        [
+          ...(context === undefined ? [] : [['request', requestOf(context)] as const]),
+          ['guard', [by, reason, ...facts].join(', ')],
+          ...(suppressed === 0
+            ? []
+            : [['more', `${number(suppressed)} were not logged since the last one`] as const]),
+        ],
+        {
+          ...(context !== undefined && requestFields(context)),
+          handler,
+          by,
+          reason,
+          status,
+          dryRun,
+          ...details,
+          suppressed,
+        },
+      ),
+    );
+  }
+}

@@ -1,0 +1,91 @@
+import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
+import type { ContextUser, RequestContext } from '../context/request-context';
+import { type Access, declaredAccess } from './access';
+import { GUARD_KIT, type GuardKit, nameOf } from './guard-kit';
+import { guardsBehind } from './guard-order';
+import type { Refusal } from './refusal';
+
+const NO_USER: Refusal = { by: 'user', reason: 'no-user', status: 401, message: 'Unauthorized' };
+const NOT_ALLOWED: Refusal = { by: 'user', reason: 'not-allowed', status: 403, message: 'Forbidden' };
+
+/**
+ * Lets in who has a user in the context, and what `@RequireUser()` asks for. It reads the context, so it is one
+ * guard for Passport, a guard of your own that calls `setUser()`, signed carriers and the `user` option, on all
+ * transports. It stands after what authenticates.
+ *
+ * Without a user it refuses with 401, without what is asked for with 403.
+ *
+ * @example
+ * @Module({ providers: [{ provide: APP_GUARD, useClass: UserGuard }] })
+ * export class AuthModule {}
+ */
+@Injectable()
+export class UserGuard implements CanActivate {
+  readonly #kit: GuardKit;
+  readonly #said = new Set<string>();
+
+  constructor(@Inject(GUARD_KIT) kit: GuardKit) {
+    this.#kit = kit;
+  }
+
+  canActivate(execution: ExecutionContext): boolean | Promise<boolean> {
+    const access = declaredAccess.of(execution)?.value;
+    if (access?.isPublic === true) return true;
+    const dryRun = access?.dryRun ?? this.#kit.options.dryRun;
+    const user = userOf(this.#kit.contextOf(execution));
+    if (user === undefined) {
+      this.#sayOrder(execution);
+      return this.#kit.refuse(execution, NO_USER, dryRun);
+    }
+    const { allows } = access ?? {};
+    if (allows === undefined) return true;
+    const answer = this.#ask(allows, user, execution);
+    if (typeof answer === 'boolean') return this.#judge(answer, execution, dryRun);
+    return answer.then(isAllowed => this.#judge(isAllowed, execution, dryRun));
+  }
+
+  /** Once a handler: nobody is let in where what authenticates stands behind this guard. */
+  #sayOrder(execution: ExecutionContext): void {
+    const handler = nameOf(execution);
+    if (this.#said.has(handler)) return;
+    this.#said.add(handler);
+    const later = guardsBehind(UserGuard, execution);
+    if (later.length === 0) return;
+    this.#kit.faults.say(
+      `UserGuard of ${handler}`,
+      `it finds no user, and runs before ${later.join(', ')}. If that one authenticates, put @RequireUser() above ` +
+        'its @UseGuards(), or its guard before this one.',
+    );
+  }
+
+  /** What throws, or rejects, does not allow. */
+  #ask(
+    allows: NonNullable<Access['allows']>,
+    user: ContextUser,
+    execution: ExecutionContext,
+  ): boolean | Promise<boolean> {
+    const failed = (error: unknown): false => {
+      this.#kit.faults.report('the function of @RequireUser()', error);
+      return false;
+    };
+    try {
+      const answer: unknown = allows(user, execution);
+      return typeof answer === 'boolean' ? answer : Promise.resolve(answer).then(isTrue, failed);
+    } catch (error) {
+      return failed(error);
+    }
+  }
+
+  #judge(isAllowed: boolean, execution: ExecutionContext, dryRun: boolean): true {
+    return isAllowed || this.#kit.refuse(execution, NOT_ALLOWED, dryRun);
+  }
+}
+
+function isTrue(answer: unknown): boolean {
+  return answer === true;
+}
+
+/** `null` is what Passport gives where nobody is. */
+function userOf(context: RequestContext | undefined): ContextUser | undefined {
+  return context?.knownUser() ?? undefined;
+}
