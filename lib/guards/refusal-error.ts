@@ -7,6 +7,14 @@ type ErrorClass = new (error: object) => Error;
 /** Codes of gRPC by HTTP status: https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
 const GRPC: Readonly<Record<number, number>> = { 401: 16, 403: 7, 429: 8, 503: 14 };
 
+/** As Apollo has them where there is one: https://www.apollographql.com/docs/apollo-server/data/errors */
+const GRAPHQL: Readonly<Record<number, string>> = {
+  401: 'UNAUTHENTICATED',
+  403: 'FORBIDDEN',
+  429: 'TOO_MANY_REQUESTS',
+  503: 'SERVICE_UNAVAILABLE',
+};
+
 /** The error that says a refusal in the words of its transport. */
 export function refusalError(type: string, refusal: Refusal): Error {
   const { status, message, reason, retryAfterSeconds } = refusal;
@@ -25,7 +33,17 @@ export function refusalError(type: string, refusal: Refusal): Error {
     }
   }
   const { body } = refusal;
-  return new HttpException(body ?? { statusCode: status, message, reason }, status, { description: message });
+  const error = new HttpException(body ?? { statusCode: status, message, reason }, status, {
+    description: message,
+  });
+  if (type !== 'graphql') return error;
+  // graphql-js takes them over. Apollo gives an `HttpException` a code of its own; Mercurius does not know it.
+  const extensions = {
+    code: GRAPHQL[status],
+    reason,
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+  };
+  return Object.assign(error, { extensions });
 }
 
 /** Tells an HTTP client, also one of GraphQL, when to come again, and of what kind the answer is. */
