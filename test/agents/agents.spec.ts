@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Programs } from '../support/child';
 import { databaseUrl, isEmbedded } from '../support/database';
@@ -48,8 +49,15 @@ describe.skipIf(!isWanted)('behind an agent (npm ci --prefix test/agents)', () =
     'newrelic',
   ];
 
-  it.each(AGENTS.flatMap(agent => (['before', 'after'] as const).map(order => [agent, order] as const)))(
-    'loaded as %s, %s this package, each request is charged its own, and the answers are the same',
+  /** How each is loaded: before this package by Node, or after it by the program. */
+  const ORDERS = { '-r': ['-r', preload], '--import': ['--import', pathToFileURL(preload).href], after: [] };
+
+  it.each(
+    AGENTS.flatMap(agent =>
+      (Object.keys(ORDERS) as (keyof typeof ORDERS)[]).map(order => [agent, order] as const),
+    ),
+  )(
+    'loaded as %s, %s, each request is charged its own, and the answers are the same',
     async (agent, order) => {
       const child = programs.start<Result>(
         PROGRAM,
@@ -62,7 +70,7 @@ describe.skipIf(!isWanted)('behind an agent (npm ci --prefix test/agents)', () =
           database: databaseUrl(),
           max: isEmbedded ? 1 : 3,
         },
-        order === 'before' ? ['-r', preload] : [],
+        ORDERS[order],
       );
       await child.exited;
       const result = child.said.at(-1);

@@ -7,7 +7,7 @@ import type * as Pg from 'pg';
 import { AsyncContextModule, MemorySink } from '../../lib';
 
 interface Settings {
-  readonly order: 'before' | 'after';
+  readonly order: '-r' | '--import' | 'after';
   readonly preload: string;
   readonly database: string;
   readonly max: number;
