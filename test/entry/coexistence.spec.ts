@@ -1,12 +1,15 @@
-import { Controller, Get } from '@nestjs/common';
+import { Controller, type DynamicModule, Get, Inject, Param } from '@nestjs/common';
 import { createObserveModule } from '@nestjs/observe';
 import { context as otel, createContextKey as otelKey, trace } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import { ClsModule, ClsService } from 'nestjs-cls-7';
+import { LoggerModule as PinoModule } from 'nestjs-pino';
 import { createServer } from 'node:http';
+import { Pool } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { ContextService } from 'nestjs-async-context';
-import { platforms, startApp, type TestApp } from '../support/platforms';
+import { AsyncContextModule, ContextService, MemorySink } from 'nestjs-async-context';
+import { databaseUrl, isEmbedded } from '../support/database';
+import { platforms, startApp, type TestApp, until } from '../support/platforms';
 
 let test: TestApp;
 afterEach(() => test?.close());
@@ -109,4 +112,51 @@ describe('beside @nestjs/observe', () => {
       expect([ours, handler]).toEqual([header, 'PlainController.get']);
     expect(await test.records(50)).toHaveLength(50);
   });
+});
+
+@Controller()
+class QueryController {
+  constructor(@Inject('POOL') private readonly pool: Pool) {}
+
+  @Get(':n')
+  async get(@Param('n') n: string) {
+    const rows: string[] = [];
+    for (let i = 0; i < 3; i++) {
+      const result = await this.pool.query<{ n: string }>('SELECT $1::text AS n', [n]);
+      rows.push(result.rows[0]!.n);
+    }
+    return rows;
+  }
+}
+
+const MODULES: Record<string, () => DynamicModule> = {
+  'nestjs-cls': () => ClsModule.forRoot({ global: true, middleware: { mount: true, generateId: true } }),
+  'nestjs-pino': () => PinoModule.forRoot({ pinoHttp: { level: 'silent' } }),
+};
+
+describe.skipIf(onNest11).each(platforms)('a full pool on %s', platform => {
+  it.each(Object.keys(MODULES).flatMap(name => [`${name}, first`, `${name}, last`]))(
+    'charges each request its own, beside %s',
+    async name => {
+      const [which = '', order] = name.split(', ');
+      const sink = new MemorySink();
+      const ours = AsyncContextModule.forRoot({ sinks: [sink], sinkQueue: { intervalMs: 5 } });
+      const theirs = MODULES[which]!();
+      const pool = new Pool({ connectionString: databaseUrl(), max: isEmbedded ? 1 : 3 });
+      test = await startApp({
+        platform,
+        module: order === 'first' ? theirs : ours,
+        imports: [order === 'first' ? ours : theirs],
+        controllers: [QueryController],
+        providers: [{ provide: 'POOL', useValue: pool }],
+      });
+      const answers = await Promise.all(
+        Array.from({ length: 24 }, async (_, n) => (await fetch(`${test.url}/${n}`)).json()),
+      );
+      expect(answers).toEqual(Array.from({ length: 24 }, (_, n) => [`${n}`, `${n}`, `${n}`]));
+      const records = await until(() => sink.records.length === 24 && sink.records, '24 records');
+      expect(records.map(({ queries }) => queries.count)).toEqual(Array.from({ length: 24 }, () => 3));
+      await pool.end();
+    },
+  );
 });
