@@ -5,7 +5,7 @@ import type { EventLoopDelay } from '../diagnosis/loop-monitor';
 import type { RefusalCount } from '../guards/refusals';
 import type { Attribution } from '../instrumentation/attribution';
 import type { SinkStats } from '../sinks/sink-writer';
-import { runAside } from './aside';
+import { currentAside, runAgain, runAside } from './aside';
 import { readBaggage } from './baggage';
 import type { Carrier } from './carrier';
 import { checkedValue } from './checked-value';
@@ -303,8 +303,9 @@ export class ContextService {
   bind<F extends (...args: never[]) => unknown>(fn: F): F {
     if (this.#current() === undefined) return fn;
     const captured = contextStorage.capture();
+    const aside = currentAside();
     const bound = function (this: unknown, ...args: never[]): unknown {
-      return runAndNote(captured, () => fn.apply(this, args));
+      return runAndNote(captured, () => runAgain(aside, () => fn.apply(this, args)));
     };
     Object.defineProperty(bound, 'name', { value: fn.name, configurable: true });
     Object.defineProperty(bound, 'length', { value: fn.length, configurable: true });
@@ -322,7 +323,8 @@ export class ContextService {
     // `run()` also without a store: `exit()` forgets on Node 20 and 22 that it has left as soon as
     // something inside it runs in another store.
     const captured = contextStorage.capture();
-    return fn => runAndNote(captured, fn);
+    const aside = currentAside();
+    return fn => runAndNote(captured, () => runAgain(aside, fn));
   }
 
   /**

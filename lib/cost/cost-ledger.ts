@@ -85,6 +85,11 @@ export class CostLedger {
   /** @param time where the wall time of the unit of work goes */
   constructor(readonly time?: TimeAccount) {}
 
+  /** That of the unit of work which nobody of this process awaits: itself, unless it counts for another one. */
+  get whole(): CostLedger {
+    return this;
+  }
+
   /** Milliseconds in which it blocked the event loop, in stretches of 50 ms and longer. */
   get loopBlockMs(): number {
     return this.time?.blockedMs ?? 0;

@@ -17,6 +17,10 @@ export class PartLedger extends CostLedger {
     this.#whole = whole;
   }
 
+  override get whole(): CostLedger {
+    return this.#whole.whole;
+  }
+
   override begin(
     statement: Statement,
     below: (...args: never[]) => unknown,

@@ -2,13 +2,14 @@ import { currentAside, runAgain } from '../context/aside';
 import { contextStorage } from '../context/context-storage';
 import { runAndNote } from '../context/thrown-context';
 
-type Callback = (...args: never[]) => unknown;
+type Callback = (this: never, ...args: never[]) => unknown;
 
 /** For a callback that runs elsewhere: a connection has the context that it was opened in, a pool that of who gave one back. */
 export function inContext<F extends Callback>(callback: F): F {
   const captured = contextStorage.capture();
   const aside = currentAside();
-  const bound = (...args: Parameters<F>): unknown =>
-    runAndNote(captured, () => runAgain(aside, () => callback(...args)));
+  const bound = function (this: never, ...args: never[]): unknown {
+    return runAndNote(captured, () => runAgain(aside, () => callback.apply(this, args)));
+  };
   return bound as F;
 }

@@ -1,5 +1,4 @@
-import { contextStorage } from '../../context/context-storage';
-import { runAndNote } from '../../context/thrown-context';
+import { inContext } from '../caller-context';
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
@@ -56,14 +55,9 @@ function count(original: Publish, reporter: QueryReporter): Publish {
 /** A confirmation is read from the socket, in the context of whoever opened it. */
 function confirmInContext(original: Publish): Publish {
   return function publish(exchange, routingKey, ...rest) {
-    const captured = contextStorage.capture();
     const last = rest.findLastIndex(arg => typeof arg === 'function');
     const callback = rest[last] as Confirm | undefined;
-    if (callback !== undefined) {
-      rest[last] = function (this: unknown, ...args: unknown[]) {
-        return runAndNote(captured, () => callback.apply(this, args));
-      };
-    }
+    if (callback !== undefined) rest[last] = inContext(callback);
     return original.call(this, exchange, routingKey, ...rest);
   };
 }

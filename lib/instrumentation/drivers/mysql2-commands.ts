@@ -1,6 +1,8 @@
 import { errorMonitor } from 'node:events';
+import { currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
-import { callAndNote, runAndNote } from '../../context/thrown-context';
+import { callAndNote } from '../../context/thrown-context';
+import { inContext } from '../caller-context';
 import type { QueryReporter } from '../driver-instrumentation';
 import { replaceMethods } from '../method-replacement';
 import { isOutcome, rowsOf } from './affected-rows';
@@ -92,8 +94,9 @@ function noteCallback(command: Command): void {
   const { onResult } = command;
   const captured = contextStorage.capture();
   if (onResult === undefined || captured === undefined) return;
+  const aside = currentAside();
   command.onResult = function (...args) {
-    return callAndNote(captured, () => onResult.apply(this, args));
+    return callAndNote(captured, () => runAgain(aside, () => onResult.apply(this, args)));
   };
 }
 
@@ -103,10 +106,11 @@ function begin(command: Command, connection: object, reporter: QueryReporter, be
   const handle = statement && reporter.begin(statement.query, 'mysql', below, parameters, connection);
   const captured = contextStorage.capture();
   if (onResult !== undefined && captured !== undefined) {
+    const back = inContext(onResult);
     command.onResult = function (...args) {
       const [error, result] = args;
       handle?.end(error ? 0 : rowsOf(result), Boolean(error));
-      return runAndNote(captured, () => onResult.apply(this, args));
+      return back.apply(this, args);
     };
   } else if (handle !== undefined) {
     const call = { rows: 0 };

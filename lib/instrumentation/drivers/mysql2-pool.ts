@@ -1,3 +1,4 @@
+import { currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
 import { callAndNote } from '../../context/thrown-context';
 import type { QueryReporter } from '../driver-instrumentation';
@@ -49,6 +50,7 @@ export function watchPools(packageName: string, reporter: QueryReporter): (() =>
 function watch(original: GetConnection, reporter: QueryReporter): GetConnection {
   return function getConnection(callback, ...rest) {
     const captured = contextStorage.capture();
+    const aside = currentAside();
     // 0 is no limit.
     const size = this.config.connectionLimit || Infinity;
     if (typeof callback !== 'function') return original.call(this, callback, ...rest);
@@ -60,7 +62,7 @@ function watch(original: GetConnection, reporter: QueryReporter): GetConnection 
         const [error, connection] = args;
         if (error || connection === undefined) checkout?.failed();
         else checkout?.acquired(connection);
-        return callAndNote(captured, () => callback.apply(this, args));
+        return callAndNote(captured, () => runAgain(aside, () => callback.apply(this, args)));
       },
       ...rest,
     );

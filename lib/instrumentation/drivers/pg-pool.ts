@@ -1,3 +1,4 @@
+import { currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
 import { runAndNote } from '../../context/thrown-context';
 import type { CheckoutHandle, QueryReporter } from '../driver-instrumentation';
@@ -179,8 +180,9 @@ function bindToCaller(
   checkout: CheckoutHandle | undefined,
 ): Callback {
   const captured = contextStorage.capture();
+  const aside = currentAside();
   return function (...args) {
-    const call = (): unknown => callback.apply(this, args);
+    const call = (): unknown => runAgain(aside, () => callback.apply(this, args));
     const [error, client] = args;
     if (error) checkout?.failed();
     else checkout?.acquired(client as object);

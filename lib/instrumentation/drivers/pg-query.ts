@@ -1,3 +1,4 @@
+import { currentAside, runAgain } from '../../context/aside';
 import type { Captured } from '../../context/context-store';
 import { runAndNote } from '../../context/thrown-context';
 import type { QueryHandle } from '../driver-instrumentation';
@@ -100,9 +101,10 @@ function before(
   const original = object[name];
   if (typeof original !== 'function') return () => undefined;
   const own = Object.getOwnPropertyDescriptor(query, name);
+  const aside = currentAside();
   const value: AnyFunction = function (...args) {
     see(args[0]);
-    return runAndNote(captured, () => (original as AnyFunction).apply(this, args));
+    return runAndNote(captured, () => runAgain(aside, () => (original as AnyFunction).apply(this, args)));
   };
   Object.defineProperty(query, name, {
     value,

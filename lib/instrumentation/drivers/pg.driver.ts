@@ -1,3 +1,4 @@
+import { currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
 import type { Captured } from '../../context/context-store';
 import { runAndNote } from '../../context/thrown-context';
@@ -144,11 +145,12 @@ function watchCallback(
   isOfApplication: boolean,
 ): void {
   const callback = callbackOf(query);
+  const aside = currentAside();
   query.callback = function (...args) {
     const [error, result] = args;
     handle?.end(error ? 0 : rowsOf(result), Boolean(error));
     if (!isOfApplication) return callback.apply(this, args);
-    return runAndNote(captured, () => callback.apply(this, args));
+    return runAndNote(captured, () => runAgain(aside, () => callback.apply(this, args)));
   };
 }
 
