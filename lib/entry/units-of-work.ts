@@ -5,6 +5,7 @@ import { findBreaches } from '../budget/budget-check';
 import { BreachLog } from '../budget/breach-log';
 import { fingerprintOf } from '../budget/breach-report';
 import { BudgetResolver, type ResolvedBudget } from '../budget/budget-resolver';
+import { currentAside } from '../context/aside';
 import type { ContextHost, ContextSeed, MeasuredQuery } from '../context/context.service';
 import { contextStorage, eventLoop } from '../context/context-storage';
 import {
@@ -279,7 +280,8 @@ export class UnitsOfWork implements ContextHost {
       if (!(rows >= 0) || !(durationMs >= 0)) {
         throw new OwnError('rows and durationMs must be numbers of at least 0');
       }
-      context.cost.record(describeQuery(query), rows, durationMs);
+      const apart = context.isClosed ? undefined : currentAside()?.ledger;
+      (apart ?? context.cost).record(describeQuery(query), rows, durationMs);
     });
   }
 

@@ -112,6 +112,14 @@ describe('uncounted()', () => {
   });
   afterAll(() => client.end());
 
+  it('keeps apart what the application has measured itself', async () => {
+    const record = await recordOfUnit(test, () => {
+      apart(() => context.record({ system: 'cassandra', durationMs: 1 }));
+      context.record({ system: 'cassandra', durationMs: 1 });
+    });
+    expect([counted(record), keptApart(record)]).toEqual([1, 1]);
+  });
+
   it('keeps nothing apart of what was bound or captured in another unit of work', async () => {
     const bound: (() => Promise<unknown>)[] = [];
     let ended!: () => void;

@@ -326,6 +326,17 @@ for (const platform of platforms) {
       ]);
     });
 
+    it('are kept apart where the request keeps apart what it calls', async () => {
+      const { requestId, made } = await request(({ commands, context }) =>
+        context.uncounted('a test', () => commands.execute(new CreateOrder(2))),
+      );
+      expect(made).toBe(0);
+      expect(await recordOf(requestId, 'OrdersController.handle')).toMatchObject({
+        queries: { count: 0 },
+        uncounted: [{ reason: 'a test', queries: 2 }],
+      });
+    });
+
     it('have the budget that they declare', async () => {
       const { requestId } = await request(({ commands }) => commands.execute(new CreateOrder(4)));
       expect(await recordOf(requestId, 'CreateOrderHandler.execute')).toMatchObject({
