@@ -223,6 +223,32 @@ describe('queries of a full pg pool are charged to their own unit of work', () =
     const said = test.logs.of('warn', 'AsyncContext').filter(line => line.includes('instrumentation of pg'));
     expect(said).toEqual([expect.stringContaining('have it call `pool.connect()`')]);
   });
+
+  it('and what has waited since before the application is no such case, and hides none', async () => {
+    pool = new Pool({ connectionString: databaseUrl(), max: 1 });
+    undo.push(() => void pool.end());
+    const kept = basePool['connect']!;
+    const ask = (connect: AnyMethod): Promise<PoolClient> =>
+      new Promise((resolve, reject) => {
+        connect.call(pool, (error: Error | undefined, client: PoolClient) =>
+          error ? reject(error) : resolve(client),
+        );
+      });
+    const said = (): string[] =>
+      test!.logs.of('warn', 'AsyncContext').filter(line => line.includes('have it call `pool.connect()`'));
+    const holder = await pool.connect();
+    const waiting = [ask(kept), ask(kept)];
+    test = await startApp({});
+    const later = ask(kept);
+    holder.release();
+    for (const one of [...waiting, later]) (await one).release();
+    expect(said()).toEqual([]);
+    const next = await pool.connect();
+    const bypasses = ask(kept);
+    next.release();
+    (await bypasses).release();
+    expect(said()).toHaveLength(1);
+  });
 });
 
 it('takes everything back from classes and pools that others have wrapped', async () => {
