@@ -103,6 +103,13 @@ export class Reports {
     return this.#isFree(state, state.subjects.get(subject), nowMs);
   }
 
+  /** Whether its window is what holds it back: then the log has one like it. */
+  isWithinWindow(kind: ReportKind, subject: string): boolean {
+    const nowMs = this.#now();
+    const known = this.#stateOf(kind).subjects.get(subject);
+    return known !== undefined && isWithin(known, nowMs);
+  }
+
   /** Until when it will be held back, by `performance.now()`. */
   heldUntilMs(kind: ReportKind, subject: string): number {
     const nowMs = this.#now();

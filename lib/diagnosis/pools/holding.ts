@@ -22,6 +22,8 @@ export class Holding {
   /** Whether it has outlived its request long enough to be watched, and to be reported. */
   isSuspect = false;
   isReported = false;
+  /** Where it was acquired, once its own stack was looked at. */
+  line: string | undefined = undefined;
 
   constructor(
     /** Who holds it; nobody's is outside of any unit of work. */

@@ -158,12 +158,15 @@ export class PoolWatch {
     outlivedMs: number,
     now: number,
   ): void {
-    holding.isReported = true;
-    const own = holding.stack && callSitesOf(holding.stack)[0];
+    holding.line ??= holding.stack && callSitesOf(holding.stack)[0];
     // It keeps the objects of its request.
     holding.stack = undefined;
-    const line = own ?? holding.lines.describe();
-    const suppressed = reports.admit(LEAKS, `${nameOf(context)}, ${pool.driver}, ${line}`, outlivedMs);
+    const line = holding.line ?? holding.lines.describe();
+    const subject = `${nameOf(context)}, ${pool.driver}, ${line}`;
+    // What the bound of all reports keeps back is asked again at the next sweep: it is said once only.
+    if (!reports.wouldAdmit(LEAKS, subject) && !reports.isWithinWindow(LEAKS, subject)) return;
+    holding.isReported = true;
+    const suppressed = reports.admit(LEAKS, subject, outlivedMs);
     if (suppressed === undefined) return;
     const leak = { driver: pool.driver, holding, line, outlivedMs, heldMs: now - holding.sinceMs };
     this.#warn(context, () => describeLeak(context, leak, suppressed));

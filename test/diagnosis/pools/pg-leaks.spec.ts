@@ -3,6 +3,7 @@ import { Pool, type PoolClient } from 'pg';
 import { DataSource, type QueryRunner } from 'typeorm';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { callSitesOf, captureStack } from '../../../lib/cost/call-site';
+import { reports } from '../../../lib/diagnosis/reports';
 import { databaseUrl, isEmbedded } from '../../support/database';
 import { platforms, startApp, type TestApp, until } from '../../support/platforms';
 
@@ -183,6 +184,37 @@ describe.skipIf(needsServer)('a connection that is not released', () => {
     await pause(3 * LEAK_MS);
     expect(lines()).toEqual([]);
     listener.release();
+  });
+});
+
+describe.skipIf(needsServer)('a leak that is kept back', () => {
+  const user = {};
+  beforeEach(async () => {
+    // One warning a minute.
+    test = await startApp({ controllers: [LeakController], connectionLeakMs: LEAK_MS, reportsPerMinute: 2 });
+    await get('promise');
+    await leak();
+  });
+  afterEach(() => reports.leave(user));
+
+  it('by the bound of a minute is said as soon as there is room', async () => {
+    await get('callback');
+    await pause(3 * LEAK_MS);
+    expect(lines()).toHaveLength(1);
+    reports.use(user, 1_000_000);
+    expect(await until(() => lines()[1], 'report of the second leak')).toContain(
+      `acquired  at ${marks['callback']}\n`,
+    );
+    await pause(3 * LEAK_MS);
+    expect(lines()).toHaveLength(2);
+  });
+
+  it('because its line was named already is said no more', async () => {
+    await get('promise');
+    await pause(3 * LEAK_MS);
+    reports.use(user, 1_000_000);
+    await pause(3 * LEAK_MS);
+    expect(lines()).toHaveLength(1);
   });
 });
 
