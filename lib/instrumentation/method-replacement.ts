@@ -64,15 +64,19 @@ export function replaceMethods<F extends AnyFunction>(
   return targets.flatMap(target =>
     replaceMethod<AnyFunction>(target, name, original => {
       const seen = make(original as F) as AnyFunction;
-      return function (this: object, ...args) {
-        return (isReplacedBelow(this, name, target) ? original : seen).apply(this, args);
+      return function (this: object | null | undefined, ...args) {
+        return (isNotSeen(this, name, target) ? original : seen).apply(this, args);
       };
     }),
   );
 }
 
-/** Whether the method is replaced on an object, or on a class of it that is below `target`. */
-function isReplacedBelow(object: object, name: string, target: object): boolean {
+/**
+ * Whether the method is replaced on an object, or on a class of it that is below `target`; or has lost its
+ * object, which is the bare driver's to say.
+ */
+function isNotSeen(object: object | null | undefined, name: string, target: object): boolean {
+  if (object === undefined || object === null) return true;
   for (
     let at: object | null = object;
     at !== null && at !== target;

@@ -1,7 +1,7 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
-import { replaceMethod } from '../method-replacement';
+import { replaceMethod, replaceMethods } from '../method-replacement';
 import { declaredName, publishCounted } from './published-messages';
 
 const NAME = 'bullmq';
@@ -43,12 +43,12 @@ export function bullmqInstrumentation(...modules: readonly object[]): DriverInst
 
 function coverQueues(reporter: QueryReporter): (() => void)[] {
   return prototypes('dist/cjs/classes/queue.js', 'Queue').flatMap(prototype => [
-    ...replaceMethod<Add>(prototype, 'add', original => {
+    ...replaceMethods<Add>([prototype], 'add', original => {
       return function add(...args) {
         return publishCounted(reporter, [declaredName(this.name)], add, () => original.apply(this, args));
       };
     }),
-    ...replaceMethod<AddBulk>(prototype, 'addBulk', original => {
+    ...replaceMethods<AddBulk>([prototype], 'addBulk', original => {
       return function addBulk(jobs, ...rest) {
         const target = declaredName(this.name);
         const targets = Array.from(jobs ?? [], () => target);

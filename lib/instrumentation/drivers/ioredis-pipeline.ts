@@ -1,5 +1,5 @@
 import type { CallHandle, QueryReporter } from '../driver-instrumentation';
-import { replaceMethod } from '../method-replacement';
+import { replaceMethod, replaceMethods } from '../method-replacement';
 import { beginCommand, type Command, isNew, type Settleable, watch } from './ioredis-command';
 
 type Callback = (error: unknown, value?: unknown) => void;
@@ -20,7 +20,7 @@ type Send = (this: Pipeline, command: unknown) => unknown;
  */
 export function coverPipeline(prototype: object, reporter: QueryReporter): (() => void)[] {
   return [
-    ...replaceMethod<Exec>(prototype, 'exec', original => {
+    ...replaceMethods<Exec>([prototype], 'exec', original => {
       return function exec(...args) {
         // The call that only ends a `multi()`; or another version.
         if (this._transactions > 0 || !Array.isArray(this._queue)) return original.apply(this, args);

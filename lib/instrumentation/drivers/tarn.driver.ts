@@ -1,7 +1,7 @@
 import type { CheckoutHandle, DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
-import { isReplaced, replaceMethod } from '../method-replacement';
+import { isReplaced, replaceMethod, replaceMethods } from '../method-replacement';
 
 const NAME = 'tarn';
 
@@ -61,7 +61,7 @@ function cover(copy: unknown, reporter: QueryReporter): (() => void)[] {
   if (!isReplaced(prototype, 'release')) return [];
   return [
     ...undoRelease,
-    ...replaceMethod<Acquire>(prototype, 'acquire', original => {
+    ...replaceMethods<Acquire>([prototype], 'acquire', original => {
       return function acquire(...args) {
         const checkout = isWatchedAbove ? undefined : reporter.beginCheckout(this, this.max, acquire);
         if (checkout === undefined) return original.apply(this, args);
