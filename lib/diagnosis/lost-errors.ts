@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { contextStorage, oncePerProcess } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
+import { takeBack } from '../instrumentation/take-back';
 import { outlineOf } from './error-outline';
 import { FaultReporter } from './fault-reporter';
 import { type ErrorOrigin, type LostErrorOutcome, LostErrorReport } from './lost-error-report';
@@ -44,7 +45,7 @@ export class LostErrors {
     if (!this.#users.delete(user) || this.#users.size > 0) return;
     process.off('uncaughtExceptionMonitor', this.#see);
     this.#watch.stop();
-    for (const takeBack of this.#uncover) takeBack();
+    takeBack(this.#uncover);
   }
 
   // What it throws would replace the error that the process ends with.

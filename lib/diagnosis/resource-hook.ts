@@ -5,6 +5,7 @@ import type { ResourceNotes } from '../context/request-context';
 import { captureStack } from '../cost/call-site';
 import { contextStorage, oncePerProcess } from '../context/context-storage';
 import { replaceMethod } from '../instrumentation/method-replacement';
+import { takeBack } from '../instrumentation/take-back';
 import { type ResourceType, typeOf } from './resource-types';
 
 interface Shared {
@@ -19,7 +20,7 @@ interface Shared {
 }
 
 const shared = oncePerProcess<Shared>('resource hook', () => {
-  let takeBack: (() => void)[] = [];
+  let undo: (() => void)[] = [];
   // No `destroy`: it has each promise tracked by the collector (Node 20: ten awaits 7.0 µs in place of 1.6).
   // Node 24 and later spare promises the call of `init` as well; others do not know the setting.
   const hook = createHook({ init, trackPromises: false } as Parameters<typeof createHook>[0]);
@@ -28,14 +29,16 @@ const shared = oncePerProcess<Shared>('resource hook', () => {
     exempt: 0,
     fault: undefined,
     start() {
-      takeBack = replaceFileMethods();
+      undo = replaceFileMethods();
       hook.enable();
     },
     stop() {
       hook.disable();
-      for (const each of takeBack) each();
-      takeBack = [];
-      syncBuiltinESMExports();
+      try {
+        takeBack(undo.splice(0));
+      } finally {
+        syncBuiltinESMExports();
+      }
     },
   };
 });
@@ -96,7 +99,7 @@ function guarded<T>(fn: () => T): T | undefined {
 
 /** Files are no resources of `async_hooks`, or are made outside of the context of who opens them. */
 function replaceFileMethods(): (() => void)[] {
-  const takeBack = [
+  const undo = [
     ...replaceMethod<typeof fs.createReadStream>(fs, 'createReadStream', original =>
       noting('read-stream', original),
     ),
@@ -107,7 +110,7 @@ function replaceFileMethods(): (() => void)[] {
   ];
   // So that `import { open } from 'node:fs/promises'` sees them as well.
   syncBuiltinESMExports();
-  return takeBack;
+  return undo;
 }
 
 function noting<F extends typeof fs.createReadStream | typeof fs.createWriteStream>(

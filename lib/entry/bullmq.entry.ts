@@ -6,6 +6,7 @@ import { oncePerProcess } from '../context/context-storage';
 import { loadedCopies } from '../instrumentation/loaded-copies';
 import { declaredName, withoutIds } from '../instrumentation/drivers/published-messages';
 import { replaceMethod } from '../instrumentation/method-replacement';
+import { takeBack } from '../instrumentation/take-back';
 import { carrierOfJob, carryInJobs } from './bullmq-carrier';
 import type { Handler } from './handlers';
 import { runTask } from './task-run';
@@ -76,8 +77,8 @@ export class BullmqEntry {
     const { users, undo } = this.#shared;
     if (units !== undefined) users.delete(units);
     if (users.size > 0) return;
-    for (const takeBack of undo.toReversed()) takeBack();
     this.#shared.undo = [];
+    takeBack(undo);
   }
 }
 

@@ -1,4 +1,5 @@
 import { oncePerProcess } from '../context/context-storage';
+import { takeBack } from './take-back';
 
 interface SharedHook {
   readonly users: Set<string>;
@@ -24,7 +25,7 @@ export function shareHook(name: string, user: string, install: () => (() => void
       hook.users.delete(user);
       if (hook.users.size > 0) return;
       hooks.delete(name);
-      for (const takeBack of hook.undo.splice(0).toReversed()) takeBack();
+      takeBack(hook.undo.splice(0));
     },
   ];
 }

@@ -14,3 +14,8 @@ export function takeBack(undo: readonly (() => void)[]): void {
   }
   if (errors.length > 0) throw errors[0];
 }
+
+/** What takes back what a driver has installed; `undefined` where that was nothing. */
+export function takingBack(undo: readonly (() => void)[]): (() => void) | undefined {
+  return undo.length === 0 ? undefined : () => takeBack(undo);
+}

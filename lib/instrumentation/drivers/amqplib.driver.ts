@@ -2,6 +2,7 @@ import { inContext } from '../caller-context';
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
+import { takingBack } from '../take-back';
 import { beginMessages, declaredName, withoutIds } from './published-messages';
 
 const NAME = 'amqplib';
@@ -32,7 +33,7 @@ export function amqplibInstrumentation(): DriverInstrumentation {
         ...replaceMethod<Publish>(Channel.prototype, 'publish', original => count(original, reporter)),
         ...replaceMethod<Publish>(ConfirmChannel.prototype, 'publish', confirmInContext),
       ]);
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

@@ -2,6 +2,7 @@ import type { DriverInstrumentation, QueryReporter } from '../driver-instrumenta
 import { giveModules } from '../given-modules';
 import { loadedAddons, loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod } from '../method-replacement';
+import { takeBack, takingBack } from '../take-back';
 import { countStatements, countTexts } from './sqlite-statement';
 
 const NAME = 'better-sqlite3';
@@ -30,7 +31,7 @@ export function betterSqlite3Instrumentation(...modules: readonly object[]): Dri
         ...loadedAddons(NAME).flatMap(addon => coverAddon(addon, reporter)),
         ...loadedCopies(NAME, 'lib/index.js').flatMap(copy => cover(copy, reporter)),
       ];
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }
@@ -56,7 +57,7 @@ function cover(copy: unknown, reporter: QueryReporter): (() => void)[] {
     };
   });
   undo.push(...learn);
-  return undo.length === 0 ? [] : [() => undo.forEach(takeBack => takeBack())];
+  return undo.length === 0 ? [] : [() => takeBack(undo)];
 }
 
 const textOf = ({ source }: Statement): string => source;

@@ -2,6 +2,7 @@ import type { DriverInstrumentation, QueryReporter } from '../driver-instrumenta
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod, replaceMethods } from '../method-replacement';
+import { takingBack } from '../take-back';
 import { declaredName, publishCounted } from './published-messages';
 
 const NAME = 'bullmq';
@@ -36,7 +37,7 @@ export function bullmqInstrumentation(...modules: readonly object[]): DriverInst
     name: NAME,
     install(reporter) {
       const undo = [...coverQueues(reporter), ...coverFlows(reporter)];
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

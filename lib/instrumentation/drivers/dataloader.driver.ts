@@ -4,6 +4,7 @@ import type { DriverInstrumentation, QueryReporter } from '../driver-instrumenta
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
+import { takingBack } from '../take-back';
 
 const CONTEXT = Symbol('nestjs-async-context.batch');
 
@@ -30,7 +31,7 @@ export function dataloaderInstrumentation(...modules: readonly object[]): Driver
     name: 'dataloader',
     install(reporter) {
       const undo = loadedCopies('dataloader', 'index.js').flatMap(copy => watch(copy, reporter));
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

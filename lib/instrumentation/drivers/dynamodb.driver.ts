@@ -3,6 +3,7 @@ import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../drive
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
+import { takingBack } from '../take-back';
 import { type CommandInput, describeCommand, rowsOfOutput } from './dynamodb-operation';
 
 type Callback = (this: unknown, error: unknown, output?: unknown) => unknown;
@@ -41,7 +42,7 @@ export function dynamodbInstrumentation(...modules: readonly object[]): DriverIn
       const undo = FILES.flatMap(([name, file]) =>
         loadedCopies(name, file).flatMap(copy => coverClient(copy, reporter)),
       );
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

@@ -2,6 +2,7 @@ import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../drive
 import { giveModules } from '../given-modules';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { prototypesOf, replaceMethod, replaceMethods } from '../method-replacement';
+import { takingBack } from '../take-back';
 import { describeRequest, type TransportParams } from './elasticsearch-operation';
 import { rowsOfBody } from './elasticsearch-rows';
 import { bodyLength } from './http-call';
@@ -37,7 +38,7 @@ export function elasticsearchInstrumentation(...modules: readonly object[]): Dri
         ...coverTransports(transports(), reporter),
         ...engines().flatMap(engine => replaceMethod<OnResponse>(engine, 'executeOnResponse', noteBytes)),
       ];
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

@@ -1,5 +1,6 @@
 import { findAgents } from '../agent-calls';
 import type { DriverInstrumentation } from '../driver-instrumentation';
+import { takingBack } from '../take-back';
 import { countHttp2 } from './http2-calls';
 import { countNodeHttp } from './node-http-calls';
 import { countUndici } from './undici-calls';
@@ -27,7 +28,7 @@ export function httpInstrumentation(): DriverInstrumentation {
         ...countNodeHttp(reporter),
         ...countHttp2(reporter),
       ];
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

@@ -4,6 +4,7 @@ import type { DriverInstrumentation, QueryReporter } from '../driver-instrumenta
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
+import { takingBack } from '../take-back';
 import { beginCommand, isNew, watch } from './ioredis-command';
 import { coverPipeline } from './ioredis-pipeline';
 
@@ -55,7 +56,7 @@ export function ioredisInstrumentation(...modules: readonly object[]): DriverIns
           return [];
         }),
       );
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

@@ -2,6 +2,7 @@ import type { DriverInstrumentation, QueryReporter } from '../driver-instrumenta
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { prototypesOf, replaceMethods } from '../method-replacement';
+import { takingBack } from '../take-back';
 import { declaredName, publishCounted } from './published-messages';
 
 const NAME = 'kafkajs';
@@ -45,7 +46,7 @@ export function kafkajsInstrumentation(...modules: readonly object[]): DriverIns
           return count(original.apply(this, args), reporter);
         };
       });
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

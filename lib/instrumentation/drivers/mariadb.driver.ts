@@ -12,6 +12,7 @@ import { type Build, type MariadbClasses, mariadbClasses } from './mariadb-class
 import { countCommands, takeUp, whileCounted } from './mariadb-commands';
 import { BEGUN, beginOnce, type Connection, type Params } from './mariadb-params';
 import { inContext } from '../caller-context';
+import { takingBack } from '../take-back';
 
 const NAME = 'mariadb';
 
@@ -46,7 +47,7 @@ export function mariadbInstrumentation(...modules: readonly object[]): DriverIns
         ...installedBuilds(NAME, ['promise.js', 'callback.js']),
       ];
       const undo = builds.flatMap(build => cover(build, reporter));
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

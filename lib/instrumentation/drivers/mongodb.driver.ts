@@ -4,6 +4,7 @@ import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { type Command, describeCommand, nameOf, outcomeOf, parametersOf } from './mongodb-operation';
 import { sharedName } from '../../context/protocol';
+import { takingBack } from '../take-back';
 
 const NAME = 'mongodb';
 const NO_COMMAND: Statement = Object.freeze({ shape: '?', table: undefined, operation: '?', kind: 'read' });
@@ -54,7 +55,7 @@ export function mongodbInstrumentation(): DriverInstrumentation {
           noteRelease,
         ),
       ];
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

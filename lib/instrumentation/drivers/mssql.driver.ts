@@ -2,6 +2,7 @@ import type { DriverInstrumentation, QueryReporter } from '../driver-instrumenta
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { prototypesOf, replaceMethod } from '../method-replacement';
+import { takingBack } from '../take-back';
 import { countCalls, followCalls } from './mssql-calls';
 import { countRequests } from './tedious-request';
 
@@ -39,7 +40,7 @@ export function mssqlInstrumentation(...modules: readonly object[]): DriverInstr
         ...followCalls(prototypesIn('prepared-statement.js'), reporter, false),
         ...loadedCopies('tarn', 'dist/Pool.js').flatMap(copy => coverPool(copy, reporter)),
       ];
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

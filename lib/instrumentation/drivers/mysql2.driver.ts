@@ -2,6 +2,7 @@ import type { DriverInstrumentation, QueryReporter } from '../driver-instrumenta
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { prototypesOf } from '../method-replacement';
+import { takingBack } from '../take-back';
 import { traceCalls } from '../traced-calls';
 import { rowsOf } from './affected-rows';
 import { commandInMaking, replaceCommands } from './mysql2-commands';
@@ -43,7 +44,7 @@ export function mysql2Instrumentation(...modules: readonly object[]): DriverInst
         ...watchPools(NAME, reporter),
         ...replaceCommands(prototypesOf(...CONNECTIONS.flatMap(file => loadedCopies(NAME, file))), reporter),
       ];
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

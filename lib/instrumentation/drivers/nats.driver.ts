@@ -2,6 +2,7 @@ import { contextStorage } from '../../context/context-storage';
 import type { DriverInstrumentation } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
+import { takingBack } from '../take-back';
 import { beginMessages, withoutIds } from './published-messages';
 
 const NAME = 'nats';
@@ -54,7 +55,7 @@ export function natsInstrumentation(): DriverInstrumentation {
         });
         return [...connects, ...publishes];
       });
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

@@ -1,4 +1,5 @@
 import type { DriverInstrumentation } from '../driver-instrumentation';
+import { takingBack } from '../take-back';
 import { countStatements, countTexts } from './sqlite-statement';
 
 interface Statement {
@@ -33,7 +34,7 @@ export function nodeSqliteInstrumentation(): DriverInstrumentation {
         ...countStatements<Statement>(sqlite.StatementSync.prototype, reporter, ({ sourceSQL }) => sourceSQL),
         ...countTexts(sqlite.DatabaseSync.prototype, 'exec', reporter),
       ];
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

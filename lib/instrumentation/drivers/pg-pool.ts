@@ -3,6 +3,7 @@ import { contextStorage } from '../../context/context-storage';
 import { runAndNote } from '../../context/thrown-context';
 import type { CheckoutHandle, QueryReporter } from '../driver-instrumentation';
 import { isReplaced, replaceMethod, replaceMethods } from '../method-replacement';
+import { takeBack } from '../take-back';
 import { type Asked, findBypasses, markAsked } from './pg-bypass';
 import { giveToClient, handOver, type PoolQuery } from './pg-hand-over';
 import { textOf, valuesOf } from './pg-query';
@@ -41,7 +42,7 @@ export function coverPool(pool: unknown, reporter: QueryReporter): (() => void)[
       return more.length > 0;
     }),
   );
-  return undo.length === 0 ? [] : [() => undo.forEach(takeBack => takeBack())];
+  return undo.length === 0 ? [] : [() => takeBack(undo)];
 }
 
 /**

@@ -6,6 +6,7 @@ import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../drive
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
+import { takingBack } from '../take-back';
 import { takeFromPool } from './pg-hand-over';
 import { coverMethods, coverPool } from './pg-pool';
 import { isSubmittable, rowsOf, type Submittable, textOf, valuesOf, watchSubmittable } from './pg-query';
@@ -49,7 +50,7 @@ export function pgInstrumentation(...modules: readonly object[]): DriverInstrume
         ...loadedCopies('pg-pool', 'index.js').flatMap(copy => coverPool(copy, reporter)),
         ...loadedCopies('pg', 'lib/index.js').flatMap(copy => coverBoundPool(copy, reporter)),
       ];
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

@@ -2,6 +2,7 @@ import type { DriverInstrumentation, QueryReporter } from '../driver-instrumenta
 import { giveModules } from '../given-modules';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { replaceMethods } from '../method-replacement';
+import { takingBack } from '../take-back';
 
 const NAME = '@electric-sql/pglite';
 
@@ -34,7 +35,7 @@ export function pgliteInstrumentation(...modules: readonly object[]): DriverInst
       // The build for `import` and the one for `require` have a class each.
       const builds = [...loadedCopies(NAME, 'dist/index.cjs'), ...installedBuilds(NAME, ['dist/index.js'])];
       const undo = builds.flatMap(build => cover(build, reporter));
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

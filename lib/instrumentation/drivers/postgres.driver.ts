@@ -4,6 +4,7 @@ import { inContext } from '../caller-context';
 import { giveModules } from '../given-modules';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
+import { takingBack } from '../take-back';
 import { parametersOf, rowsOf, textOf, type PostgresQuery } from './postgres-query';
 
 const NAME = 'postgres';
@@ -32,7 +33,7 @@ export function postgresInstrumentation(...modules: readonly object[]): DriverIn
       // The build for `import` and the one for `require` have a class each.
       const builds = [...loadedCopies(NAME, 'cjs/src/query.js'), ...installedBuilds(NAME, ['src/query.js'])];
       const undo = builds.flatMap(build => cover(build, reporter));
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

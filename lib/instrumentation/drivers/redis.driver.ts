@@ -2,6 +2,7 @@ import type { CallHandle, DriverInstrumentation, QueryReporter } from '../driver
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
+import { takingBack } from '../take-back';
 import { targetOf } from './redis-command';
 import { coverPool } from './redis-pool';
 
@@ -41,7 +42,7 @@ export function redisInstrumentation(...modules: readonly object[]): DriverInstr
         ...copies('commands-queue').flatMap(copy => coverSubscriptions(copy, reporter)),
         ...copies('pool').flatMap(copy => coverPool(copy, reporter)),
       ];
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }

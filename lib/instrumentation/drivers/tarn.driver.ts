@@ -2,6 +2,7 @@ import type { CheckoutHandle, DriverInstrumentation, QueryReporter } from '../dr
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod, replaceMethods } from '../method-replacement';
+import { takingBack } from '../take-back';
 
 const NAME = 'tarn';
 
@@ -45,7 +46,7 @@ export function tarnInstrumentation(...modules: readonly object[]): DriverInstru
     name: NAME,
     install(reporter) {
       const undo = loadedCopies(NAME, 'dist/Pool.js').flatMap(copy => cover(copy, reporter));
-      return undo.length === 0 ? undefined : () => undo.forEach(takeBack => takeBack());
+      return takingBack(undo);
     },
   };
 }
