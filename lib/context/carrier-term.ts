@@ -28,6 +28,11 @@ export function signedTerm({ audiences }: CarrierTerm, now: number): string[] {
   ];
 }
 
+/** What is signed, without its time. */
+export function withoutTime(text: string): string {
+  return text.replace(/^\{"at":\d+,/, '{');
+}
+
 /** Why what is signed is not believed, if it is not. */
 export function refusalOf(
   { at, for: audience = '' }: { readonly at?: unknown; readonly for?: unknown },

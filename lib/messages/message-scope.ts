@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { Carrier } from '../context/carrier';
+import { type Carrier, CONTEXT, SIGNATURE } from '../context/carrier';
+import { withoutTime } from '../context/carrier-term';
 import { contextStorage, oncePerProcess } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 
@@ -25,8 +26,14 @@ export function whileSending<T>(send: () => T): T {
   const carrier = sender.application.carrierOf?.(sender);
   if (carrier === undefined) return send();
   const known = scopeOf(sender)?.carrier ?? (sender.outgoing ??= carrier);
+  if (saysTheSame(known, carrier)) return send();
+  if (known === sender.outgoing && saysTheSame(untimed(known), untimed(carrier))) {
+    // What the unit of work has yet to send may go with the later time as well.
+    sender.outgoing = carrier;
+    return send();
+  }
   // Only who sends, sets another value and sends again needs more than one at a time.
-  return saysTheSame(known, carrier) ? send() : storage.run({ sender, carrier }, send);
+  return storage.run({ sender, carrier }, send);
 }
 
 /** What travels with the message that the current unit of work sends; nothing outside of any. */
@@ -44,6 +51,12 @@ function saysTheSame(one: Carrier, other: Carrier): boolean {
   if (one === other) return true;
   const names = Object.keys(one) as (keyof Carrier)[];
   return names.length === Object.keys(other).length && names.every(name => one[name] === other[name]);
+}
+
+/** The signature tells nothing more, as it is made of what it signs. */
+function untimed(carrier: Carrier): Carrier {
+  const { [CONTEXT]: text, [SIGNATURE]: signature, ...rest } = carrier;
+  return signature === undefined || text === undefined ? carrier : { ...rest, [CONTEXT]: withoutTime(text) };
 }
 
 /** What a connection calls back is in the scope that it was opened in, which may be another's. */

@@ -5,15 +5,17 @@ import {
   ClientTCP,
   type MicroserviceOptions,
 } from '@nestjs/microservices';
+import type { AsyncLocalStorage } from 'node:async_hooks';
 import { connect } from 'node:net';
 import { firstValueFrom, lastValueFrom, mergeMap, retry, tap, throwError } from 'rxjs';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import {
   AsyncContextError,
   type AsyncContextOptions,
   type Carrier,
   ContextService,
 } from 'nestjs-async-context';
+import { processShare } from '../../lib/context/context-storage';
 import { type Receiver, type Seen, startReceiver, TENANT } from '../support/message-receiver';
 import { freePort, named, newClient, packetTransports } from '../support/message-transports';
 import { startApp, type TestApp, until } from '../support/platforms';
@@ -126,6 +128,32 @@ describe('a message that is sent', () => {
     const subscription = unit('acme', () => ask().subscribe());
     subscription.unsubscribe();
     expect(await unit('next', () => firstValueFrom(ask()))).toMatchObject({ tenant: 'next' });
+  });
+});
+
+describe('a message that is signed', () => {
+  beforeAll(() => start({ carrierSecret: SECRET }));
+  afterAll(stop);
+
+  it.each([
+    ['needs no scope of its own because a minute has passed', 'acme', 0],
+    ['has one where it says something else', 'other', 1],
+  ])('%s', async (_, second, scopes) => {
+    const scope = processShare.single.get('messages.scope') as AsyncLocalStorage<{ sender?: unknown }>;
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.parse('2026-11-30T12:00:59Z') });
+    const run = vi.spyOn(scope, 'run');
+    const seen = await unit('acme', async () => {
+      const before = await firstValueFrom(ask());
+      vi.setSystemTime(Date.parse('2026-11-30T12:01:01Z'));
+      context.set(TENANT, second);
+      return [before, await firstValueFrom(ask())];
+    });
+    vi.useRealTimers();
+    // Of the receiver, which is in this process as well, there are some without a sender.
+    const opened = run.mock.calls.filter(([{ sender }]) => sender !== undefined);
+    run.mockRestore();
+    expect(seen.map(({ tenant }) => tenant)).toEqual(['acme', second]);
+    expect(opened).toHaveLength(scopes);
   });
 });
 
