@@ -13,6 +13,7 @@ import type { FastifyInstance } from 'fastify';
 import { createRequire } from 'node:module';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ContextService } from 'nestjs-async-context';
+import { contextStorage } from '../../lib/context/context-storage';
 import { type Platform, platforms, startApp, type TestApp } from '../support/platforms';
 
 const REQUESTS = 60;
@@ -177,6 +178,53 @@ describe.each(platforms)('on %s', platform => {
     expect(await test.records(REQUESTS)).toBeDefined();
   });
 });
+
+it.each(platforms)(
+  'what comes by way of a connection is certain again from the next step on: %s',
+  async platform => {
+    const seen: [step: string, isActive: boolean, isCertain: boolean][] = [];
+    let context: ContextService;
+    const note = (step: string): void => {
+      const { isActive } = context;
+      seen.push([step, isActive, contextStorage.certain(contextStorage.capture()) !== undefined]);
+    };
+    // As in an event of a connection that the request has opened itself: its context, which is not certain there.
+    const byConnection = (step: string, next: () => void): void =>
+      contextStorage.run(contextStorage.captureAsOpener() as never, () => {
+        note(step);
+        next();
+      });
+
+    @Controller()
+    class StepsController {
+      @Get('steps')
+      steps(): string {
+        note('handler');
+        return 'done';
+      }
+    }
+
+    test = await startApp({
+      platform,
+      controllers: [StepsController],
+      configure: app => {
+        context = app.get(ContextService);
+        app.use((_request: unknown, _response: unknown, next: () => void) => byConnection('first', next));
+        app.use((_request: unknown, _response: unknown, next: () => void) => {
+          note('second');
+          byConnection('third', next);
+        });
+      },
+    });
+    expect(await (await fetch(`${test.url}/steps`)).text()).toBe('done');
+    expect(seen).toEqual([
+      ['first', true, false],
+      ['second', true, true],
+      ['third', true, false],
+      ['handler', true, true],
+    ]);
+  },
+);
 
 it('leaves what the application has given as Express and Fastify read it', async () => {
   const mine = passing('mine');
