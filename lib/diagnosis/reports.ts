@@ -42,7 +42,7 @@ const MAX_SUBJECTS = 1_000;
  *
  * Warnings get half of the bound, so that slow requests keep back no breach. Of what the others have left a
  * kind gets at most half, so that each has its turn, and a third with what was said before, so that it does
- * not keep back what was not.
+ * not keep back what was not. The first error of a kind in a minute is written whatever is left.
  */
 export class Reports {
   readonly #logger = new Logger('Reports');
@@ -127,6 +127,8 @@ export class Reports {
 
   #isFree(state: KindState, known: Subject | undefined, nowMs: number): boolean {
     if (known === undefined ? isFull(state) : isWithin(known, nowMs)) return false;
+    // Of a small bound nothing is left to the kinds that come last; there are three of errors.
+    if (state.kind.isError && state.said === 0) return true;
     const room = this.#perMinute - this.#warnings - this.#errors;
     const ofKind = state.kind.isError
       ? room

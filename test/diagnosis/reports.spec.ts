@@ -12,6 +12,8 @@ const MINUTE_MS = 60_000;
 const SLOW: ReportKind = { name: 'slow requests', isError: false };
 const LATE: ReportKind = { name: 'late work', isError: false };
 const BREACHES: ReportKind = { name: 'breaches', isError: true };
+const STALLS: ReportKind = { name: 'stalls of the event loop', isError: true };
+const LOST: ReportKind = { name: 'errors that nobody awaits', isError: true };
 
 describe('reports', () => {
   let reports: Reports;
@@ -44,9 +46,8 @@ describe('reports', () => {
   });
 
   it('of all kinds together are at most as many as allowed, whatever comes first', () => {
-    for (const isError of [true, false]) {
-      for (let kind = 0; kind < 20; kind += 1) admitted({ name: `${isError} ${kind}`, isError }, 100);
-    }
+    for (const kind of [BREACHES, STALLS, LOST]) admitted(kind, 100);
+    for (let kind = 0; kind < 37; kind += 1) admitted({ name: `warning ${kind}`, isError: false }, 100);
     reports.leave(user);
     const [, heldBack] = /^([\d,]+) reports/.exec(said[0]!)!;
     expect(4_000 - Number(heldBack!.replace(',', ''))).toBeLessThanOrEqual(60);
@@ -55,6 +56,16 @@ describe('reports', () => {
   it('that are warnings leave half of it to errors', () => {
     for (let kind = 0; kind < 100; kind += 1) admitted({ name: `warning ${kind}`, isError: false }, 1_000);
     expect(admitted(BREACHES, 15)).toBe(15);
+  });
+
+  it('that are the first error of their kind in a minute are written, however low the bound is', () => {
+    const lowest = {};
+    reports.use(lowest, 2);
+    reports.leave(user);
+    for (let minute = 0; minute < 3; minute += 1) {
+      expect([SLOW, BREACHES, STALLS, LOST, LATE].map(kind => admitted(kind, 100))).toEqual([1, 1, 1, 1, 0]);
+      vi.advanceTimersByTime(MINUTE_MS);
+    }
   });
 
   it('of one kind leave room to each other kind', () => {
