@@ -95,11 +95,7 @@ export class LoopMonitor {
     if (stallMs === (this.#watchdog?.stallMs ?? 0)) return undefined;
     const ended = this.#watchdog?.stop();
     this.#watchdog =
-      stallMs === 0
-        ? undefined
-        : new StallWatchdog(eventLoop, stallMs, reason => {
-            for (const { report } of this.#users) report(reason);
-          });
+      stallMs === 0 ? undefined : new StallWatchdog(eventLoop, stallMs, reason => this.#report(reason));
     this.#watchdog?.start();
     return ended;
   }
@@ -113,8 +109,14 @@ export class LoopMonitor {
       if (this.#pulses % PULSES_PER_CHECK === 0) this.#watchdog?.check();
     } catch (error) {
       // Out of a timer, it would end the process.
-      for (const { report } of this.#users) report(error);
+      this.#report(error);
     }
+  }
+
+  /** By one of them: the watchdog is the process's, and said by another it would count as held back. */
+  #report(reason: unknown): void {
+    const [user] = this.#users;
+    user?.report(reason);
   }
 }
 

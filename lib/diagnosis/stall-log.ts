@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { oncePerProcess } from '../context/context-storage';
 import { describeCallSite } from '../cost/call-site';
 import type { LoopBlock } from '../cost/event-loop';
 import { siteOf } from '../cost/time-record';
@@ -14,6 +15,9 @@ const NEXT =
 const NEXT_STARVED =
   'Give the process more of the machine: its share of the CPU, and who else runs beside it. No handler is at fault.';
 
+/** Each application of the process is told of a block; one of them speaks. */
+const told = oncePerProcess('stalls.told', () => new WeakSet<LoopBlock>());
+
 /** Says of each stall that the watchdog has seen who it was, once a minute for each. */
 export class StallLog {
   readonly #logger = new Logger('EventLoop');
@@ -24,6 +28,8 @@ export class StallLog {
   }
 
   write(block: LoopBlock, stallMs: number): void {
+    if (told.has(block)) return;
+    told.add(block);
     if (isStarved(block, stallMs)) {
       const suppressed = reports.admit(PAUSES, 'starved', block.starvedMs);
       if (suppressed !== undefined) this.#logger.warn(starvedReport(block, suppressed));

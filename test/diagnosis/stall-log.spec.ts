@@ -1,0 +1,72 @@
+import { Logger } from '@nestjs/common';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { LoopBlock } from '../../lib/cost/event-loop';
+import { LoopMonitor } from '../../lib/diagnosis/loop-monitor';
+import { ProcessorTime } from '../../lib/diagnosis/processor-time';
+import { reports } from '../../lib/diagnosis/reports';
+import { StallLog } from '../../lib/diagnosis/stall-log';
+
+/** A block that the watchdog has looked into. */
+function blockOf(facts: Partial<LoopBlock> = {}): LoopBlock {
+  return {
+    endMs: 1_000,
+    ms: 300,
+    starvedMs: 0,
+    knowsStarved: true,
+    cpuMs: 300,
+    culprit: { account: 1, requestId: 'r1', handler: 'Reports.list' },
+    suspects: [],
+    sites: [],
+    waiting: 0,
+    ...facts,
+  };
+}
+
+/** Each test begins with no window: they are the process's, until its last user leaves. */
+const user = {};
+let written: string[];
+beforeEach(() => {
+  reports.use(user, 1_000_000);
+  written = [];
+  for (const level of ['warn', 'error'] as const) {
+    vi.spyOn(Logger.prototype, level).mockImplementation(line => void written.push(String(line)));
+  }
+});
+afterEach(() => {
+  reports.leave(user);
+  vi.restoreAllMocks();
+});
+
+describe('two applications that a block of the event loop is told to', () => {
+  it.each([
+    ['stall', blockOf(), /^Reports\.list blocked the event loop/],
+    ['pause', blockOf({ ms: 75, starvedMs: 812, culprit: undefined, sites: undefined }), /812 /],
+  ])('write one line of a %s, and hold none back', (_name, block, line) => {
+    for (const log of [new StallLog(), new StallLog()]) log.write(block, 200);
+    reports.leave(user);
+    expect(written).toEqual([expect.stringMatching(line)]);
+  });
+
+  it('hold back the next one of the same handler, once', () => {
+    const logs = [new StallLog(), new StallLog()];
+    for (const block of [blockOf(), blockOf()]) for (const log of logs) log.write(block, 200);
+    reports.leave(user);
+    expect(written).toEqual([
+      expect.stringMatching(/^Reports\.list blocked/),
+      expect.stringMatching(/^1 report /),
+    ]);
+  });
+
+  it('say one time that watching it has failed', async () => {
+    const users = [1, 2].map(() => ({ stallMs: 0, onBlock: vi.fn(), report: vi.fn() }));
+    const monitor = new LoopMonitor();
+    for (const one of users) monitor.start(one);
+    vi.spyOn(ProcessorTime.prototype, 'take').mockImplementation(() => {
+      throw new Error('no such file');
+    });
+    await vi.waitFor(() => expect(users[0]!.report).toHaveBeenCalled());
+    vi.restoreAllMocks();
+    for (const one of users) await monitor.stop(one);
+    expect(users[1]!.report).not.toHaveBeenCalled();
+  });
+});
