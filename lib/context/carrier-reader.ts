@@ -12,9 +12,9 @@ import { parseTrace, type TraceParent } from './trace-parent';
 const MAX_FIELD = 8_192;
 
 const REASONS = {
-  later: 'its schema answers with a promise: use one that answers at once',
-  invalid: 'its schema does not take the value that arrived',
-  threw: 'its schema threw',
+  later: 'its schema answers with a promise, so it was left out: use one that answers at once',
+  invalid: 'its schema does not take the value that arrived, which was left out',
+  threw: 'its schema threw, so it was left out',
 } as const;
 
 /** What has arrived, as far as it is believed. */
@@ -53,16 +53,16 @@ function readContext(
   const { seal, trustsUnsigned, faults } = rules;
   const isSigned = seal !== undefined && signature !== undefined;
   if (isSigned && !seal.fits(signedText(requestId ?? '', text), signature)) {
-    faults.say('carrier', 'its signature does not fit: its user and values were left out');
+    faults.say('carrier', 'its signature does not fit, so its user and values were left out');
     return nothing;
   }
   if (seal !== undefined && !isSigned && !trustsUnsigned) {
-    faults.say('carrier', 'it is not signed: its user and values were left out');
+    faults.say('carrier', 'it is not signed, so its user and values were left out');
     return nothing;
   }
   const content = parseObject(text);
   if (content === undefined) {
-    faults.say('carrier', `its ${CONTEXT} is no JSON object`);
+    faults.say('carrier', `its ${CONTEXT} is no JSON object, so its user and values were left out`);
     return nothing;
   }
   const refusal = isSigned ? refusalOf(content, rules.term, way, Date.now()) : undefined;

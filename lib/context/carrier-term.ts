@@ -41,14 +41,14 @@ export function refusalOf(
   now: number,
 ): string | undefined {
   if (audiences !== undefined && !audiences.some(accepted => accepted === audience)) {
-    return 'it was signed for others: its user and values were left out';
+    return 'it was signed for others, so its user and values were left out';
   }
   if (typeof at !== 'number') {
-    return takesUntimed ? undefined : 'it was signed without a time: its user and values were left out';
+    return takesUntimed ? undefined : 'it was signed without a time, so its user and values were left out';
   }
   const most = maxAgeMs[way];
   if (most > 0 && now - at > most + CLOCK_SKEW_MS + PRECISION_MS)
-    return 'it is too old: its user and values were left out';
-  if (at - now > CLOCK_SKEW_MS) return 'it comes from the future: its user and values were left out';
+    return 'it is too old, so its user and values were left out';
+  if (at - now > CLOCK_SKEW_MS) return 'it comes from the future, so its user and values were left out';
   return undefined;
 }

@@ -57,7 +57,7 @@ function writeContext(context: RequestContext, room: number, rules: CarrierRules
   if (user !== undefined && user.length + 9 <= room) {
     parts.push(`"user":${user}`);
     room -= user.length + 9;
-  } else if (user !== undefined) rules.faults.say('carrier', 'the user takes too much room');
+  } else if (user !== undefined) rules.faults.say('carrier', 'the user takes too much room and was left out');
   const values: string[] = [];
   room -= 12;
   for (const [key, value] of context.values ?? []) {
@@ -66,7 +66,10 @@ function writeContext(context: RequestContext, room: number, rules: CarrierRules
     if (json === undefined) continue;
     const member = `${asciiJson(key.name)}:${json}`;
     if (member.length + 1 > room) {
-      rules.faults.say(`carrier, key ${key.name}`, `it would be larger than ${MAX_CARRIER_BYTES} bytes`);
+      rules.faults.say(
+        `carrier, key ${key.name}`,
+        `it was left out, as the carrier would be larger than ${MAX_CARRIER_BYTES} bytes`,
+      );
       continue;
     }
     values.push(member);

@@ -3,6 +3,7 @@ import { oneLine } from '../context/one-line';
 import { isThenable, settled, whenSettled } from '../context/thenable';
 import { answerOf } from './answer-of';
 import { describeError } from './error-outline';
+import { number } from './report-text';
 import { type ReportKind, reports } from './reports';
 
 const FAULTS: ReportKind = { name: 'faults', isError: false };
@@ -36,13 +37,18 @@ export class FaultReporter {
    */
   report(where: string, error: unknown): void {
     const suppressed = reports.admit(FAULTS, where);
-    if (suppressed !== undefined) this.#write(where, describeError(error, this.#withMessages), suppressed);
+    if (suppressed === undefined) return;
+    this.#write(
+      `${named(where)} failed and was ignored`,
+      describeError(error, this.#withMessages),
+      suppressed,
+    );
   }
 
-  /** The same in words of this package. Never throws. */
+  /** Says in words of this package what is to be known of something, which need not have failed. Never throws. */
   say(where: string, words: string): void {
     const suppressed = reports.admit(FAULTS, where);
-    if (suppressed !== undefined) this.#write(where, words, suppressed);
+    if (suppressed !== undefined) this.#write(named(where), words, suppressed);
   }
 
   /** Runs a hook of the application. What it throws or rejects with is reported, never passed on. */
@@ -74,13 +80,16 @@ export class FaultReporter {
     }
   }
 
-  #write(where: string, words: string, suppressed: number): void {
-    const more = suppressed > 0 ? ` (${suppressed} more in the last minute)` : '';
-    const line = `${where.slice(0, MAX_WHERE)} failed and was ignored: ${words.slice(0, MAX_WORDS)}${more}`;
+  #write(what: string, words: string, suppressed: number): void {
+    const more = suppressed > 0 ? ` (${number(suppressed)} more since the last one)` : '';
     try {
-      this.#logger.warn(oneLine(line));
+      this.#logger.warn(oneLine(`${what}: ${words.slice(0, MAX_WORDS)}${more}`));
     } catch {
       // The application's logger failed; there is nowhere left to say so.
     }
   }
+}
+
+function named(where: string): string {
+  return where.slice(0, MAX_WHERE);
 }

@@ -245,7 +245,7 @@ describe('SinkQueue', () => {
       'sink second failed and was ignored: undefined',
       '22 reports were held back in the last minute: faults 22 (most 11: sink first)',
       expect.stringContaining('sink first failed'),
-      'sink second failed and was ignored: undefined (11 more in the last minute)',
+      'sink second failed and was ignored: undefined (11 more since the last one)',
     ]);
     warn.mockRestore();
   });
