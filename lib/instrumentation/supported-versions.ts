@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, sep } from 'node:path';
+import { isOwnDependency } from './own-dependencies';
 
 /** By package: the instrumentation that covers it, its oldest version and its newest major, as the tests have seen them. */
 const SUPPORTED: ReadonlyMap<string, readonly [driver: string, from: string, to: number]> = new Map([
@@ -27,16 +28,19 @@ const SUPPORTED: ReadonlyMap<string, readonly [driver: string, from: string, to:
   ['dataloader', ['dataloader', '2.0', 2]],
 ]);
 
-/** A client that has been loaded in a version that is not supported. */
+/** A client of the application that has been loaded in a version that is not supported. */
 export interface UnsupportedClient {
   readonly driver: string;
   readonly message: string;
 }
 
-/** By folder; `undefined` for what is supported, or not known. */
+/** By folder; `undefined` for what is supported, not known or not the application's. */
 const looked = new Map<string, UnsupportedClient | undefined>();
 
-/** The clients that the process has loaded so far in a version that is not supported. */
+/**
+ * The clients of the application that the process has loaded so far in a version that is not supported. Those
+ * that its packages bring along are left out: nobody could do anything about them.
+ */
 export function unsupportedClients(): UnsupportedClient[] {
   const found = new Set<UnsupportedClient>();
   const modules = `${sep}node_modules${sep}`;
@@ -57,7 +61,8 @@ export function unsupportedClients(): UnsupportedClient[] {
 function lookAt(name: string, folder: string): UnsupportedClient | undefined {
   const [driver, from, to] = SUPPORTED.get(name) ?? ['', '', 0];
   const version = versionIn(folder);
-  if (version === undefined || isSupported(version, from, to)) return undefined;
+  if (version === undefined || isSupported(version, from, to) || !isOwnDependency(name, folder))
+    return undefined;
   const oldest = from.replace(/\.0$/, '');
   const range = oldest === String(to) ? `${to}.x` : `${oldest} to ${to}.x`;
   const message = `${name} ${version} is not supported: use ${range}, or its calls may not be counted, or be charged to other requests`;
