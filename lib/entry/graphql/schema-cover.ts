@@ -110,20 +110,13 @@ export class SchemaCover {
 
   #coverField(field: Field): void {
     const given = bare(field.resolve);
-    if (given === undefined && !this.#covers.defaults) return;
-    const resolve = given ?? resolveByDefault;
-    const operations = this.#operations;
-    field.resolve = standIn(given, (source, args, contextValue, info) =>
-      runField(operations.elsewhere(contextValue, info.rootValue), resolve, source, args, contextValue, info),
-    );
+    if (given !== undefined || this.#covers.defaults) field.resolve = this.#resolver(given);
   }
 
   #coverSubscription(field: Field, root: RootField): void {
     const operations = this.#operations;
     const subscribe = bare(field.subscribe);
     if (subscribe === undefined) return;
-    const given = bare(field.resolve);
-    const resolve = given ?? resolveByDefault;
     field.subscribe = standIn(subscribe, (source, args, contextValue, info) => {
       const own = info.rootValue instanceof OperationRoot ? info.rootValue : undefined;
       const context = own?.context ?? operations.open(undefined);
@@ -137,7 +130,14 @@ export class SchemaCover {
         isLazySubscribe(subscribe),
       );
     });
-    field.resolve = standIn(given, (source, args, contextValue, info) =>
+    field.resolve = this.#resolver(bare(field.resolve));
+  }
+
+  /** Stands in for a resolver, or for GraphQL's own, whose operation may be elsewhere. */
+  #resolver(given: Resolve | undefined): Resolve {
+    const resolve = given ?? resolveByDefault;
+    const operations = this.#operations;
+    return standIn(given, (source, args, contextValue, info) =>
       runField(operations.elsewhere(contextValue, info.rootValue), resolve, source, args, contextValue, info),
     );
   }
