@@ -72,6 +72,8 @@ export class EventLoop {
   starvedMs = 0;
   /** Units of work that are open. */
   open = 0;
+  /** Accounts that were numbered; absent where an older copy of the package has made this. */
+  accounts?: number = 0;
   onBlock: ((block: LoopBlock) => void) | undefined = undefined;
   /** What of a stretch the whole process was suspended, in milliseconds; absent when nobody watches. */
   suspendedMs: ((stretchMs: number) => number) | undefined = undefined;

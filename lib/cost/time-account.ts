@@ -14,12 +14,6 @@ export interface UnitOfAccount {
   readonly handler: { readonly name: string; readonly number: number } | undefined;
 }
 
-let accounts = 0;
-
-function nextNumber(): number {
-  return (accounts += 1);
-}
-
 /**
  * Where the wall time of one unit of work went.
  *
@@ -65,7 +59,7 @@ export class TimeAccount {
   ) {
     this.#loop = loop;
     this.#outer = outer;
-    this.number = outer?.number ?? nextNumber();
+    this.number = outer?.number ?? numberOf(loop);
     if (outer === undefined) loop.open += 1;
     loop.resumes(this, nowMs);
     this.#sinceMs = nowMs;
@@ -172,4 +166,8 @@ export class TimeAccount {
     this.#blockedBeforeMs = blockedMs;
     this.#starvedBeforeMs = starvedSoFarMs;
   }
+}
+
+function numberOf(loop: EventLoop): number {
+  return (loop.accounts = (loop.accounts ?? 0) + 1);
 }

@@ -3,6 +3,7 @@ import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 import type { BudgetOwners, BudgetResolver, ResolvedBudget } from '../budget/budget-resolver';
 import { GrowthHistory } from '../cost/growth-history';
+import { oncePerProcess } from '../context/context-storage';
 import type { ContextHandler } from '../context/request-context';
 import type { AcquiringLines } from '../diagnosis/pools/acquiring-lines';
 
@@ -12,11 +13,12 @@ const SSE = '__sse__';
 // Nest's own type of a handler is `Function`.
 type Method = Function;
 
-let handlers = 0;
+/** The event loop of the process tells handlers apart by their numbers, whoever has numbered them. */
+const handlers = oncePerProcess('handlers', () => ({ count: 0 }));
 
 /** The next number of a handler of this process. */
 export function nextHandlerNumber(): number {
-  return (handlers += 1);
+  return (handlers.count += 1);
 }
 
 /** Where a handler is declared; empty for work that no handler of Nest took. */

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { hasOpenTelemetry, isSuppressed } from '../context/open-telemetry';
-import { contextStorage } from '../context/context-storage';
+import { contextStorage, oncePerProcess } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 import { captureStack, framesOf } from '../cost/call-site';
 import type { Below } from './driver-instrumentation';
@@ -36,20 +36,30 @@ interface DatadogStorage {
   getStore(): { readonly noop?: boolean } | undefined;
 }
 
-let hasAgent = false;
-let datadog: readonly DatadogStorage[] = [];
-/** By target: calls of the application before the first one of an agent. */
-const calls = new Map<string, number>();
-/** Units of work that were opened where tracing is suppressed: what they do is not an agent's. */
-const untraced = new WeakSet<RequestContext>();
+interface Shared {
+  hasAgent: boolean;
+  datadog: readonly DatadogStorage[];
+  /** By target: calls of the application before the first one of an agent. */
+  readonly calls: Map<string, number>;
+  /** Units of work that were opened where tracing is suppressed: what they do is not an agent's. */
+  readonly untraced: WeakSet<RequestContext>;
+}
+
+/** The copy of the package that opens a unit of work need not be the one that covers its calls. */
+const shared = oncePerProcess<Shared>('agents', () => ({
+  hasAgent: false,
+  datadog: [],
+  calls: new Map(),
+  untraced: new WeakSet(),
+}));
 
 /** Looks for agents among what has been loaded: where there is none, nothing is asked later on. */
 export function findAgents(): void {
-  hasAgent ||=
+  shared.hasAgent ||=
     hasOpenTelemetry() ||
     '__SENTRY__' in globalThis ||
     Object.keys(createRequire(__filename).cache).some(path => AGENTS.test(path));
-  datadog = loadedCopies('dd-trace', 'packages/datadog-core/index.js').flatMap(copy => {
+  shared.datadog = loadedCopies('dd-trace', 'packages/datadog-core/index.js').flatMap(copy => {
     const { storage } = copy as { storage?: (name: string) => DatadogStorage };
     return typeof storage === 'function' ? storage('legacy') : [];
   });
@@ -57,7 +67,7 @@ export function findAgents(): void {
 
 /** Remembers a unit of work that begins where tracing is suppressed, as OpenTelemetry does for routes it is to ignore. */
 export function noteOpened(context: RequestContext): void {
-  if (hasAgent && isQuiet()) untraced.add(context);
+  if (shared.hasAgent && isQuiet()) shared.untraced.add(context);
 }
 
 /**
@@ -65,11 +75,12 @@ export function noteOpened(context: RequestContext): void {
  * its that sends is on the stack. Its timers and sockets are made inside of requests, which have no part in that.
  */
 export function isOfAgent(target: string, below: Below): boolean {
-  if (!hasAgent) return false;
+  if (!shared.hasAgent) return false;
   if (isQuiet()) {
     const context = contextStorage.getStore();
-    if (context === undefined || !untraced.has(context)) return true;
+    if (context === undefined || !shared.untraced.has(context)) return true;
   }
+  const { calls } = shared;
   const known = calls.get(target) ?? 0;
   if (known >= ENOUGH) return false;
   if (framesOf(captureStack(below)).some(frame => EXPORTERS.test(frame.getFileName() ?? ''))) {
@@ -83,7 +94,7 @@ export function isOfAgent(target: string, below: Below): boolean {
 
 /** Whether whoever runs has asked that nothing it does is traced. */
 function isQuiet(): boolean {
-  return isSuppressed() || datadog.some(storage => storage.getStore()?.noop === true);
+  return isSuppressed() || shared.datadog.some(storage => storage.getStore()?.noop === true);
 }
 
 function inPackages(...names: string[]): RegExp {

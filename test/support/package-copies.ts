@@ -14,8 +14,11 @@ export class PackageCopies {
   readonly #folders: string[] = [];
   readonly #compiled = compileAll();
 
-  /** @param protocol what it says it can share; by default what the sources say */
-  load(protocol?: number): PackageCopy {
+  /**
+   * @param protocol what it says it can share; by default what the sources say
+   * @param entry another one than the root
+   */
+  load<T = PackageCopy>(protocol?: number, entry = 'index.js'): T {
     mkdirSync(join(root, '.cache'), { recursive: true });
     // Below the root, so that Nest is found.
     const folder = mkdtempSync(join(root, '.cache', 'copy-'));
@@ -25,7 +28,7 @@ export class PackageCopies {
       mkdirSync(dirname(to), { recursive: true });
       writeFileSync(to, protocol === undefined ? text : text.replace(PROTOCOL, `$1${protocol}`));
     }
-    return createRequire(join(folder, 'index.js'))('./index.js') as PackageCopy;
+    return createRequire(join(folder, 'index.js'))(`./${entry}`) as T;
   }
 
   remove(): void {

@@ -22,6 +22,8 @@ export interface HandOver {
   ready: PoolQuery | undefined;
   /** The pool whose `connect()` runs. */
   connecting: object | undefined;
+  /** By client, once there is one: a subclass may do something asynchronous before it sends what it was given. */
+  deferred?: WeakMap<object, PoolQuery>;
 }
 
 /**
@@ -38,10 +40,6 @@ interface PooledClient {
   release?: (this: unknown, ...args: unknown[]) => unknown;
 }
 
-/** By client: a subclass may do something asynchronous before it sends what it was given. */
-const deferred = new WeakMap<object, PoolQuery>();
-let hasDeferred = false;
-
 /** Gives the query of a pool to its client while `call` runs, which sends it. */
 export function giveToClient(query: PoolQuery, client: PooledClient, call: () => unknown): unknown {
   query.client = client;
@@ -54,8 +52,7 @@ export function giveToClient(query: PoolQuery, client: PooledClient, call: () =>
     if (handOver.ready === query) {
       handOver.ready = undefined;
       if (isSubclass && query.client !== undefined) {
-        deferred.set(client, query);
-        hasDeferred = true;
+        (handOver.deferred ??= new WeakMap()).set(client, query);
       }
     }
   }
@@ -63,16 +60,15 @@ export function giveToClient(query: PoolQuery, client: PooledClient, call: () =>
 
 /** The query of a pool that this call of `client.query()` sends. */
 export function takeFromPool(client: object, config: unknown, callback: unknown): PoolQuery | undefined {
-  const { ready } = handOver;
+  const { ready, deferred } = handOver;
   if (ready !== undefined) {
     if (!isSame(ready, client, config, callback)) return undefined;
     handOver.ready = undefined;
     return ready;
   }
-  if (!hasDeferred) return undefined;
-  const late = deferred.get(client);
+  const late = deferred?.get(client);
   if (late === undefined || !isSame(late, client, config, callback)) return undefined;
-  deferred.delete(client);
+  deferred?.delete(client);
   return late;
 }
 
@@ -81,7 +77,7 @@ function endOnRelease(query: PoolQuery, client: PooledClient): void {
   const { release } = client;
   client.release = function (...args) {
     query.client = undefined;
-    if (deferred.get(client) === query) deferred.delete(client);
+    if (handOver.deferred?.get(client) === query) handOver.deferred.delete(client);
     // Only the first end counts: that of the query, if it was sent.
     query.handle?.end(0, Boolean(args[0]));
     return release?.apply(this, args);

@@ -1,3 +1,4 @@
+import { oncePerProcess } from '../../context/context-storage';
 import type { CheckoutHandle, DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
@@ -18,15 +19,16 @@ interface Pool {
   numFree(): number;
 }
 
-let isWatchedAbove = false;
+/** What asks a pool may be covered by another copy of the package than the pool. */
+const shared = oncePerProcess('tarn', () => ({ isWatchedAbove: false }));
 
 /** Runs what asks a pool for a connection on behalf of a call that has its own wait. */
 export function watchedAbove<T>(fn: () => T): T {
-  isWatchedAbove = true;
+  shared.isWatchedAbove = true;
   try {
     return fn();
   } finally {
-    isWatchedAbove = false;
+    shared.isWatchedAbove = false;
   }
 }
 
@@ -64,7 +66,7 @@ function cover(copy: unknown, reporter: QueryReporter): (() => void)[] {
     ...undoRelease,
     ...replaceMethods<Acquire>([prototype], 'acquire', original => {
       return function acquire(...args) {
-        const checkout = isWatchedAbove ? undefined : reporter.beginCheckout(this, this.max, acquire);
+        const checkout = shared.isWatchedAbove ? undefined : reporter.beginCheckout(this, this.max, acquire);
         if (checkout === undefined) return original.apply(this, args);
         if (this.numFree() === 0) checkout.queued();
         const pending = original.apply(this, args);

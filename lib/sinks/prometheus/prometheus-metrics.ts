@@ -1,4 +1,5 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
+import { oncePerProcess } from '../../context/context-storage';
 import { AttachedApplications } from '../attached-applications';
 import type { PrometheusSettings } from './prometheus-options';
 import { processMetrics } from './process-metrics';
@@ -24,7 +25,8 @@ export interface PrometheusMetrics {
   readonly applications: AttachedApplications;
 }
 
-const made = new WeakMap<Registry, Map<string, PrometheusMetrics>>();
+/** A registry takes each name once, from whichever copy of the package. */
+const made = oncePerProcess('prometheus', () => new WeakMap<Registry, Map<string, PrometheusMetrics>>());
 
 /**
  * Registers the metrics, or gives those that another sink has registered there under this prefix.
