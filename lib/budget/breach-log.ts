@@ -6,7 +6,7 @@ import { type ReportKind, reports } from '../diagnosis/reports';
 import { workOf } from '../diagnosis/request-of';
 import { BreachReport, fingerprintOf } from './breach-report';
 
-const BREACHES: ReportKind = { name: 'breaches', isError: true };
+const BREACHES: ReportKind = { name: 'breaches', one: 'breach', isError: true };
 /** So long before a report may be written again, units of work remember where they break their budget. */
 const AHEAD_MS = 1_000;
 

@@ -6,7 +6,7 @@ const OTHERS: Readonly<Record<string, string>> = {
     'Ask the cache for many keys at once (MGET, HMGET, a pipeline), or keep what the request needs again.',
   http: 'Ask the other service once for all (a bulk route), or keep its answers for the request.',
   loopBlockMs:
-    'Divide the work (setImmediate between parts), move it to a worker thread, or use the asynchronous form of the call.',
+    'Split the work up (setImmediate between the parts), move it to a worker thread, or use the asynchronous form of the call.',
   messages: 'Publish one message for all, or a batch (addBulk, sendBatch).',
 };
 

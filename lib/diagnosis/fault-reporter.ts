@@ -6,7 +6,7 @@ import { describeError } from './error-outline';
 import { number } from './report-text';
 import { type ReportKind, reports } from './reports';
 
-const FAULTS: ReportKind = { name: 'faults', isError: false };
+const FAULTS: ReportKind = { name: 'faults', one: 'fault', isError: false };
 
 /** Names of sinks and keys are the application's own. */
 const MAX_WHERE = 200;

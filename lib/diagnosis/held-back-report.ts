@@ -5,6 +5,8 @@ const SUBJECT_WIDTH = 120;
 /** Reports of one kind that were held back in a minute. */
 export interface HeldBack {
   readonly kind: string;
+  /** What one of them is called; absent from an older copy of the package. */
+  readonly one?: string | undefined;
   readonly count: number;
   /** What most of them speak of; nothing where there was no room to tell them apart. */
   worst: { readonly subject: string; readonly count: number; readonly mostMs: number } | undefined;
@@ -20,11 +22,11 @@ export function heldBackReport(held: readonly HeldBack[]): Report {
   return new Report(headline, [], { heldBack, ...Object.assign({}, ...all.map(fieldsOf)) });
 }
 
-function describe({ kind, count, worst }: HeldBack): string {
-  const all = `${kind} ${number(count)}`;
+function describe({ kind, one = kind, count, worst }: HeldBack): string {
+  const all = `${number(count)} ${count === 1 ? one : kind}`;
   if (worst === undefined) return all;
   const most = worst.mostMs > 0 ? `, up to ${number(worst.mostMs)} ms` : '';
-  const share = worst.count === count ? '' : `most ${number(worst.count)}: `;
+  const share = worst.count === count ? '' : `${number(worst.count)} of them `;
   return `${all} (${share}${cut(worst.subject, SUBJECT_WIDTH)}${most})`;
 }
 

@@ -5,7 +5,7 @@ import { cut, number, Report, type ReportLine } from './report-text';
 import { type ReportKind, reports } from './reports';
 import { requestFields, requestOf, workOf } from './request-of';
 
-const LATE_WORK: ReportKind = { name: 'late work', isError: false };
+const LATE_WORK: ReportKind = { name: 'late calls', one: 'late call', isError: false };
 
 /** Says which handlers go on working long after their response. */
 export class LateLog {

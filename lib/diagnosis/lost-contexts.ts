@@ -5,7 +5,11 @@ import type { Statement } from '../cost/statement';
 import { cut } from './report-text';
 import { type ReportKind, reports } from './reports';
 
-const LOST_CONTEXTS: ReportKind = { name: 'queries outside of any unit of work', isError: false };
+const LOST_CONTEXTS: ReportKind = {
+  name: 'queries outside of any request',
+  one: 'query outside of any request',
+  isError: false,
+};
 
 /** A stack costs some 20 µs to read; a busy poller must not pay that for each of its queries. */
 const STACKS_PER_SECOND = 50;
@@ -41,7 +45,7 @@ export class LostContexts {
     const more = suppressed > 0 ? ` ${suppressed} more from there were not logged.` : '';
     const where = stack.map(frame => `\n    at ${oneLine(frame)}`).join('');
     this.#logger.warn(
-      `A query ran outside of any unit of work and is charged to nobody: ${oneLine(statement.shape)}.${more} ` +
+      `A query ran outside of any request, job or message, and is charged to nobody: ${oneLine(statement.shape)}.${more} ` +
         'Wrap the work in contextService.run(seed, fn) or @RunInContext(), or the callback that lost ' +
         `the context in contextService.bind(fn).${where}`,
     );

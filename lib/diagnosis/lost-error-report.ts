@@ -1,6 +1,6 @@
 import type { RequestContext } from '../context/request-context';
 import type { ErrorOutline } from './error-outline';
-import { Report, type ReportLine } from './report-text';
+import { number, Report, type ReportLine } from './report-text';
 import { requestFields, requestOf, workOf } from './request-of';
 
 /** What Node says of where an error came from. */
@@ -11,8 +11,8 @@ export type LostErrorOutcome = 'answered' | 'waiting' | 'over';
 
 const OUTCOMES: Readonly<Record<LostErrorOutcome, string>> = {
   answered: 'was answered by its exception filters',
-  waiting: 'still waits; forRoot({ answerLostErrors: true }) would answer it',
-  over: 'was over, or its answer had begun',
+  waiting: 'is still waiting; forRoot({ answerLostErrors: true }) would answer it',
+  over: 'had ended, or its response had begun',
 };
 
 /** An error that nobody awaits, as it is logged: without its text. */
@@ -31,7 +31,7 @@ export class LostErrorReport extends Report {
       ['next', next],
     ];
     if (outcome !== undefined) lines.splice(2, 0, ['answer', `the request ${OUTCOMES[outcome]}`]);
-    if (suppressed > 0) lines.push(['group', `${suppressed} more were not logged since the last one`]);
+    if (suppressed > 0) lines.push(['more', `${number(suppressed)} were not logged since the last one`]);
     super(headline(context, error), lines, {
       ...requestFields(context),
       error: error.name,
@@ -46,7 +46,7 @@ export class LostErrorReport extends Report {
 }
 
 function headline(context: RequestContext, error: ErrorOutline): string {
-  return `An error that nobody awaits ended work of ${workOf(context)}: ${classOf(error)}${at(error)}`;
+  return `Unhandled error in ${workOf(context)}: ${classOf(error)}${at(error)}`;
 }
 
 function classOf({ name, code }: ErrorOutline): string {
@@ -59,7 +59,7 @@ function at({ place }: ErrorOutline): string {
 
 function nextOf({ place }: ErrorOutline, origin: ErrorOrigin): string {
   if (origin === 'uncaughtException')
-    return "Catch it in the callback, listen to 'error' of the emitter, or use the promise of the call and await it.";
-  const what = 'Await the promise, return it, or give it a catch().';
-  return place === undefined ? `${what} Reject with an Error: it knows its line.` : what;
+    return "Catch it in the callback, listen for 'error' on the emitter, or await the promise form of the call.";
+  const what = 'Await the promise, return it, or add a catch().';
+  return place === undefined ? `${what} Reject with an Error, which has a stack.` : what;
 }

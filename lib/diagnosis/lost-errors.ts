@@ -11,7 +11,7 @@ import { RejectionWatch } from './rejection-watch';
 import { type ReportKind, reports } from './reports';
 import { whoseError } from './whose-error';
 
-const LOST_ERRORS: ReportKind = { name: 'errors that nobody awaits', isError: true };
+const LOST_ERRORS: ReportKind = { name: 'unhandled errors', one: 'unhandled error', isError: true };
 
 /**
  * Says which unit of work an error belongs to that nobody awaits. One for all applications of a

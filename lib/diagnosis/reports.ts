@@ -7,6 +7,8 @@ import { type HeldBack, heldBackReport } from './held-back-report';
 export interface ReportKind {
   /** What several of them are called: `'slow requests'`. */
   readonly name: string;
+  /** And one of them; an older copy of the package has none. */
+  readonly one?: string;
   readonly isError: boolean;
 }
 
@@ -232,7 +234,8 @@ function say(subject: Subject | undefined, nowMs: number, windowMs: number): num
 
 /** What was held back in the minute that ends, with the subject of most of it. */
 function takeHeldBack(state: KindState): HeldBack {
-  const held: HeldBack = { kind: state.kind.name, count: state.heldBack, worst: undefined };
+  const { name: kind, one } = state.kind;
+  const held: HeldBack = { kind, one, count: state.heldBack, worst: undefined };
   state.heldBack = 0;
   for (const [name, subject] of state.subjects) {
     const { heldBack: count, mostMs } = subject;

@@ -10,7 +10,7 @@ import { type LeftOpen, ResourceLedger } from './resource-ledger';
 import type { ResourceMonitorOptions } from './resource-monitor-options';
 import { isKept, originOf } from './resource-origin';
 
-const LEFT_OPEN: ReportKind = { name: 'resources left open', isError: false };
+const LEFT_OPEN: ReportKind = { name: 'resources left open', one: 'resource left open', isError: false };
 /** Between two looks at what is open. */
 const LOOK_MS = { least: 10, most: 1_000 };
 /** A timeout ends by itself; so many of one line at a time pile up. */

@@ -21,33 +21,35 @@ import {
 import { type ReportKind, reports } from './reports';
 import { workOf } from './request-of';
 
-const SLOW: ReportKind = { name: 'slow requests', isError: false };
+const SLOW: ReportKind = { name: 'slow requests', one: 'slow request', isError: false };
 
 /** Parts below this share of the time are not worth a word. */
 const LEAST_SHARE = 0.005;
 
-const NAMES: Readonly<Record<TimePart, string>> = {
-  database: 'the database',
-  pool: 'waiting for a connection of a pool',
-  http: 'other services',
-  cache: 'the cache',
-  messages: 'the broker',
-  own: 'its own work',
-  stalled: 'an event loop that others blocked',
-  starved: 'a processor that the machine gave to other processes',
-  other: 'what is not counted (timers, files, the body of the request)',
+/** What it did in that time: `54 % of it …`. */
+const DOING: Readonly<Record<TimePart, string>> = {
+  database: 'waiting for the database',
+  pool: 'waiting for a connection from a pool',
+  http: 'waiting for other services',
+  cache: 'waiting for the cache',
+  messages: 'waiting for the message broker',
+  own: 'running its own code',
+  stalled: 'waiting while others blocked the event loop',
+  starved: 'waiting for a CPU that other processes had',
+  other: 'in what is not measured (timers, files, reading the body of the request)',
 };
 
 const NEXT: Readonly<Record<TimePart, string>> = {
-  database: 'Look at the slowest shape with EXPLAIN (ANALYZE, BUFFERS), and at what could run side by side.',
-  pool: 'Make those who hold the connections give them back sooner, above all across calls of other services; then think of a larger pool.',
-  http: 'Ask that service for less, side by side, or with a time limit of its own.',
-  cache: 'Ask for many keys at once, and look at the server.',
-  messages: 'Look at the broker, or publish after the response.',
-  own: 'Divide the work (setImmediate between parts), move it to a worker thread, or do less of it.',
-  stalled: 'Repair the handler that blocked the loop, not this one.',
-  starved: 'Give the process more of the machine: its share of the CPU, and who else runs beside it.',
-  other: 'Wrap a client that is not counted in contextService.record(), or look at its timers and files.',
+  database:
+    'Run EXPLAIN (ANALYZE, BUFFERS) on the slowest statement, and see which queries could run in parallel.',
+  pool: 'Release connections sooner, above all before calling other services; only then make the pool larger.',
+  http: 'Call that service less often, in parallel, or with a timeout.',
+  cache: 'Fetch many keys at once, and check the cache server.',
+  messages: 'Check the broker, or publish after the response.',
+  own: 'Split the work up (setImmediate between the parts), move it to a worker thread, or do less of it.',
+  stalled: 'Fix the handler that blocked the event loop, not this one.',
+  starved: 'Give the process more CPU: raise its share or limit, or move what runs beside it.',
+  other: 'Check its timers and files, and report clients that are not counted with contextService.record().',
 };
 
 /** Says where the time of slow requests went: once a minute for the same handler and largest part. */
@@ -75,7 +77,7 @@ function slowReport(
 ): Report {
   const name = record.handler ?? record.route ?? record.kind;
   const headline =
-    `${name} took ${number(record.durationMs)} ms, ${share(slow.ms, record)} of it for ${NAMES[slow.because]}` +
+    `${name} took ${number(record.durationMs)} ms, ${share(slow.ms, record)} of it ${DOING[slow.because]}` +
     (slow.culprits.length > 0 && slow.because !== 'database' ? `: ${slow.culprits.join(', ')}` : '');
   const lines = linesOf(record, slow, poolWaits);
   if (suppressed > 0) lines.push(['more', `${number(suppressed)} were not logged since the last one`]);
@@ -113,10 +115,10 @@ function linesOf(record: CostRecord, slow: SlowRecord, poolWaits: readonly PoolW
     lines.push(['stalled', `${number(ms)} ms ${culpritOf(handler, requestId, at)}`]);
   }
   for (const { driver, waitedMs, size, held, holders } of poolWaits.slice(0, TOP)) {
-    const by = holders.map(({ handler, connections }) => `${handler} ${connections}`).join(', ');
+    const by = holders.map(({ handler, connections }) => `${handler} (${connections})`).join(', ');
     lines.push([
       'pool',
-      `${number(waitedMs)} ms, ${held} of the ${size} of its ${driver} pool held by ${by}`,
+      `${number(waitedMs)} ms, with ${held} of ${size} connections of its ${driver} pool held by ${by}`,
     ]);
   }
   for (const traced of record.trace?.slice(0, TOP) ?? []) lines.push(['calls', tracedOf(traced)]);
@@ -136,5 +138,5 @@ function culpritOf(
 ): string {
   const where = at === undefined ? '' : ` at ${at}`;
   if (requestId !== undefined) return `by ${handler ?? 'a request'} (request id ${requestId})${where}`;
-  return at === undefined ? 'by what is not known' : `by work outside of any unit of work${where}`;
+  return at === undefined ? 'by something unknown' : `by work outside of any request, job or message${where}`;
 }

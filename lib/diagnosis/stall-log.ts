@@ -6,14 +6,22 @@ import { siteOf } from '../cost/time-record';
 import { number, Report, type ReportLine } from './report-text';
 import { type ReportKind, reports } from './reports';
 
-const STALLS: ReportKind = { name: 'stalls of the event loop', isError: true };
+const STALLS: ReportKind = {
+  name: 'stalls of the event loop',
+  one: 'stall of the event loop',
+  isError: true,
+};
 /** Nobody's fault, or not known to be. */
-const PAUSES: ReportKind = { name: 'pauses of the event loop', isError: false };
-const NOBODY = 'Work outside of any unit of work';
+const PAUSES: ReportKind = {
+  name: 'pauses of the event loop',
+  one: 'pause of the event loop',
+  isError: false,
+};
+const NOBODY = 'Work outside of any request, job or message';
 const NEXT =
-  'Divide the work (setImmediate between parts), move it to a worker thread, or use the asynchronous form of the call.';
+  'Split the work up (setImmediate between the parts), move it to a worker thread, or use the asynchronous form of the call.';
 const NEXT_STARVED =
-  'Give the process more of the machine: its share of the CPU, and who else runs beside it. No handler is at fault.';
+  'Give the process more CPU: raise its share or limit, or move what runs beside it. No handler is at fault.';
 
 /** Each application of the process is told of a block; one of them speaks. */
 const told = oncePerProcess('stalls.told', () => new WeakSet<LoopBlock>());
@@ -62,7 +70,7 @@ function stallReport(block: LoopBlock, suppressed: number): Report {
   const stack = sites.map(describeCallSite);
   const lines: ReportLine[] = [
     ...(culprit === undefined ? [] : [['request', `request id ${culprit.requestId}`] as const]),
-    ['waiting', `${number(waiting)} other units of work were open`],
+    ['waiting', unitsOf(waiting, 'other ')],
     ...processorLines(block),
     ...stack.map((frame): ReportLine => ['at', frame]),
     ['next', NEXT],
@@ -84,10 +92,10 @@ function stallReport(block: LoopBlock, suppressed: number): Report {
 
 function starvedReport({ ms, starvedMs, waiting }: LoopBlock, suppressed: number): Report {
   const headline =
-    `The machine gave the processor to other processes for ${number(starvedMs)} of ${number(ms + starvedMs)} ms ` +
-    'in which the event loop did not turn';
+    `Other processes had the CPU for ${number(starvedMs)} of the ${number(ms + starvedMs)} ms ` +
+    'in which the event loop stood still';
   const lines: ReportLine[] = [
-    ['waiting', `${number(waiting)} units of work were open`],
+    ['waiting', unitsOf(waiting)],
     ['next', NEXT_STARVED],
     ...moreLines(suppressed),
   ];
@@ -100,15 +108,19 @@ function processorLines(block: LoopBlock): ReportLine[] {
   const lines: ReportLine[] = [];
   if (isMostlyWaiting(block)) {
     const rest = knowsStarved
-      ? 'the rest it waited, in a synchronous call or for memory'
-      : 'the rest it waited, in a synchronous call or for memory, or other processes had the processor';
-    lines.push(['processor', `used for at most ${number(cpuMs)} ms; ${rest}`]);
+      ? 'in a synchronous call or for memory'
+      : 'in a synchronous call, for memory, or for a CPU that other processes had';
+    lines.push(['cpu', `used for at most ${number(cpuMs)} ms; the rest was waiting, ${rest}`]);
   }
   if (starvedMs >= 1)
-    lines.push(['starved', `${number(starvedMs)} ms more, in which other processes had the processor`]);
+    lines.push(['starved', `${number(starvedMs)} ms more, in which other processes had the CPU`]);
   return lines;
 }
 
 function moreLines(suppressed: number): ReportLine[] {
   return suppressed > 0 ? [['more', `${number(suppressed)} were not logged since the last one`]] : [];
+}
+
+function unitsOf(count: number, which = ''): string {
+  return `${number(count)} ${which}${count === 1 ? 'request, job or message' : 'requests, jobs or messages'}`;
 }

@@ -108,7 +108,7 @@ describe.each(platforms)('a stall of the event loop on %s', platform => {
     expect(stalls()).toHaveLength(before + 1);
     expect(line).toContain(`${name} blocked the event loop for `);
     expect(linesMarked('spin')).toContain(Number(/at blocking-work\.cjs:(\d+) spin\n/.exec(line)?.[1]));
-    expect(line).toContain('100 other units of work were open');
+    expect(line).toContain('100 other requests, jobs or messages');
     const waited = records.filter(({ handler }) => handler === 'Reports.waits');
     expect(waited).toHaveLength(100);
     const culprit = records.find(({ handler }) => handler === name)!;
@@ -138,7 +138,7 @@ describe.each(platforms)('a stall of the event loop on %s', platform => {
     letGo();
     await waiting;
 
-    expect(line).toContain('Work outside of any unit of work blocked the event loop for ');
+    expect(line).toContain('Work outside of any request, job or message blocked the event loop for ');
     const record = await until(
       () => test.sink.records.slice(known).find(({ handler }) => handler === 'Reports.waits'),
       'record',

@@ -94,7 +94,7 @@ describe.each(platforms)('with answerLostErrors, on %s', platform => {
   it('a response that has begun is left alone', async () => {
     running = await start({ platform, listens: ['uncaughtException'], options });
     expect(await get('answer/begun/PaymentError')).toEqual([200, 'begun and ended']);
-    expect(running.reports[0]!.text).toContain('the request was over, or its answer had begun');
+    expect(running.reports[0]!.text).toContain('the request had ended, or its response had begun');
   });
 
   it('the client has its answer before the process ends', async () => {
@@ -111,9 +111,7 @@ describe.each(platforms)('with answerLostErrors, on %s', platform => {
     running = await start({ platform, listens: ['uncaughtException'], options });
     expect(await get('job')).toEqual([200, 'started']);
     await running.child.hears('event', (said): said is ProcessEvent => 'event' in said);
-    expect(running.reports.map(({ text }) => text.split(':')[0])).toEqual([
-      'An error that nobody awaits ended work of Nightly.run',
-    ]);
+    expect(running.reports.map(({ text }) => text.split(':')[0])).toEqual(['Unhandled error in Nightly.run']);
   });
 });
 

@@ -64,7 +64,7 @@ describe.each(platforms)('an error that nobody awaits, on %s', platform => {
         expect(found, how).toHaveLength(1);
         const { text, message, level, requestId } = found[0]!;
         expect(level).toBe('error');
-        expect(text).toMatch(/^An error that nobody awaits ended work of OrdersController\.lose: /);
+        expect(text).toMatch(/^Unhandled error in OrdersController\.lose: /);
         expect(text).toContain(`GET /lose/:how, request id ${id}`);
         expect(text).toContain(placeOf(how));
         expect(message).toMatchObject({
@@ -86,9 +86,9 @@ describe.each(platforms)('an error that nobody awaits, on %s', platform => {
     const { text, message } = running.reports[0]!;
     const place = `${placeOf('floating async function').slice('at '.length)} audit`;
     expect(text.split('\n')[0]).toBe(
-      `An error that nobody awaits ended work of OrdersController.lose: PaymentError (E_PAYMENT) at ${place}`,
+      `Unhandled error in OrdersController.lose: PaymentError (E_PAYMENT) at ${place}`,
     );
-    expect(text).toContain('next      Await the promise, return it, or give it a catch().');
+    expect(text).toContain('next      Await the promise, return it, or add a catch().');
     expect(message).toMatchObject({
       message: text.split('\n')[0],
       error: 'PaymentError',
@@ -122,9 +122,7 @@ describe.each(platforms)('an error that nobody awaits, on %s', platform => {
     const running = await start({ platform, listens: ['uncaughtException'], options: {} });
     expect(await (await fetch(`${running.url}/job`)).text()).toBe('started');
     await running.child.hears('event', (said): said is ProcessEvent => 'event' in said);
-    expect(running.reports.map(({ text }) => text.split(':')[0])).toEqual([
-      'An error that nobody awaits ended work of Nightly.run',
-    ]);
+    expect(running.reports.map(({ text }) => text.split(':')[0])).toEqual(['Unhandled error in Nightly.run']);
     expect(running.reports[0]!.text).not.toContain('answer ');
   });
 
@@ -154,7 +152,7 @@ describe.skipIf(!hasRedis || process.env['NEST'] === '11')('a floating promise o
       expect((await fetch(`${running.url}/open`)).status).toBe(200);
       const id = await running.hang(`driver/${driver}`);
       expect(running.reports.map(({ requestId }) => requestId)).toEqual([id]);
-      expect(running.reports[0]!.text).toContain('ended work of OrdersController.driver');
+      expect(running.reports[0]!.text).toContain('Unhandled error in OrdersController.driver');
     },
   );
 });

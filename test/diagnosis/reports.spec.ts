@@ -10,10 +10,10 @@ import { platforms, startApp, type TestApp } from '../support/platforms';
 
 const MINUTE_MS = 60_000;
 const SLOW: ReportKind = { name: 'slow requests', isError: false };
-const LATE: ReportKind = { name: 'late work', isError: false };
+const LATE: ReportKind = { name: 'late calls', one: 'late call', isError: false };
 const BREACHES: ReportKind = { name: 'breaches', isError: true };
 const STALLS: ReportKind = { name: 'stalls of the event loop', isError: true };
-const LOST: ReportKind = { name: 'errors that nobody awaits', isError: true };
+const LOST: ReportKind = { name: 'unhandled errors', isError: true };
 
 describe('reports', () => {
   let reports: Reports;
@@ -42,7 +42,7 @@ describe('reports', () => {
     for (let round = 0; round < 3; round += 1) written += admitted(BREACHES, 1_500);
     expect(written).toBe(30);
     reports.leave(user);
-    expect(said).toEqual(['4,470 reports were held back in the last minute: breaches 4,470 (most 3: 30)']);
+    expect(said).toEqual(['4,470 reports were held back in the last minute: 4,470 breaches (3 of them 30)']);
   });
 
   it('of all kinds together are at most as many as allowed, whatever comes first', () => {
@@ -126,7 +126,7 @@ describe('reports', () => {
     vi.advanceTimersByTime(1);
     expect(said).toEqual([
       '4 reports were held back in the last minute: ' +
-        'slow requests 3 (most 2: Orders.list, database, up to 3,400 ms); late work 1 (Orders.create)',
+        '3 slow requests (2 of them Orders.list, database, up to 3,400 ms); 1 late call (Orders.create)',
     ]);
     vi.advanceTimersByTime(MINUTE_MS * 5);
     expect(said).toHaveLength(1);
@@ -180,8 +180,10 @@ describe('the line of what was held back', () => {
 
     expect(lost.count).toBe(200);
     expect(said).toEqual([
-      expect.stringContaining('A query ran outside of any unit of work'),
-      expect.stringMatching(/^199 reports were held back in the last minute: queries outside of any unit/),
+      expect.stringContaining('A query ran outside of any request, job or message'),
+      expect.stringMatching(
+        /^199 reports were held back in the last minute: 199 queries outside of any request/,
+      ),
     ]);
   });
 });

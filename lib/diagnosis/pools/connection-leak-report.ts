@@ -26,13 +26,13 @@ export function describeLeak(context: RequestContext, leak: ConnectionLeak, supp
   const outlivedMs = Math.round(leak.outlivedMs);
   const headline =
     `${nameOf(context)} has not released a connection of its ${driver} pool, ` +
-    `${number(outlivedMs)} ms after its request has ended`;
+    `${number(outlivedMs)} ms after its request ended`;
   // Which statement, and where from, says more than the line that many of them share.
   const site = statement && context.handler?.history.siteOf(statement.shape);
   const lines: ReportLine[] = [
     ['request', requestOf(context)],
     ['held', `for ${number(Math.round(leak.heldMs))} ms`],
-    ['acquired', line === undefined ? 'at a line that is not known' : `at ${line}`],
+    ['acquired', line === undefined ? 'at an unknown line' : `at ${line}`],
     [
       'statement',
       describeStatement({ state, shape: statement?.shape }) + (site ? ` (${describeCallSite(site)})` : ''),

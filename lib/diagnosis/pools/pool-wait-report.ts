@@ -13,7 +13,7 @@ export function describeWait(context: RequestContext, wait: PoolWait, suppressed
   const waitedMs = Math.round(wait.waitedMs);
   const headline =
     `${nameOf(context)} has waited ${number(waitedMs)} ms for a connection: ` +
-    `${held} of the ${size} of its ${driver} pool are held, ${waiting} ${waiting === 1 ? 'call waits' : 'calls wait'}`;
+    `${held} of ${size} connections of its ${driver} pool in use, ${waiting} ${waiting === 1 ? 'call' : 'calls'} waiting`;
   const next = nextStep(wait);
   const lines: ReportLine[] = [
     ['request', requestOf(context)],
@@ -71,21 +71,22 @@ function fieldsOf({ statements, ...holder }: PoolHolder, i: number): Record<stri
 
 function nextStep({ size, held, own, holders }: PoolWait): string {
   if (own > 0) {
-    return 'Use the connection that the request holds, or give it back first: requests that each hold one and wait for another stop each other.';
+    return 'Use the connection that the request already holds, or release it first: requests that each hold one and wait for another deadlock.';
   }
   const idle = holders.find(holder => holder.statements.some(({ state }) => state === 'idle in transaction'));
   if (idle !== undefined) {
-    return `${idle.handler} does something else while its transaction is open: do that before BEGIN or after COMMIT.`;
+    return `${idle.handler} does other work while its transaction is open: do it before BEGIN or after COMMIT.`;
   }
   const leaking = holders.find(
     ({ closed, statements }) => closed > 0 && statements.some(({ state }) => state === 'idle'),
   );
   if (leaking !== undefined) {
-    return `${leaking.handler} keeps connections beyond its request: release them in a finally block.`;
+    return `${leaking.handler} keeps connections after its request has ended: release them in a finally block.`;
   }
   if (held < size) {
-    return 'The pool is not full, so a new connection is slow to open: look at the server and at its limit of connections.';
+    return 'The pool is not full, so opening a connection is slow: check the server and its connection limit.';
   }
   const [first] = holders;
-  return `Make what ${first?.handler} does with its connections shorter, or the pool larger than ${size}.`;
+  if (first === undefined) return `Make the pool larger than ${size}.`;
+  return `Have ${first.handler} release its connections sooner, or make the pool larger than ${size}.`;
 }

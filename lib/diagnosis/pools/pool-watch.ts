@@ -20,8 +20,12 @@ import { describeWait } from './pool-wait-report';
 import { holdingOf, WatchedPool } from './watched-pool';
 import { sharedName } from '../../context/protocol';
 
-const WAITS: ReportKind = { name: 'waits for a connection', isError: false };
-const LEAKS: ReportKind = { name: 'connections not released', isError: false };
+const WAITS: ReportKind = { name: 'waits for a connection', one: 'wait for a connection', isError: false };
+const LEAKS: ReportKind = {
+  name: 'connections not released',
+  one: 'connection not released',
+  isError: false,
+};
 /** On a pool. */
 const WATCHED = Symbol.for(sharedName('pool'));
 const SWEEP_MS = 1_000;

@@ -77,5 +77,5 @@ export function findBypasses(
 }
 
 const BYPASSED =
-  'something asks a pool for connections through a `connect` of pg-pool that it has kept from before this package, ' +
-  'so its queries that wait for the pool are charged to nobody: have it call `pool.connect()`';
+  'some code calls a `connect` of pg-pool that it saved before nestjs-async-context was set up, so queries that ' +
+  'wait for the pool are charged to nobody: have it call `pool.connect()`';

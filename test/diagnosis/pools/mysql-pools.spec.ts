@@ -103,7 +103,7 @@ describe.each(Object.keys(pools))('a pool of %s', name => {
     await Promise.all([query, transaction]);
     expect(record.queries.waitMs).toBeGreaterThan(100);
     expect(lines()).toHaveLength(1);
-    expect(lines()[0]).toContain(`2 of the 2 of its ${driver} pool are held, 1 call waits`);
+    expect(lines()[0]).toContain(`2 of 2 connections of its ${driver} pool in use, 1 call waiting`);
     expect(lines()[0]).toMatch(/Reports\.monthly, 1 for \d+ ms: in SELECT SLEEP\(\?\)\n/);
     expect(lines()[0]).toMatch(/Orders\.pay, 1 for \d+ ms: idle in a transaction, last: SELECT \?\n/);
     expect(lines()[0]).not.toContain('secret');

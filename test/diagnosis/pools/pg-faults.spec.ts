@@ -124,7 +124,7 @@ describe.skipIf(needsServer)('a request that waits for a second connection while
     await fetch(test.url);
     expect(lines()).toHaveLength(1);
     expect(lines()[0]).toContain('itself    holds 1 of them while it waits');
-    expect(lines()[0]).toContain('next      Use the connection that the request holds');
+    expect(lines()[0]).toContain('next      Use the connection that the request already holds');
   });
 });
 

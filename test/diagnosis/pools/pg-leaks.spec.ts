@@ -121,7 +121,7 @@ describe.skipIf(needsServer).each(platforms)('a connection that is not released 
     const line = await leak();
     expect(line).toMatch(
       new RegExp(
-        `^LeakController\\.${path} has not released a connection of its pg pool, \\d+ ms after its request has ended\\n`,
+        `^LeakController\\.${path} has not released a connection of its pg pool, \\d+ ms after its request ended\\n`,
       ),
     );
     expect(line).toContain(`request   GET /${path}, request id ${id}`);

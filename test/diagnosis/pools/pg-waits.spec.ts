@@ -88,7 +88,7 @@ describe.skipIf(needsServer).each(platforms)('a wait for a pool on %s', platform
     await Promise.all(Array.from({ length: 20 }, () => get('sleep?seconds=0.3')));
     expect(lines()).toHaveLength(1);
     expect(lines()[0]).toMatch(
-      /^WaitController\.sleep has waited \d+ ms for a connection: 2 of the 2 of its pg pool are held, 18 calls wait\n/,
+      /^WaitController\.sleep has waited \d+ ms for a connection: 2 of 2 connections of its pg pool in use, 18 calls waiting\n/,
     );
     expect(lines()[0]).toMatch(
       /holder 1 {2}WaitController\.sleep, 2 for [\d.]+(?: to [\d.]+)? ms: in SELECT pg_sleep\(\?\)\n/,
@@ -125,7 +125,7 @@ describe.skipIf(needsServer).each(platforms)('a wait for a pool on %s', platform
       /holder \d {2}WaitController\.callsAService, 1 for \d+ ms: idle in a transaction, last: SELECT \?, \?::int\n/,
     );
     expect(lines()[0]).toContain(
-      'next      WaitController.callsAService does something else while its transaction is open',
+      'next      WaitController.callsAService does other work while its transaction is open',
     );
     expect(lines()[0]).not.toContain('secret');
   });

@@ -41,7 +41,7 @@ describe.skipIf(needsServer)('the pool of Knex', () => {
     expect(record.queries.waitMs).toBeGreaterThan(100);
     expect(record.queries.count).toBe(1);
     expect(lines()).toHaveLength(1);
-    expect(lines()[0]).toContain('2 of the 2 of its tarn pool are held, 1 call waits');
+    expect(lines()[0]).toContain('2 of 2 connections of its tarn pool in use, 1 call waiting');
     expect(lines()[0]).toMatch(/Reports\.monthly, 1 for \d+ ms: in SELECT pg_sleep\(\?\)\n/);
     expect(lines()[0]).toMatch(/Orders\.pay, 1 for \d+ ms: idle in a transaction, last: SELECT \?\n/);
     expect(lines()[0]).not.toContain('secret');

@@ -59,7 +59,7 @@ describe('the watchdog of the event loop', () => {
 
     expect(blames()).toHaveLength(1);
     expect(blames()[0]).toMatch(/^Reports\.spin blocked the event loop for [\d,.]+ ms at app\.ts:45 spin\n/);
-    expect(blames()[0]).toContain('100 other units of work were open');
+    expect(blames()[0]).toContain('100 other requests, jobs or messages');
     const { time } = await recordOf('Reports.wait');
     // On a busy machine others had a part of it.
     expect(time['stalledMs']! + time['starvedMs']!).toBeGreaterThan(18_000);
@@ -95,7 +95,7 @@ describe('the watchdog of the event loop', () => {
       expect(line).toMatchObject({ level: 'warn' });
       expect(lines('EventLoop')).toHaveLength(1);
       expect(lines('EventLoop')[0]).toMatch(
-        /^The machine gave the processor to other processes for [\d,.]+ of [\d,.]+ ms in which the event loop/,
+        /^Other processes had the CPU for [\d,.]+ of the [\d,.]+ ms in which the event loop stood still/,
       );
       const records = await recordsOf('Reports.compute');
       expect(Math.max(...records.map(({ time }) => time['starvedMs']!))).toBeGreaterThan(100);
@@ -114,7 +114,7 @@ describe('the watchdog of the event loop', () => {
     const [line] = blames();
     expect(line).toMatch(/^Reports\.hold blocked the event loop for [\d.]+ ms/);
     expect(line).toMatch(
-      /\n {2}processor used for at most [\d.]+ ms; the rest it waited, in a synchronous call/,
+      /\n {2}cpu {7}used for at most [\d.]+ ms; the rest was waiting, in a synchronous call/,
     );
     const level = child.said.flatMap(said =>
       'text' in said && said.text.includes(' blocked ') ? [said.level] : [],
