@@ -219,3 +219,18 @@ it('the line of a logger about a request that was left has its id', async () => 
   await until(() => trail.some(([place]) => place === 'line'), 'a line');
   expect(trail.filter(([place]) => place === 'line')).toEqual([['line', 'logged-1']]);
 });
+
+it('a teardown that throws ends its unit of work, and throws what it threw', async () => {
+  test = await startApp({});
+  const broken = new Error('of the application');
+  const stream = test.app.get(ContextService).run({ handler: 'Feed.watch' }, () =>
+    interval(1).pipe(
+      finalize(() => {
+        throw broken;
+      }),
+    ),
+  );
+  const subscription = stream.subscribe();
+  expect(() => subscription.unsubscribe()).toThrow(expect.objectContaining({ errors: [broken] }));
+  expect((await test.records(1))[0]).toMatchObject({ handler: 'Feed.watch' });
+});
