@@ -203,7 +203,9 @@ export class AsyncContextRuntime
     if (this.#phase === 'stopped') return;
     this.#stopping ??= {
       sinceMs: performance.now(),
-      leaveConnections: this.#faults.ask('closing connections', () => closeRestingConnections(this.#host)),
+      leaveConnections: this.#faults.ask('closing connections', () =>
+        closeRestingConnections(this.#host, () => this.#http.answered),
+      ),
     };
     // The server is closed after this, which takes as long as its requests: they are written afterwards.
     void this.#faults.settle('writing to the sinks', () => this.#units.queue.flush());

@@ -30,6 +30,7 @@ export class HttpEntry implements RequestEntry {
   readonly #serverTiming: ResolvedOptions['serverTiming'];
   readonly #incoming: IncomingHeaders;
   #leave: (() => void) | undefined;
+  #answered = 0;
 
   constructor(units: UnitsOfWork, faults: FaultReporter, options: HttpEntryOptions) {
     this.#incoming = new IncomingHeaders(units, options);
@@ -37,6 +38,11 @@ export class HttpEntry implements RequestEntry {
     this.#faults = faults;
     this.#responseHeader = options.requestId.responseHeader;
     this.#serverTiming = options.serverTiming;
+  }
+
+  /** How many requests have ended so far. */
+  get answered(): number {
+    return this.#answered;
   }
 
   /** With `NestFactory` the adapter is there already; a testing module gets it after its providers. */
@@ -97,6 +103,7 @@ export class HttpEntry implements RequestEntry {
     whenOver(context, raw, response, isCut => {
       if (response.headersSent) context.status = response.statusCode;
       context.aborted = isCut;
+      this.#answered += 1;
       units.close(context);
     });
     if (this.#wantsTiming(request)) answerServerTiming(response, context);

@@ -1,5 +1,7 @@
 import { once } from 'node:events';
 import { Agent, get, type Server } from 'node:http';
+import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Controller, Get } from '@nestjs/common';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ContextService } from 'nestjs-async-context';
@@ -84,6 +86,40 @@ describe.each(platforms)('app.close() on %s', { timeout: 120_000 }, platform => 
     await closing;
     expect(server.listening).toBe(false);
     agent.destroy();
+  });
+
+  it('answers what follows on such a connection, and closes it although there is always more', async () => {
+    const test = await startApp({
+      platform,
+      controllers: [SlowController],
+      nest: { forceCloseConnections: false },
+    });
+    const { hostname, port } = new URL(test.url);
+    const socket = connect(Number(port), hostname);
+    const isOver = once(socket, 'close');
+    const ask = async (path: string): Promise<string> => {
+      socket.write(`GET ${path} HTTP/1.1\r\nHost: ${hostname}\r\n\r\n`);
+      const [answered] = (await Promise.race([once(socket, 'data'), isOver])) as [unknown];
+      return String(answered).split(' ')[1] ?? 'closed';
+    };
+    const isIn = new Promise<void>(resolve => (enter = resolve));
+    const first = ask('/slow');
+    await isIn;
+    const closing = test.app.close();
+    const server = test.app.getHttpServer() as Server;
+    while (server.listening) await sleep(1);
+    answer();
+    expect(await first).toBe('200');
+    // As a client with a queue does; and later than two looks at what rests.
+    await sleep(120);
+    // Fastify takes no more by itself.
+    expect(await ask('/')).toBe(platform === 'express' ? '200' : '503');
+    while (!socket.destroyed) {
+      await sleep(20);
+      await ask('/');
+    }
+    await closing;
+    expect(server.listening).toBe(false);
   });
 
   it('takes back what it can, and writes the records, where one part fails', async () => {
