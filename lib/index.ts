@@ -39,6 +39,20 @@ export type { RefusalCount } from './guards/refusals';
 export { UserGuard } from './guards/user.guard';
 export { Public, RequireUser, type RequireUserOptions } from './guards/require-user.decorator';
 export { CurrentUser, RequestId } from './guards/parameters';
+export { CostLimit } from './guards/cost-limit/cost-limit.decorator';
+export { CostLimitGuard } from './guards/cost-limit/cost-limit.guard';
+export type {
+  CostLimitBy,
+  CostLimitDefaults,
+  CostLimitOptions,
+  CostLimitPoints,
+} from './guards/cost-limit/cost-limit-options';
+export type { CostLimitLevel, CostLimitStore, CostLimitTake } from './guards/cost-limit/cost-limit-store';
+export type { CostPrices } from './guards/cost-limit/cost-prices';
+export {
+  type MemoryCostLimitOptions,
+  MemoryCostLimitStore,
+} from './guards/cost-limit/memory-cost-limit.store';
 
 export { type ProviderInstrument, traceProviders } from './trace/trace-providers';
 

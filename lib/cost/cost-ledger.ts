@@ -52,6 +52,8 @@ export class CostLedger {
   late = 0;
   /** What was asked for after the close, and how often; absent until something is. */
   lateWork: Map<string, number> | undefined = undefined;
+  /** Told of each thing that is asked for after the close, by whoever wants to hear of it. */
+  onLate: (() => void) | undefined = undefined;
   bytes = 0;
   waitMs = 0;
   isClosed = false;
@@ -93,6 +95,11 @@ export class CostLedger {
   /** Milliseconds in which it blocked the event loop, in stretches of 50 ms and longer. */
   get loopBlockMs(): number {
     return this.time?.blockedMs ?? 0;
+  }
+
+  /** Queries that have not ended. */
+  get underWay(): number {
+    return this.#open;
   }
 
   /** Commands to a cache so far. */
@@ -280,6 +287,7 @@ export class CostLedger {
     const work = (this.lateWork ??= new Map<string, number>());
     const key = work.has(what) || work.size < MAX_LATE ? what : 'other';
     work.set(key, (work.get(key) ?? 0) + 1);
+    this.onLate?.();
   }
 
   #resume(now: number): void {

@@ -1,4 +1,6 @@
 import { checkObject, readBoolean } from '../async-context.option-checks';
+import type { CostLimitDefaults } from './cost-limit/cost-limit-options';
+import { readCostLimit, type ResolvedCostLimit } from './cost-limit/cost-limit-policy';
 
 /** What all guards of an application have in common; each handler's own is declared with its decorators. */
 export interface GuardOptions {
@@ -8,17 +10,23 @@ export interface GuardOptions {
    * @default false
    */
   readonly dryRun?: boolean;
+  /** What all `@CostLimit()` have in common, and the limit of handlers that declare none. */
+  readonly costLimit?: CostLimitDefaults;
 }
 
 /** The same, checked and filled in. */
 export interface ResolvedGuards {
   readonly dryRun: boolean;
+  readonly costLimit: ResolvedCostLimit;
 }
 
-const OPTIONS = ['dryRun'] as const satisfies readonly (keyof GuardOptions)[];
+const OPTIONS = ['dryRun', 'costLimit'] as const satisfies readonly (keyof GuardOptions)[];
 
 /** @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` */
 export function readGuards(options: GuardOptions = {}): ResolvedGuards {
   checkObject('guards', options, OPTIONS);
-  return Object.freeze({ dryRun: readBoolean('guards.dryRun', options.dryRun ?? false) });
+  return Object.freeze({
+    dryRun: readBoolean('guards.dryRun', options.dryRun ?? false),
+    costLimit: readCostLimit(options.costLimit),
+  });
 }

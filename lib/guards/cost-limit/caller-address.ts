@@ -1,0 +1,75 @@
+import type { ExecutionContext } from '@nestjs/common';
+import type { RequestContext } from '../../context/request-context';
+import { type PlatformRequest, rawOf } from '../../entry/remembered-context';
+import { networkOf } from './address';
+
+interface SocketLike {
+  readonly remoteAddress?: unknown;
+}
+
+/** Of socket.io, and of ws. */
+interface WsClient {
+  readonly handshake?: { readonly address?: unknown };
+  readonly _socket?: SocketLike | null;
+}
+
+/** Of `@nestjs/microservices` over TCP. */
+interface TcpContext {
+  getSocketRef?(): { readonly netSocket?: SocketLike } | undefined;
+}
+
+/** What the context of a GraphQL operation over WebSocket may hold. */
+interface GqlContext {
+  readonly req?: { readonly socket?: SocketLike; readonly extra?: GqlContext['extra'] };
+  readonly extra?: { readonly request?: { readonly socket?: SocketLike } };
+}
+
+/** All whose address nobody knows share one. */
+const UNKNOWN = 'unknown';
+
+/** Where a unit of work was asked for from: an address, or a network of IPv6. Never throws. */
+export function callerAddress(
+  execution: ExecutionContext,
+  context: RequestContext,
+  ipv6Prefix: number,
+): string {
+  try {
+    for (const address of addressesOf(execution, context)) {
+      const network = networkOf(address, ipv6Prefix);
+      if (network !== undefined) return network;
+    }
+  } catch {
+    // A getter of the application.
+  }
+  return UNKNOWN;
+}
+
+/** Whether Express takes the first address of `x-forwarded-for`, which the client has written, for the caller's. */
+export function trustsAnybody(request: object | undefined): boolean {
+  try {
+    const { app } = (request ?? {}) as { app?: { get?(setting: string): unknown } };
+    return app?.get?.('trust proxy') === true;
+  } catch {
+    return false;
+  }
+}
+
+function* addressesOf(execution: ExecutionContext, { request }: RequestContext): Generator<unknown> {
+  if (request !== undefined) {
+    // What the platform makes of it, under its own setting of which proxies are trusted.
+    yield (request as { ip?: unknown }).ip;
+    yield rawOf(request as PlatformRequest).socket.remoteAddress;
+    return;
+  }
+  const type = execution.getType<string>();
+  if (type === 'ws') {
+    const client = execution.switchToWs().getClient<WsClient>();
+    yield client.handshake?.address;
+    yield client._socket?.remoteAddress;
+  } else if (type === 'rpc') {
+    yield execution.switchToRpc().getContext<TcpContext>()?.getSocketRef?.()?.netSocket?.remoteAddress;
+  } else if (type === 'graphql') {
+    const { req, extra } = execution.getArgByIndex<GqlContext | undefined>(2) ?? {};
+    yield (req?.socket ?? req?.extra?.request?.socket ?? extra?.request?.socket)?.remoteAddress;
+  }
+}

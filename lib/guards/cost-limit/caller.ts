@@ -1,0 +1,72 @@
+import type { ExecutionContext } from '@nestjs/common';
+import { contextStorage } from '../../context/context-storage';
+import type { RequestContext } from '../../context/request-context';
+import { answerOf } from '../../diagnosis/answer-of';
+import { OwnError } from '../../diagnosis/own-error';
+import type { GuardKit } from '../guard-kit';
+import { callerAddress, trustsAnybody } from './caller-address';
+import { callerKey } from './bounded-key';
+import type { CostLimitPolicy } from './cost-limit-policy';
+
+/** Tells the callers of a policy apart. */
+export class Callers {
+  readonly #kit: GuardKit;
+  #hasLookedAtProxy = false;
+
+  constructor(kit: GuardKit) {
+    this.#kit = kit;
+  }
+
+  /** The key of a caller; `x:` and its address for one that `by` gives nothing for. Never throws. */
+  keyOf(policy: CostLimitPolicy, execution: ExecutionContext, context: RequestContext): string {
+    const { by } = policy;
+    const { ipv6Prefix } = this.#kit.options.costLimit;
+    if (by === 'ip') {
+      if (!this.#hasLookedAtProxy) this.#warnOfProxy(context);
+      return callerKey('ip', callerAddress(execution, context, ipv6Prefix));
+    }
+    const caller = this.#ask(policy, context);
+    if (caller === undefined) return callerKey('x', callerAddress(execution, context, ipv6Prefix));
+    return callerKey(by === 'user' ? 'u' : typeof by === 'function' ? 'f' : 'k', caller);
+  }
+
+  #ask({ by, name }: CostLimitPolicy, context: RequestContext): string | undefined {
+    if (by === 'user') return textOf(idOf(context));
+    if (typeof by === 'object') return textOf(context.values?.get(by));
+    if (by === 'ip') return undefined;
+    const where = `@CostLimit({ by }) of ${name}`;
+    const { faults, contextService } = this.#kit;
+    const ask = (): unknown => by(contextService);
+    return faults.ask(where, () => {
+      const given = contextStorage.getStore() === context ? ask() : contextStorage.run(context, ask);
+      const caller = textOf(answerOf(given));
+      if (caller === undefined) throw new OwnError('it gives no text, and the address is taken in its place');
+      return caller;
+    });
+  }
+
+  /** Once: from then on anybody can be anybody. */
+  #warnOfProxy({ request }: RequestContext): void {
+    if (request === undefined) return;
+    this.#hasLookedAtProxy = true;
+    if (!trustsAnybody(request)) return;
+    this.#kit.faults.say(
+      "@CostLimit({ by: 'ip' })",
+      'the setting "trust proxy" is true: request.ip is what the client has written into x-forwarded-for, and it ' +
+        'has a new bucket with each request. Set it to the number or the addresses of your proxies.',
+    );
+  }
+}
+
+function idOf(context: RequestContext): unknown {
+  try {
+    return (context.currentUser() as { id?: unknown } | undefined | null)?.id;
+  } catch {
+    return undefined;
+  }
+}
+
+function textOf(value: unknown): string | undefined {
+  if (typeof value === 'string') return value;
+  return typeof value === 'number' || typeof value === 'bigint' ? String(value) : undefined;
+}

@@ -1,0 +1,42 @@
+import type { ExecutionContext, Type } from '@nestjs/common';
+import type { FaultReporter } from '../../diagnosis/fault-reporter';
+import { nameOf } from '../guard-kit';
+import { guardsBehind } from '../guard-order';
+
+/** Says once a handler that `by: 'user'` is asked before anybody knows who the user is. */
+export class UserOrder {
+  readonly #faults: FaultReporter;
+  readonly #said = new Set<string>();
+
+  constructor(faults: FaultReporter) {
+    this.#faults = faults;
+  }
+
+  /** There is no user, and something runs later that may find one. */
+  noUser(execution: ExecutionContext, guard: Type): void {
+    const handler = nameOf(execution);
+    if (this.#said.has(handler)) return;
+    const later = guardsBehind(guard, execution);
+    if (later.length === 0) return;
+    this.#say(
+      handler,
+      `it finds no user, and runs before ${later.join(', ')}. If that one authenticates, put @CostLimit() above its ` +
+        '@UseGuards(), or its guard before this one.',
+    );
+  }
+
+  /** There was none, and at the end there is. */
+  userCameLater(handler: string): void {
+    if (this.#said.has(handler)) return;
+    this.#say(
+      handler,
+      'it had no user when the guard ran, and has one at its end: its address was limited. Put @CostLimit() above ' +
+        'what authenticates (decorators of a method apply from below), or its guard behind that one.',
+    );
+  }
+
+  #say(handler: string, words: string): void {
+    this.#said.add(handler);
+    this.#faults.say(`@CostLimit({ by: 'user' }) of ${handler}`, words);
+  }
+}
