@@ -53,6 +53,12 @@ export {
   type MemoryCostLimitOptions,
   MemoryCostLimitStore,
 } from './guards/cost-limit/memory-cost-limit.store';
+export {
+  type IoredisScripts,
+  type NodeRedisScripts,
+  type RedisCostLimitOptions,
+  RedisCostLimitStore,
+} from './guards/cost-limit/redis-cost-limit.store';
 
 export { type ProviderInstrument, traceProviders } from './trace/trace-providers';
 
