@@ -7,3 +7,9 @@ export {
 } from './postgres-migrations';
 export type { PostgresSinkOptions } from './postgres-options';
 export { PostgresSink } from './postgres.sink';
+
+export {
+  type PostgresCostLimitOptions,
+  PostgresCostLimitStore,
+  type PostgresQueries,
+} from '../../guards/cost-limit/postgres-cost-limit.store';
