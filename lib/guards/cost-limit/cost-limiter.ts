@@ -76,8 +76,9 @@ export class CostLimiter {
     const handler = this.#handlers.of(execution);
     if (handler === undefined) return true;
     const context = this.#kit.contextOf(execution);
-    // A client may have left while an earlier guard was at work.
-    if (context === undefined || context.isClosed) return true;
+    // Also one that is closed: a client that leaves while an earlier guard is at work has its handler run, and
+    // would have it for nothing.
+    if (context === undefined) return true;
     const field = fieldOf(execution);
     if (field !== undefined && isNested(field) && !handler.isDeclared) return true;
     const account = this.#accountOf(context);

@@ -14,14 +14,13 @@ import {
   ContextService,
   CostLimit,
   CostLimitGuard,
-  type CostLimitTake,
   type ContextUser,
   createContextKey,
-  MemoryCostLimitStore,
 } from 'nestjs-async-context';
 import { parseList } from 'structured-headers';
 import { afterEach, describe, expect, it } from 'vitest';
 import { platforms, startApp, type TestApp, type TestAppOptions, until } from '../../support/platforms';
+import { NotingStore } from './noting-store';
 
 /** Who somebody is comes with a header. */
 @Injectable()
@@ -185,25 +184,6 @@ async function wait(): Promise<void> {
   if (holds) await new Promise<void>(resolve => release.push(resolve));
 }
 
-/** Notes what is taken. */
-class NotingStore extends MemoryCostLimitStore {
-  readonly takes: CostLimitTake[] = [];
-  readonly #sums = new Map<string, number>();
-
-  override take(take: CostLimitTake) {
-    const answer = super.take(take);
-    this.takes.push(take);
-    if (answer.admitted) this.#sums.set(take.key, (this.#sums.get(take.key) ?? 0) + take.take);
-    return answer;
-  }
-
-  /** Points that are gone by now. */
-  sum(key: string): number {
-    const sums = [...this.#sums].filter(([known]) => known.includes(key)).map(([, sum]) => sum);
-    return sums.reduce((all, one) => all + one, 0);
-  }
-}
-
 const running: TestApp[] = [];
 // A test that fails leaves no application behind: their reports share one window.
 afterEach(async () => {
@@ -212,7 +192,7 @@ afterEach(async () => {
 
 async function start(options: Omit<TestAppOptions, 'controllers'> = {}) {
   let nowMs = 0;
-  const store = new NotingStore({ now: () => nowMs });
+  const store = new NotingStore(() => nowMs);
   const { guards, ...rest } = options;
   const test = await startApp({
     controllers: [OrdersController, ClassController],
