@@ -36,6 +36,10 @@ export { QueryBudgetExceededError } from './budget/query-budget-exceeded.error';
 
 export type { GuardOptions } from './guards/guard-options';
 export type { RefusalCount } from './guards/refusals';
+export type { CallerBy } from './guards/caller-key';
+export type { ConcurrencyOptions } from './guards/concurrency';
+export { Concurrency } from './guards/concurrency.decorator';
+export { ConcurrencyGuard } from './guards/concurrency.guard';
 export { UserGuard } from './guards/user.guard';
 export { Public, RequireUser, type RequireUserOptions } from './guards/require-user.decorator';
 export { CurrentUser, RequestId } from './guards/parameters';

@@ -1,7 +1,7 @@
 import type { CostLedger } from './cost-ledger';
 import type { RemoteCost } from './remote-ledger';
 
-/** Longer than all that a browser shows; ours has at most nine entries. */
+/** Longer than all that a browser shows; ours has at most ten entries. */
 const MAX_LENGTH = 4_096;
 const MAX_VALUE = 1e12;
 const ENTRY =

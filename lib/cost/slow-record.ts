@@ -41,6 +41,7 @@ function culpritsOf(part: TimePart, evidence: SlowEvidence): string[] {
       return (evidence.stalls ?? []).flatMap(({ handler, at }) =>
         handler === undefined ? (at ?? []) : at === undefined ? handler : `${handler} (${at})`,
       );
+    case 'slot':
     case 'starved':
     case 'other':
       return [];

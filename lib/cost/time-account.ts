@@ -1,11 +1,12 @@
 import type { EventLoop } from './event-loop';
 
 /** What a unit of work can wait for; of several at once the first of this list counts. */
-export const WAITS = ['database', 'pool', 'http', 'cache', 'messages'] as const;
+export const WAITS = ['database', 'pool', 'http', 'cache', 'messages', 'slot'] as const;
 export type Wait = (typeof WAITS)[number];
 /** The places in that list that are used by themselves. */
 export const DATABASE = 0;
 export const POOL = 1;
+export const SLOT = 5;
 const NOTHING = WAITS.length;
 
 /** Who an account is of. */
@@ -94,7 +95,7 @@ export class TimeAccount {
   begin(wait: number, nowMs: number): void {
     if (this.isClosed) return;
     this.#loop.yields(this, nowMs);
-    const open = (this.#open ??= [0, 0, 0, 0, 0]);
+    const open = (this.#open ??= [0, 0, 0, 0, 0, 0]);
     open[wait]! += 1;
     if (wait < this.#waitsFor) this.#settle(nowMs, wait);
   }
@@ -122,7 +123,7 @@ export class TimeAccount {
     this.look(nowMs);
     const ms = Math.min(durationMs, this.otherMs);
     this.otherMs -= ms;
-    (this.#waitedMs ??= [0, 0, 0, 0, 0])[DATABASE]! += ms;
+    (this.#waitedMs ??= [0, 0, 0, 0, 0, 0])[DATABASE]! += ms;
   }
 
   /** Counts up to now, while it runs. */
@@ -158,7 +159,7 @@ export class TimeAccount {
     this.starvedMs += starvedMs;
     const restMs = waitedMs - stalledMs - starvedMs;
     if (this.#waitsFor === NOTHING) this.otherMs += restMs;
-    else (this.#waitedMs ??= [0, 0, 0, 0, 0])[this.#waitsFor]! += restMs;
+    else (this.#waitedMs ??= [0, 0, 0, 0, 0, 0])[this.#waitsFor]! += restMs;
     this.#waitsFor = next;
     this.#sinceMs = nowMs;
     this.#ownBeforeMs = this.ownMs;

@@ -20,6 +20,8 @@ export interface TimeRecord {
   readonly cacheMs: number;
   /** It waited for a broker, and for nothing before. */
   readonly messagesMs: number;
+  /** It waited for a slot of `@Concurrency()`, and for nothing before. */
+  readonly slotMs: number;
   /** Its own code ran. */
   readonly ownMs: number;
   /** Others blocked the event loop, for 50 ms or longer at once. */
@@ -32,7 +34,7 @@ export interface TimeRecord {
 
 /** One part of the time of a unit of work. */
 export type TimePart =
-  'database' | 'pool' | 'http' | 'cache' | 'messages' | 'own' | 'stalled' | 'starved' | 'other';
+  'database' | 'pool' | 'http' | 'cache' | 'messages' | 'slot' | 'own' | 'stalled' | 'starved' | 'other';
 
 /** A stretch of 50 ms or longer in which another unit of work blocked the event loop. */
 export interface StallRecord {
@@ -63,13 +65,16 @@ export function roundMs(ms: number): number {
 
 /** The parts of an account, frozen. */
 export function recordTime(time: TimeAccount): TimeRecord {
-  const [databaseMs, poolMs, httpMs, cacheMs, messagesMs] = WAITS.map(wait => roundMs(time.waitedMs(wait)));
+  const [databaseMs, poolMs, httpMs, cacheMs, messagesMs, slotMs] = WAITS.map(wait =>
+    roundMs(time.waitedMs(wait)),
+  );
   return Object.freeze({
     databaseMs: databaseMs!,
     poolMs: poolMs!,
     httpMs: httpMs!,
     cacheMs: cacheMs!,
     messagesMs: messagesMs!,
+    slotMs: slotMs!,
     ownMs: roundMs(time.ownMs),
     stalledMs: roundMs(time.stalledMs),
     starvedMs: roundMs(time.starvedMs),

@@ -44,7 +44,7 @@ function addHeader(response: ServerResponse, args: unknown[], context: RequestCo
   }
 }
 
-/** `db;dur=41.2;desc="12 queries", pool;dur=3, app;dur=8.7, total;dur=54.1`: at most nine entries. */
+/** `db;dur=41.2;desc="12 queries", pool;dur=3, app;dur=8.7, total;dur=54.1`: at most ten entries. */
 export function serverTiming({ time, cost, startMs }: RequestContext): string {
   const now = performance.now();
   time.look(now);
@@ -55,6 +55,7 @@ export function serverTiming({ time, cost, startMs }: RequestContext): string {
     entry('http', time.waitedMs('http'), http, 'request') +
     entry('cache', time.waitedMs('cache'), cache, 'command') +
     entry('messages', time.waitedMs('messages'), messages, 'message') +
+    entry('slot', time.waitedMs('slot')) +
     entry('loop', time.stalledMs + time.starvedMs) +
     entry('app', time.ownMs) +
     costEntry(cost) +

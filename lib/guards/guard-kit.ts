@@ -6,6 +6,7 @@ import type { RequestContext } from '../context/request-context';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { type PlatformRequest, rememberedContext } from '../entry/remembered-context';
 import type { UnitsOfWork } from '../entry/units-of-work';
+import { AllSlots } from './concurrency';
 import type { ResolvedGuards } from './guard-options';
 import type { Refusal } from './refusal';
 import { answerRefusal, refusalError } from './refusal-error';
@@ -21,8 +22,11 @@ export class GuardKit {
   readonly options: ResolvedGuards;
   readonly contextService: ContextService;
   readonly faults: FaultReporter;
+  /** Of `@Concurrency()`. */
+  readonly slots = new AllSlots();
   readonly #units: UnitsOfWork;
-  readonly #onClose = (context: RequestContext, fn: () => unknown): void => this.#units.onClose(context, fn);
+  /** Runs a function after the close of a unit of work, or at once where it is closed. */
+  readonly onClose = (context: RequestContext, fn: () => unknown): void => this.#units.onClose(context, fn);
 
   constructor(
     options: ResolvedGuards,
@@ -65,7 +69,7 @@ export class GuardKit {
 
   /** Calls back once, when a unit of work is over for good; see `whenOver()`. */
   whenOver(context: RequestContext, maxHoldMs: number, over: (hasEnded: boolean) => void): void {
-    whenOver(context, this.#onClose, maxHoldMs, over);
+    whenOver(context, this.onClose, maxHoldMs, over);
   }
 }
 

@@ -19,6 +19,7 @@ export function recordOf(
       httpMs: 0,
       cacheMs: 0,
       messagesMs: 0,
+      slotMs: 0,
       ownMs: 1,
       stalledMs: 0,
       starvedMs: 0,

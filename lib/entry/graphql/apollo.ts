@@ -1,3 +1,4 @@
+import { OperationEnd } from './operation-end';
 import { isObject, type Operations } from './operations';
 
 /** What Apollo tells its plugins of an operation. */
@@ -31,6 +32,9 @@ export function apolloPlugin(operations: Operations): ApolloPlugin {
       if (isObject(contextValue) && !(isAlone && operations.current() === context)) {
         operations.keep(contextValue, context);
       }
+      // It runs on where its client leaves.
+      const end = new OperationEnd();
+      context.handling ??= end;
       const close = (): void => {
         if (context.isClosed) return;
         context.aborted = request?.aborted === true;
@@ -43,6 +47,7 @@ export function apolloPlugin(operations: Operations): ApolloPlugin {
           operations.noteErrors(context, errors);
         },
         async willSendResponse() {
+          end.end();
           if (!isAlone) close();
         },
       };

@@ -64,7 +64,10 @@ export function coverExecutions(fastify: GraphqlFastify, operations: Operations)
       }
       // Called by a handler, it is a part of its work.
       operations.mark(request);
-      return noteFailure(request, contextStorage.run(request, run));
+      const result = noteFailure(request, contextStorage.run(request, run));
+      // It runs on where its client leaves.
+      request.handling ??= result;
+      return result;
     },
   });
 }

@@ -9,6 +9,7 @@ const PARTS = Object.entries({
   httpMs: 'http',
   cacheMs: 'cache',
   messagesMs: 'messages',
+  slotMs: 'slot',
   ownMs: 'own',
   stalledMs: 'stalled',
   starvedMs: 'starved',

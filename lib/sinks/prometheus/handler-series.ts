@@ -69,6 +69,7 @@ export class HandlerSeries {
     this.#spend('http', time.httpMs);
     this.#spend('cache', time.cacheMs);
     this.#spend('messages', time.messagesMs);
+    this.#spend('slot', time.slotMs);
     this.#spend('own', time.ownMs);
     this.#spend('stalled', time.stalledMs);
     this.#spend('starved', time.starvedMs);

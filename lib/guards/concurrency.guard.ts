@@ -1,0 +1,145 @@
+import {
+  type CanActivate,
+  type ExecutionContext,
+  Inject,
+  Injectable,
+  Logger,
+  type Type,
+} from '@nestjs/common';
+import type { RequestContext } from '../context/request-context';
+import { SLOT } from '../cost/time-account';
+import { number, Report } from '../diagnosis/report-text';
+import { type ReportKind, reports } from '../diagnosis/reports';
+import { requestFields, requestOf } from '../diagnosis/request-of';
+import { callerKey } from './caller-key';
+import { type ConcurrencyRule, declaredConcurrency, type Slots } from './concurrency';
+import { GUARD_KIT, type GuardKit, nameOf } from './guard-kit';
+import type { Refusal } from './refusal';
+import { refusalError } from './refusal-error';
+
+const HELD: ReportKind = { name: 'slots that were taken back', isError: false };
+const MESSAGE = 'Too many of these requests are at work; try again later';
+const MS_PER_SECOND = 1_000;
+const NEXT =
+  'Find what it waits for and give that a time limit, or raise maxHoldMs where it may take so long: until it ' +
+  'ends, more of it run than the limit says.';
+
+/** Who asks for a slot. */
+interface Entrant {
+  readonly execution: ExecutionContext;
+  readonly context: RequestContext;
+  readonly rule: ConcurrencyRule;
+  readonly slots: Slots;
+  readonly key: string;
+  readonly dryRun: boolean;
+}
+
+/**
+ * Holds handlers to what `@Concurrency()` says, which brings it along. As a guard of the application it takes no
+ * second slot for the same work.
+ *
+ * @example
+ * @Module({ providers: [{ provide: APP_GUARD, useClass: ConcurrencyGuard }] })
+ * export class LimitsModule {}
+ */
+@Injectable()
+export class ConcurrencyGuard implements CanActivate {
+  readonly #kit: GuardKit;
+  readonly #logger = new Logger('Guards');
+
+  constructor(@Inject(GUARD_KIT) kit: GuardKit) {
+    this.#kit = kit;
+  }
+
+  canActivate(execution: ExecutionContext): boolean | Promise<boolean> {
+    const rule = declaredConcurrency.of(execution)?.value;
+    if (rule === undefined) return true;
+    const kit = this.#kit;
+    const context = kit.contextOf(execution);
+    if (context === undefined) {
+      // Nothing would say when a slot comes back.
+      kit.faults.say(`@Concurrency of ${nameOf(execution)}`, 'it finds no unit of work, and lets all in.');
+      return true;
+    }
+    const slots = kit.slots.of(rule, execution.getClass<unknown>() as Type);
+    const entered = slots.entered.get(context);
+    if (entered !== undefined) return entered;
+    const dryRun = rule.dryRun ?? kit.options.dryRun;
+    const key = rule.by === undefined ? '' : callerKey(rule.by, context, execution, kit);
+    const entry = this.#enter({ execution, context, rule, slots, key, dryRun });
+    slots.entered.set(context, entry);
+    return entry;
+  }
+
+  #enter(entrant: Entrant): true | Promise<true> {
+    const { context, rule, slots, key, dryRun } = entrant;
+    if (context.isClosed) return this.#refuseLeft(entrant);
+    if (slots.bulkhead.take(key)) return this.#hold(entrant);
+    if (rule.waitMs === 0) return this.#refuse(entrant, 'busy');
+    const waiting = this.#wait(entrant);
+    return dryRun ? true : waiting;
+  }
+
+  async #wait(entrant: Entrant): Promise<true> {
+    const { context, slots, key, dryRun } = entrant;
+    // In a dry run it is only played: the handler does not wait for it.
+    if (!dryRun) context.time.begin(SLOT, performance.now());
+    const hasSlot = await new Promise<boolean>(resolve => {
+      this.#kit.onClose(context, slots.bulkhead.wait(key, resolve));
+    });
+    if (!dryRun) context.time.end(SLOT, performance.now());
+    if (context.isClosed) {
+      if (hasSlot) slots.bulkhead.giveBack(key);
+      return this.#refuseLeft(entrant);
+    }
+    return hasSlot ? this.#hold(entrant) : this.#refuse(entrant, 'waited');
+  }
+
+  #hold({ execution, context, rule, slots, key }: Entrant): true {
+    this.#kit.whenOver(context, rule.maxHoldMs, hasEnded => {
+      slots.bulkhead.giveBack(key);
+      if (!hasEnded) this.#report(nameOf(execution), context, rule);
+    });
+    return true;
+  }
+
+  #refuse({ execution, rule, dryRun }: Entrant, reason: 'busy' | 'waited'): true {
+    const { limit, waitMs } = rule;
+    const refusal: Refusal = {
+      by: 'concurrency',
+      reason,
+      status: 503,
+      message: MESSAGE,
+      retryAfterSeconds: Math.max(1, Math.ceil(waitMs / MS_PER_SECOND)),
+    };
+    return this.#kit.refuse(execution, refusal, dryRun, { limit, waitMs });
+  }
+
+  /** The client has left: nobody waits for the handler, and nobody is told of a refusal. */
+  #refuseLeft({ execution, dryRun }: Entrant): true {
+    if (dryRun) return true;
+    const refusal: Refusal = { by: 'concurrency', reason: 'left', status: 503, message: MESSAGE };
+    this.#kit.refusals.count('concurrency', 'left', nameOf(execution), false);
+    throw refusalError(execution.getType(), refusal);
+  }
+
+  #report(handler: string, context: RequestContext, { limit, maxHoldMs }: ConcurrencyRule): void {
+    const suppressed = reports.admit(HELD, handler);
+    if (suppressed === undefined) return;
+    const headline = `${handler} has not ended after ${number(maxHoldMs)} ms; its slot of @Concurrency() was taken back`;
+    this.#logger.warn(
+      new Report(
+        headline,
+        [
+          ['request', requestOf(context)],
+          ['limit', `${limit} at once`],
+          ['next', NEXT],
+          ...(suppressed === 0
+            ? []
+            : [['more', `${number(suppressed)} were not logged since the last one`] as const]),
+        ],
+        { ...requestFields(context), handler, limit, maxHoldMs, next: NEXT, suppressed },
+      ),
+    );
+  }
+}
