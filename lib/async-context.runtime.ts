@@ -28,6 +28,7 @@ import { interceptGateways } from './entry/gateway.interceptor';
 import { coverGraphql } from './entry/graphql.entry';
 import { HttpEntry } from './entry/http.entry';
 import { coverProviders } from './entry/library-covers';
+import { FilterAnswer } from './entry/filter-answer';
 import { LostErrorAnswer } from './entry/lost-error-answer';
 import { closeRestingConnections } from './entry/resting-connections';
 import { forgetProviders, registerProviders } from './entry/owners';
@@ -37,6 +38,7 @@ import { UnitsOfWork } from './entry/units-of-work';
 import { UpgradeEntry } from './entry/upgrade.entry';
 import { coverWebSockets } from './entry/websocket.entry';
 import { GuardKit } from './guards/guard-kit';
+import { Breakers } from './guards/breakers';
 import { Refusals } from './guards/refusals';
 import { Instrumentations } from './instrumentation/instrumentations';
 import { attachSinks } from './sinks/attached-sink';
@@ -133,7 +135,14 @@ export class AsyncContextRuntime
       this.#propagation = new HttpPropagation(words => faults.say('propagate', words));
       this.#units.onFirstServed = () => this.#propagation?.installLoaded();
     }
-    if (resolved.answerLostErrors) this.#units.lostErrorAnswer = new LostErrorAnswer(modules, config, host);
+    const answers = new FilterAnswer(modules, config, host);
+    if (resolved.answerLostErrors) this.#units.lostErrorAnswer = new LostErrorAnswer(answers);
+    const { breaker } = resolved.guards;
+    if (breaker !== undefined) {
+      this.#units.breakers = new Breakers(breaker, answers, refusals, faults, (context, fn) =>
+        this.#units.onClose(context, fn),
+      );
+    }
     this.contextService = new ContextService(this.#units);
     this.guardKit = new GuardKit(resolved.guards, this.#units, this.contextService, faults, refusals);
     attachSinks(resolved.sinks, this.contextService, (where, call) => faults.guard(where, call));

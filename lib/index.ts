@@ -34,6 +34,7 @@ export { QueryBudget } from './budget/query-budget.decorator';
 export type { BudgetBreach, BudgetExemption, BudgetLimits, IgnoredRepeat } from './budget/budget';
 export { QueryBudgetExceededError } from './budget/query-budget-exceeded.error';
 
+export type { BreakerOptions } from './guards/breaker-options';
 export type { GuardOptions } from './guards/guard-options';
 export type { RefusalCount } from './guards/refusals';
 export type { CallerBy } from './guards/caller-key';

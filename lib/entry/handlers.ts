@@ -5,6 +5,7 @@ import type { BudgetOwners, BudgetResolver, ResolvedBudget } from '../budget/bud
 import { GrowthHistory } from '../cost/growth-history';
 import { oncePerProcess } from '../context/context-storage';
 import type { ContextHandler } from '../context/request-context';
+import type { Breaker } from '../guards/breaker';
 import type { AcquiringLines } from '../diagnosis/pools/acquiring-lines';
 
 /** Nest's metadata of `@Sse()`. */
@@ -34,6 +35,10 @@ export class Handler implements ContextHandler {
   readonly number = nextHandlerNumber();
   readonly isStream: boolean;
   acquiringLines?: AcquiringLines;
+  /** What its requests have shown, where breakers are on. */
+  breaker: Breaker | undefined = undefined;
+  /** Whether that is asked before a request goes on: it is not closed. */
+  isWatched = false;
   readonly owners: HandlerOwners;
   readonly #budgets: BudgetResolver;
   readonly #byMethod = new Map<string | undefined, ResolvedBudget>();

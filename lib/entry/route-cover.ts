@@ -145,6 +145,10 @@ function run(
   context.method = rawOf(request).method;
   context.isPassedOn = false;
   units.setHandler(context, handler);
+  if (handler.isWatched) {
+    const admitted = units.breakers?.admits(context, handler, [request, response as object, next]) ?? true;
+    if (admitted !== true) return admitted.answer;
+  }
   context.time.runs();
   if (units.lostErrorAnswer !== undefined) context.exchange = [request, response as object, next];
   // A middleware may have lost the context, or run this in that of another request.

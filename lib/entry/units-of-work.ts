@@ -34,6 +34,7 @@ import { OwnError } from '../diagnosis/own-error';
 import { SlowLog } from '../diagnosis/slow-log';
 import type { ResourceSampler } from '../diagnosis/resource-monitor';
 import type { PoolLimits } from '../diagnosis/pools/pool-wait';
+import type { Breakers } from '../guards/breakers';
 import type { RefusalCount, Refusals } from '../guards/refusals';
 import { noteOpened } from '../instrumentation/agent-calls';
 import type { Attribution } from '../instrumentation/attribution';
@@ -69,6 +70,8 @@ export class UnitsOfWork implements ContextHost {
   readonly queue: SinkQueue<RequestContext>;
   /** With `answerLostErrors`. */
   lostErrorAnswer: LostErrorAnswer | undefined = undefined;
+  /** Unless `guards.breaker` is `false`. */
+  breakers: Breakers | undefined = undefined;
   readonly carriesOnMessages: boolean;
   readonly #options: ResolvedOptions;
   readonly #faults: FaultReporter;
@@ -400,6 +403,10 @@ export class UnitsOfWork implements ContextHost {
       { name: 'queries of a handler', take: ({ cost }) => cost.history?.learn(cost) },
       { name: 'check of a budget', take: context => this.#checkBudget(context) },
       { name: 'record of a unit of work', take: context => this.queue.offer(context) },
+      this.#options.guards.breaker !== undefined && {
+        name: 'breaker of a handler',
+        take: context => this.breakers?.learn(context),
+      },
       { name: 'resource monitor', take: context => context.resources?.close(context) },
       this.#observers !== undefined && {
         name: 'sinks that observe',

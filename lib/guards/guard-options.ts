@@ -1,6 +1,7 @@
 import { checkObject, readBoolean } from '../async-context.option-checks';
 import type { CostLimitDefaults } from './cost-limit/cost-limit-options';
 import { readCostLimit, type ResolvedCostLimit } from './cost-limit/cost-limit-policy';
+import { type BreakerOptions, readBreaker, type ResolvedBreaker } from './breaker-options';
 
 /** What all guards of an application have in common; each handler's own is declared with its decorators. */
 export interface GuardOptions {
@@ -12,15 +13,23 @@ export interface GuardOptions {
   readonly dryRun?: boolean;
   /** What all `@CostLimit()` have in common, and the limit of handlers that declare none. */
   readonly costLimit?: CostLimitDefaults;
+  /**
+   * When a route is refused for a while because it blocks the event loop, holds the connections or fails; `false`
+   * for never.
+   * @default in a dry run: it says in the log what it would refuse
+   */
+  readonly breaker?: false | BreakerOptions;
 }
 
 /** The same, checked and filled in. */
 export interface ResolvedGuards {
   readonly dryRun: boolean;
   readonly costLimit: ResolvedCostLimit;
+  /** Absent where there are none. */
+  readonly breaker: ResolvedBreaker | undefined;
 }
 
-const OPTIONS = ['dryRun', 'costLimit'] as const satisfies readonly (keyof GuardOptions)[];
+const OPTIONS = ['dryRun', 'costLimit', 'breaker'] as const satisfies readonly (keyof GuardOptions)[];
 
 /** @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` */
 export function readGuards(options: GuardOptions = {}): ResolvedGuards {
@@ -28,5 +37,6 @@ export function readGuards(options: GuardOptions = {}): ResolvedGuards {
   return Object.freeze({
     dryRun: readBoolean('guards.dryRun', options.dryRun ?? false),
     costLimit: readCostLimit(options.costLimit),
+    breaker: readBreaker(options.breaker),
   });
 }

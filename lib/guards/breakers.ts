@@ -1,0 +1,194 @@
+import { Logger } from '@nestjs/common';
+import type { HttpExchange, RequestContext } from '../context/request-context';
+import { number, Report, type ReportLine } from '../diagnosis/report-text';
+import type { FaultReporter } from '../diagnosis/fault-reporter';
+import type { FilterAnswer } from '../entry/filter-answer';
+import { Handler } from '../entry/handlers';
+import { Breaker, type BreakerCause, type Outcome } from './breaker';
+import type { ResolvedBreaker } from './breaker-options';
+import type { Refusal } from './refusal';
+import { refusalError } from './refusal-error';
+import type { Refusals } from './refusals';
+import { type OnClose, whenOver } from './when-over';
+
+const MS_PER_SECOND = 1_000;
+/** What tries and has not ended by then is not judged any more. */
+const MAX_PROBE_MS = 600_000;
+const MESSAGE = 'This is refused for a while; try again later';
+
+/** Breakers of the routes of one application: they learn at each close, and refuse before guards. */
+export class Breakers {
+  readonly #limits: ResolvedBreaker;
+  readonly #answers: FilterAnswer;
+  readonly #refusals: Refusals;
+  readonly #faults: FaultReporter;
+  readonly #onClose: OnClose;
+  readonly #logger = new Logger('Guards');
+  readonly #byName = new Map<string, Handler>();
+  readonly #hardBreaches = new WeakSet<RequestContext>();
+
+  constructor(
+    limits: ResolvedBreaker,
+    answers: FilterAnswer,
+    refusals: Refusals,
+    faults: FaultReporter,
+    onClose: OnClose,
+  ) {
+    this.#limits = limits;
+    this.#answers = answers;
+    this.#refusals = refusals;
+    this.#faults = faults;
+    this.#onClose = onClose;
+  }
+
+  /** Counts a unit of work as failed, whatever it answers: it has crossed a hard budget. */
+  noteHardBreach(context: RequestContext): void {
+    this.#hardBreaches.add(context);
+  }
+
+  /** Looks at a unit of work that is closed. */
+  learn(context: RequestContext): void {
+    const { handler, endMs, poolWaits } = context;
+    if (context.kind !== 'http' || !(handler instanceof Handler)) return;
+    if (handler.isStream || context.refused !== undefined) return;
+    if (poolWaits !== undefined) this.#learnWaits(context, handler);
+    const breaker = this.#of(handler);
+    if (breaker.cause === undefined && breaker.learn(this.#outcomeOf(context), endMs))
+      this.#open(handler, breaker);
+  }
+
+  /**
+   * Whether a request may go on to its guards, while the breaker of its handler is not closed. One that may not
+   * is answered by exception filters.
+   */
+  admits(
+    context: RequestContext,
+    handler: Handler,
+    exchange: HttpExchange,
+  ): true | { readonly answer: unknown } {
+    const { breaker } = handler;
+    const cause = breaker?.cause;
+    if (breaker === undefined || cause === undefined) return true;
+    const nowMs = performance.now();
+    if (breaker.admit(context, nowMs) === 'probe') {
+      this.#watch(context, handler, breaker);
+      return true;
+    }
+    const { dryRun } = this.#limits;
+    if (dryRun) {
+      this.#refusals.count('breaker', cause, handler.name, true);
+      return true;
+    }
+    const answer = this.#answers.of(handler, exchange);
+    // A later Nest has moved what answers.
+    if (answer === undefined) return true;
+    this.#refusals.count('breaker', cause, handler.name, false);
+    context.refused ??= Object.freeze({ by: 'breaker', reason: cause });
+    const retryAfterSeconds = Math.max(1, Math.ceil(breaker.leftMs(nowMs) / MS_PER_SECOND));
+    const refusal: Refusal = {
+      by: 'breaker',
+      reason: cause,
+      status: 503,
+      message: MESSAGE,
+      retryAfterSeconds,
+    };
+    this.#faults.guard('answer of a refusal', () => {
+      (context.response as { setHeader?(name: string, value: string): unknown } | undefined)?.setHeader?.(
+        'retry-after',
+        String(retryAfterSeconds),
+      );
+    });
+    return { answer: answer.filters.next(refusalError('http', refusal), answer.host) };
+  }
+
+  /** Others may try after a while, also where it never ends; it is judged when it does. */
+  #watch(context: RequestContext, handler: Handler, breaker: Breaker): void {
+    const timer = setTimeout(() => breaker.giveBack(context), this.#limits.openMs).unref();
+    whenOver(context, this.#onClose, MAX_PROBE_MS, hasEnded => {
+      clearTimeout(timer);
+      if (!hasEnded) return;
+      // A guard has refused it: that says nothing of the handler.
+      const outcome =
+        context.refused === undefined
+          ? this.#outcomeOf(context)
+          : { failed: false, blockedMs: 0, aborted: true };
+      if (breaker.judge(context, outcome, performance.now())) this.#close(handler, breaker);
+    });
+  }
+
+  /** Who held half of the pool or more is charged with the waits of others. */
+  #learnWaits(context: RequestContext, own: Handler): void {
+    for (const { holders, held, waitedMs } of context.poolWaits ?? []) {
+      for (const { handler: name, connections } of holders) {
+        const handler = this.#byName.get(name);
+        if (handler === undefined || handler === own || 2 * connections < held) continue;
+        const breaker = this.#of(handler);
+        if (breaker.learnWait(waitedMs, context.endMs)) this.#open(handler, breaker);
+      }
+    }
+  }
+
+  #of(handler: Handler): Breaker {
+    if (handler.breaker !== undefined) return handler.breaker;
+    this.#byName.set(handler.name, handler);
+    return (handler.breaker = new Breaker(this.#limits));
+  }
+
+  #outcomeOf(context: RequestContext): Outcome {
+    const { status, time } = context;
+    const isBreach = this.#hardBreaches.has(context);
+    return {
+      failed: isBreach || (status !== undefined && status >= 500),
+      blockedMs: time.blockedMs,
+      aborted: status === undefined,
+    };
+  }
+
+  #open(handler: Handler, breaker: Breaker): void {
+    handler.isWatched = true;
+    const { cause } = breaker;
+    if (cause === undefined) return;
+    const { openMs, dryRun } = this.#limits;
+    const what = dryRun ? 'would be refused (dry run)' : 'is refused';
+    this.#say(
+      `${handler.name} ${what} with 503 for ${number(openMs)} ms and longer: ${this.#describe(cause, breaker)}`,
+      [['next', NEXT[cause]]],
+      { handler: handler.name, cause, state: 'open', dryRun, ...breaker.sums, next: NEXT[cause] },
+    );
+  }
+
+  #close(handler: Handler, breaker: Breaker): void {
+    handler.isWatched = false;
+    const { dryRun } = this.#limits;
+    const ms = performance.now() - breaker.openedMs;
+    const refused = breaker.arrivals;
+    const what = dryRun ? 'would be let in again (dry run)' : 'is let in again';
+    this.#say(`${handler.name} ${what} after ${number(ms)} ms, in which ${number(refused)} came`, [], {
+      handler: handler.name,
+      state: 'closed',
+      dryRun,
+      ms,
+      arrivals: refused,
+    });
+  }
+
+  #describe(cause: BreakerCause, breaker: Breaker): string {
+    const { requests, failures, blockedMs, connectionsMs } = breaker.sums;
+    const within = `within ${number(this.#limits.windowMs)} ms`;
+    if (cause === 'blocked') return `it blocked the event loop for ${number(blockedMs)} ms ${within}`;
+    if (cause === 'connections')
+      return `others waited ${number(connectionsMs)} ms for connections of the pool that it held, ${within}`;
+    return `${number(failures)} of its ${number(requests)} requests failed ${within}`;
+  }
+
+  #say(headline: string, lines: readonly ReportLine[], fields: Readonly<Record<string, unknown>>): void {
+    this.#faults.guard('log of a breaker', () => this.#logger.warn(new Report(headline, lines, fields)));
+  }
+}
+
+const NEXT: Readonly<Record<BreakerCause, string>> = {
+  blocked: 'Divide its work (setImmediate between parts), or move it to a worker thread.',
+  connections:
+    'Give connections back sooner, above all across calls of other services; or limit it with @Concurrency().',
+  failures: 'Look at its errors, and at what it depends on.',
+};
