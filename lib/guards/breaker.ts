@@ -81,12 +81,17 @@ export class Breaker {
     return (failed || blockedMs > 0) && this.#judge(nowMs);
   }
 
-  /** Counts what another handler has waited for connections that this one held; whether that opens it. */
-  learnWait(waitedMs: number, nowMs: number): boolean {
+  /**
+   * Counts its part of what another handler has waited for connections; whether that opens it.
+   *
+   * @param ofAllMs what all handlers have waited for each other within the window: where each has a small part in
+   * it the pool is too small, and none is to blame
+   */
+  learnWait(waitedMs: number, ofAllMs: number, nowMs: number): boolean {
     if (this.#cause !== undefined) return false;
     this.#turn(nowMs);
     this.#current.connectionsMs += waitedMs;
-    return this.#judge(nowMs);
+    return this.#judge(nowMs, 2 * this.sums.connectionsMs >= ofAllMs);
   }
 
   /** Whether a request may come in while it is not closed: as the one that tries, or not at all. */
@@ -131,8 +136,8 @@ export class Breaker {
     return blockedMs * perWindow >= limit;
   }
 
-  #judge(nowMs: number): boolean {
-    this.#cause = this.#find();
+  #judge(nowMs: number, isToBlame = false): boolean {
+    this.#cause = this.#find(isToBlame);
     if (this.#cause === undefined) return false;
     this.#openedMs = nowMs;
     this.#arrivals = 0;
@@ -140,11 +145,12 @@ export class Breaker {
     return true;
   }
 
-  #find(): BreakerCause | undefined {
+  /** @param isToBlame whether most of what others have waited for connections was because of it */
+  #find(isToBlame: boolean): BreakerCause | undefined {
     const { requests, failures, blockedMs, connectionsMs } = this.sums;
     const limits = this.#limits;
     if (limits.blockedMs > 0 && blockedMs >= limits.blockedMs) return 'blocked';
-    if (limits.connectionsMs > 0 && connectionsMs >= limits.connectionsMs) return 'connections';
+    if (isToBlame && limits.connectionsMs > 0 && connectionsMs >= limits.connectionsMs) return 'connections';
     if (limits.failureShare === 0 || requests < limits.minRequests) return undefined;
     return failures >= limits.failureShare * requests ? 'failures' : undefined;
   }

@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { contextStorage } from '../context/context-storage';
 import type { HttpExchange, RequestContext } from '../context/request-context';
 import { number, Report, type ReportLine } from '../diagnosis/report-text';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
@@ -6,6 +7,7 @@ import type { FilterAnswer } from '../entry/filter-answer';
 import { Handler } from '../entry/handlers';
 import { Breaker, type BreakerCause, type Outcome } from './breaker';
 import type { ResolvedBreaker } from './breaker-options';
+import { RecentSum } from './recent-sum';
 import type { Refusal } from './refusal';
 import { refusalError } from './refusal-error';
 import type { Refusals } from './refusals';
@@ -24,6 +26,8 @@ export class Breakers {
   readonly #faults: FaultReporter;
   readonly #onClose: OnClose;
   readonly #logger = new Logger('Guards');
+  /** What handlers have waited for connections that others held. */
+  readonly #waits: RecentSum;
   readonly #byName = new Map<string, Handler>();
   readonly #hardBreaches = new WeakSet<RequestContext>();
 
@@ -35,6 +39,7 @@ export class Breakers {
     onClose: OnClose,
   ) {
     this.#limits = limits;
+    this.#waits = new RecentSum(limits.windowMs);
     this.#answers = answers;
     this.#refusals = refusals;
     this.#faults = faults;
@@ -116,14 +121,17 @@ export class Breakers {
     });
   }
 
-  /** Who held half of the pool or more is charged with the waits of others. */
+  /** Who held connections is charged with its part of the waits of others. */
   #learnWaits(context: RequestContext, own: Handler): void {
     for (const { holders, held, waitedMs } of context.poolWaits ?? []) {
       for (const { handler: name, connections } of holders) {
+        if (name === own.name || held === 0) continue;
+        const partMs = (waitedMs * connections) / held;
+        const ofAllMs = this.#waits.add(partMs, context.endMs);
         const handler = this.#byName.get(name);
-        if (handler === undefined || handler === own || 2 * connections < held) continue;
+        if (handler === undefined) continue;
         const breaker = this.#of(handler);
-        if (breaker.learnWait(waitedMs, context.endMs)) this.#open(handler, breaker);
+        if (breaker.learnWait(partMs, ofAllMs, context.endMs)) this.#open(handler, breaker);
       }
     }
   }
@@ -182,7 +190,10 @@ export class Breakers {
   }
 
   #say(headline: string, lines: readonly ReportLine[], fields: Readonly<Record<string, unknown>>): void {
-    this.#faults.guard('log of a breaker', () => this.#logger.warn(new Report(headline, lines, fields)));
+    // It is about a handler, not about the request that happened to end just now.
+    contextStorage.run(undefined as never, () =>
+      this.#faults.guard('log of a breaker', () => this.#logger.warn(new Report(headline, lines, fields))),
+    );
   }
 }
 

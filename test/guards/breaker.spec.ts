@@ -26,8 +26,10 @@ describe('a breaker', () => {
 
   it('opens where others have waited for the connections that it held', () => {
     const breaker = new Breaker(limits);
-    expect(breaker.learnWait(9_999, 1)).toBe(false);
-    expect(breaker.learnWait(1, 2)).toBe(true);
+    expect(breaker.learnWait(9_999, 9_999, 1)).toBe(false);
+    expect(breaker.learnWait(1, 20_001, 2)).toBe(false);
+    expect(breaker.learn({ failed: true, blockedMs: 0, aborted: false }, 3)).toBe(false);
+    expect(breaker.learnWait(0, 20_000, 4)).toBe(true);
     expect(breaker.cause).toBe('connections');
   });
 
@@ -56,7 +58,7 @@ describe('a breaker', () => {
     for (const limit of ['blockedMs', 'connectionsMs', 'failureShare'] as const) {
       const off = new Breaker(readBreaker({ [limit]: 0, minRequests: 1 })!);
       if (limit === 'blockedMs') expect(off.learn(blocks(1e6), 1)).toBe(false);
-      if (limit === 'connectionsMs') expect(off.learnWait(1e6, 1)).toBe(false);
+      if (limit === 'connectionsMs') expect(off.learnWait(1e6, 1e6, 1)).toBe(false);
       if (limit === 'failureShare') expect(off.learn(FAILED, 1)).toBe(false);
     }
   });
