@@ -7,6 +7,7 @@ import type { Pool } from 'pg';
 import { UserGuard } from './auth/user.guard';
 import { CustomersModule } from './customers/customers.module';
 import { DatabaseModule } from './database/database.module';
+import { GuardedModule } from './guarded/guarded.module';
 import { OrdersModule } from './orders/orders.module';
 import { ReportsModule } from './reports/reports.module';
 import { ShippingModule } from './shipping/shipping.module';
@@ -35,6 +36,7 @@ export class AppModule {
         }),
         DatabaseModule.forRoot(pool),
         CustomersModule,
+        GuardedModule,
         OrdersModule,
         ReportsModule,
         ShippingModule,

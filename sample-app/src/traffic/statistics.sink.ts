@@ -10,6 +10,7 @@ export interface HandlerStatistics {
   nPlusOne: number;
   breaches: number;
   slow: number;
+  refused: number;
 }
 
 /** Sums up the cost records by handler: a sink is a name and a `write()`. */
@@ -27,6 +28,7 @@ export class StatisticsSink implements CostRecordSink {
       if (record.findings?.some(({ kind }) => kind === 'n-plus-one')) statistics.nPlusOne += 1;
       if (record.breaches.length > 0) statistics.breaches += 1;
       if (record.slow !== undefined) statistics.slow += 1;
+      if (record.refused !== undefined) statistics.refused += 1;
     }
   }
 
@@ -47,6 +49,7 @@ export class StatisticsSink implements CostRecordSink {
       nPlusOne: 0,
       breaches: 0,
       slow: 0,
+      refused: 0,
     };
     this.#handlers.set(handler, statistics);
     return statistics;

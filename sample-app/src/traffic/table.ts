@@ -11,6 +11,7 @@ const COLUMNS = [
   'n+1',
   'breaches',
   'slow',
+  'refused',
 ];
 
 /** The handlers as a table of text. */
@@ -35,6 +36,7 @@ function cellsOf({
   nPlusOne,
   breaches,
   slow,
+  refused,
 }: HandlerStatistics): string[] {
   const sorted = queries.toSorted((a, b) => a - b);
   const at = (share: number): number =>
@@ -49,6 +51,7 @@ function cellsOf({
     nPlusOne,
     breaches,
     slow,
+    refused,
   ];
   return [handler, ...figures.map(figure => figure.toLocaleString('en-US'))];
 }

@@ -25,6 +25,10 @@ const MINUTE: readonly [times: number, send: Send][] = [
   [12, get('/no/such/page')],
   [12, get('/orders?count=many')],
   [30, post('/graphql', { query: '{ latest(count: 8) { id customer items { product quantity } } }' })],
+  [12, get('/guarded/payroll')],
+  [24, get('/guarded/search?count=25')],
+  [6, atOnce(4, get('/guarded/export'))],
+  [3, post('/guarded/import?count=60', {})],
   [60, message('items', 42)],
   [6, leaveEarly('/orders/live')],
 ];
@@ -63,6 +67,11 @@ function get(path: string): Send {
 function post(path: string, body: unknown): Send {
   const init = { method: 'POST', headers: { 'content-type': 'application/json', 'x-user': 'ada' } };
   return async url => (await request(url + path, { ...init, body: JSON.stringify(body) })).text();
+}
+
+/** So many clients who want the same at the same moment. */
+function atOnce(clients: number, send: Send): Send {
+  return url => Promise.all(Array.from({ length: clients }, () => send(url)));
 }
 
 /** A client that does not wait for the end of the answer. */
