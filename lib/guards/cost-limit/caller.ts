@@ -51,7 +51,7 @@ export class Callers {
     this.#hasLookedAtProxy = true;
     if (!trustsAnybody(request)) return;
     this.#kit.faults.say(
-      "@CostLimit({ by: 'ip' })",
+      'telling callers of @CostLimit() apart by their address',
       'the setting "trust proxy" is true: request.ip is what the client has written into x-forwarded-for, and it ' +
         'has a new bucket with each request. Set it to the number or the addresses of your proxies.',
     );

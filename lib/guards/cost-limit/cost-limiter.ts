@@ -143,7 +143,9 @@ export class CostLimiter {
 
   #take(question: Question, plan: CostLimitPlan): Verdict {
     const { account, handler, reservation } = question;
-    const { key, policy, reserved } = reservation;
+    const { key, reserved } = reservation;
+    // Its own: the policies of two fields may have one name, and so one bucket.
+    const { policy } = handler;
     const hard = hardPrice(account.context);
     const price = hard ?? Math.max(policy.estimate ?? 0, handler.costs.p95);
     if (hard === undefined && policy.estimate === undefined && !handler.costs.isKnown) {

@@ -40,8 +40,8 @@ export class Settlements {
         this.leave(context, reservation);
         if (hasEnded) return this.#end(context, reservation, points);
         this.#kit.faults.say(
-          `what runs under @CostLimit() of ${name}`,
-          `it was not over after ${hold * maxHoldMs} ms. What it had cost by then is charged, and the rest will be.`,
+          `settling @CostLimit() of ${name} in time`,
+          `the work was not over after ${hold * maxHoldMs} ms. What it had cost by then is charged, and the rest will be.`,
         );
         if (hold < MOST_HOLDS) this.#whenOver(context, reservation, hold + 1);
       });

@@ -11,11 +11,16 @@ import {
 } from '@nestjs/common';
 import { get, request } from 'node:http';
 import { Observable } from 'rxjs';
-import { ContextService, CostLimit, createContextKey } from 'nestjs-async-context';
-import { afterEach, describe, expect, it } from 'vitest';
+import { Pool } from 'pg';
+import { ContextService, type ContextUser, CostLimit, createContextKey } from 'nestjs-async-context';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { databaseUrl } from '../../support/database';
 import { platforms, type Platform, startApp, type TestApp, until } from '../../support/platforms';
 import { seeded } from '../../support/random';
 import { NotingStore } from './noting-store';
+
+const pool = new Pool({ connectionString: databaseUrl(), max: 1 });
+afterAll(() => pool.end());
 
 const CALLER = createContextKey<string>('caller');
 const exact = { query: 1, row: 0, databaseMs: 0, blockedMs: 0 } as const;
@@ -86,6 +91,27 @@ class WorkController {
   @UseGuards(SlowGuard)
   guarded() {
     this.#spend('guarded', 7);
+  }
+
+  @Get('forgotten')
+  @CostLimit({
+    burst: 1_000,
+    restorePerSecond: 1e-9,
+    by: 'ip',
+    cost: { query: 1, row: 5, databaseMs: 0, blockedMs: 0 },
+    estimate: 1,
+    name: 'forgotten',
+  })
+  forgotten() {
+    void pool.query('SELECT pg_sleep(0.1) FROM generate_series(1, 3)');
+    return 'not awaited';
+  }
+
+  @Get('user')
+  @CostLimit({ burst: 100, restorePerSecond: 1, by: 'user', cost: exact, estimate: 1, name: 'user' })
+  user() {
+    this.context.setUser({ id: 'alice' } as ContextUser);
+    return 'alice';
   }
 
   @Sse('stream')
@@ -224,10 +250,29 @@ describe.each(platforms)('what @CostLimit() charges on %s', platform => {
     await leave(`${test.url}/never`, () => isHeld);
     await until(() => store.sum('never') === 20, 'settlement');
     expect(test.logs.of('warn', 'AsyncContext').join('\n')).toContain(
-      'what runs under @CostLimit() of never',
+      'settling @CostLimit() of never in time',
     );
     finish();
     await until(() => store.sum('never') === 23, 'settlement of the rest');
+  });
+
+  it('is also what queries cost that nobody awaits, when they have ended', async () => {
+    const { test, store } = await start(platform);
+    expect((await fetch(`${test.url}/forgotten`)).status).toBe(200);
+    await until(() => store.sum('forgotten') === 16, 'settlement of three rows');
+    const [record] = await test.records(1);
+    expect(record?.queries).toMatchObject({ count: 1, late: 0 });
+  });
+
+  it('is charged to the address where the user comes too late, which is said once', async () => {
+    const { test, store } = await start(platform);
+    for (let i = 0; i < 2; i++) expect((await fetch(`${test.url}/user`)).status).toBe(200);
+    await test.records(2);
+    await until(() => store.sum('user|x:127.0.0.1') === 0 && store.takes.length >= 4, 'settlement');
+    const said = test.logs
+      .of('warn', 'AsyncContext')
+      .filter(line => line.includes('had no user when the guard ran'));
+    expect(said).toHaveLength(1);
   });
 
   it('is what a stream has cost when it is closed', async () => {
@@ -245,6 +290,6 @@ describe.each(platforms)('what @CostLimit() charges on %s', platform => {
     await test.records(1);
     await until(() => store.sum('stream') === spent.get('stream'), 'settlement');
     expect(spent.get('stream')).toBeGreaterThan(5);
-    expect(test.logs.of('warn', 'AsyncContext').join('\n')).not.toContain('what runs under');
+    expect(test.logs.of('warn', 'AsyncContext').join('\n')).not.toContain('in time');
   });
 });
