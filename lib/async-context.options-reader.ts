@@ -16,6 +16,7 @@ import {
 import { readLimits } from './budget/budget-limits';
 import type { CarrierTerm } from './context/carrier-term';
 import { readGuards } from './guards/guard-options';
+import { readOverload } from './guards/overload-options';
 import { readPropagate, type ResolvedPropagation } from './propagation/propagate-options';
 import { readResourceMonitorOptions } from './diagnosis/resource-monitor-options';
 
@@ -46,6 +47,7 @@ const OPTIONS = [
   'keepAfterClose',
   'canonicalLog',
   'guards',
+  'overload',
   'errorMessages',
   'propagate',
 ] as const satisfies readonly (keyof AsyncContextOptions)[];
@@ -113,6 +115,7 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     keepAfterClose: readBoolean('keepAfterClose', options.keepAfterClose ?? false),
     canonicalLog: readCanonicalLog(options.canonicalLog),
     guards: readGuards(options.guards),
+    overload: readOverload(options.overload),
     errorMessages: readBoolean('errorMessages', options.errorMessages ?? false),
     propagate: readPropagation(options),
   });

@@ -11,6 +11,7 @@ import type { ContextUser } from './context/request-context';
 import type { CostRecord } from './cost/cost-record';
 import type { ResourceMonitorOptions } from './diagnosis/resource-monitor-options';
 import type { PoolLimits } from './diagnosis/pools/pool-wait';
+import type { OverloadOptions, ResolvedOverload } from './guards/overload-options';
 import type { GuardOptions, ResolvedGuards } from './guards/guard-options';
 import type { DriverInstrumentation } from './instrumentation/driver-instrumentation';
 import type { PropagateOptions, ResolvedPropagation } from './propagation/propagate-options';
@@ -234,6 +235,11 @@ export interface AsyncContextOptions {
   /** What all guards of this package have in common. */
   readonly guards?: GuardOptions;
   /**
+   * When requests are refused in front of the framework because the process cannot keep up.
+   * @default never
+   */
+  readonly overload?: OverloadOptions;
+  /**
    * Whether a warning about a hook, a driver or a sink that failed says the text of its error, which may hold
    * values of a request: up to 300 characters. Its class, its code and its line are said anyway.
    * @default false
@@ -293,6 +299,7 @@ export interface ResolvedOptions {
   readonly keepAfterClose: boolean;
   readonly canonicalLog: boolean | ((record: CostRecord) => boolean);
   readonly guards: ResolvedGuards;
+  readonly overload: ResolvedOverload | undefined;
   readonly errorMessages: boolean;
   readonly propagate: ResolvedPropagation;
 }

@@ -35,10 +35,12 @@ import { forgetProviders, registerProviders } from './entry/owners';
 import { coverRoutes } from './entry/route-cover';
 import { RpcEntry } from './entry/rpc.entry';
 import { UnitsOfWork } from './entry/units-of-work';
+import { OverloadEntry } from './entry/overload.entry';
 import { UpgradeEntry } from './entry/upgrade.entry';
 import { coverWebSockets } from './entry/websocket.entry';
 import { GuardKit } from './guards/guard-kit';
 import { Breakers } from './guards/breakers';
+import { OverloadMonitor } from './guards/overload-monitor';
 import { Refusals } from './guards/refusals';
 import { Instrumentations } from './instrumentation/instrumentations';
 import { attachSinks } from './sinks/attached-sink';
@@ -78,6 +80,8 @@ export class AsyncContextRuntime
   readonly #config: ApplicationConfig;
   readonly #units: UnitsOfWork;
   readonly #interceptor: ContextInterceptor;
+  /** Absent without `overload`. */
+  readonly #overload: OverloadEntry | undefined;
   readonly #upgrades: UpgradeEntry;
   readonly #http: HttpEntry;
   readonly #rpc = new RpcEntry();
@@ -143,6 +147,11 @@ export class AsyncContextRuntime
         this.#units.onClose(context, fn),
       );
     }
+    const { overload } = resolved;
+    if (overload !== undefined) {
+      this.#units.overloadMonitor = new OverloadMonitor(overload, refusals, faults);
+      this.#overload = new OverloadEntry(this.#units.overloadMonitor);
+    }
     this.contextService = new ContextService(this.#units);
     this.guardKit = new GuardKit(resolved.guards, this.#units, this.contextService, faults, refusals);
     attachSinks(resolved.sinks, this.contextService, (where, call) => faults.guard(where, call));
@@ -182,6 +191,7 @@ export class AsyncContextRuntime
     this.tracer?.traceAll(this.#modules);
     this.#leaveWebSockets = coverWebSockets(this.#config, this.#units);
     this.#upgrades.install(this.#host);
+    this.#overload?.install(this.#host);
     coverGraphql(this.#modules, this.#units, this.#faults);
     // Not earlier, so that routes, which are made by now, go without it. Hooks of global modules
     // come first: GraphQL resolvers are made after this.
@@ -198,6 +208,7 @@ export class AsyncContextRuntime
     this.#instrumentations.lost.serving += 1;
     prepareCallSites();
     loopMonitor().start(this.#loopUser);
+    this.#units.overloadMonitor?.start();
     if (this.#monitored !== undefined) this.resourceMonitor.start(this.#monitored);
     this.#warnOfNest();
     const { warning: ofDrivers } = this.#instrumentations;
@@ -233,6 +244,8 @@ export class AsyncContextRuntime
     this.#takeBack('propagate', () => this.#propagation?.uninstall());
     this.#units.outgoing = undefined;
     this.#takeBack('entry of requests', () => this.#http.uninstall());
+    this.#takeBack('overload', () => this.#units.overloadMonitor?.stop());
+    this.#takeBack('entry of overload', () => this.#overload?.uninstall());
     this.#takeBack('entry of upgrades', () => this.#upgrades.uninstall());
     this.#takeBack('entry of WebSockets', () => this.#leaveWebSockets?.());
     this.#takeBack('entry of messages', () => this.#rpc.uninstall(this.#modules));

@@ -36,6 +36,8 @@ export { QueryBudgetExceededError } from './budget/query-budget-exceeded.error';
 
 export type { BreakerOptions } from './guards/breaker-options';
 export type { GuardOptions } from './guards/guard-options';
+export type { OverloadState } from './guards/overload-monitor';
+export type { OverloadOptions, RequestPriority } from './guards/overload-options';
 export type { RefusalCount } from './guards/refusals';
 export type { CallerBy } from './guards/caller-key';
 export type { ConcurrencyOptions } from './guards/concurrency';

@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { contextMissing, userMissing } from '../async-context.errors';
 import type { RequestCost } from '../cost/request-cost';
 import type { EventLoopDelay } from '../diagnosis/loop-monitor';
+import type { OverloadState } from '../guards/overload-monitor';
 import type { RefusalCount } from '../guards/refusals';
 import type { Attribution } from '../instrumentation/attribution';
 import type { SinkStats } from '../sinks/sink-writer';
@@ -75,6 +76,8 @@ export interface ContextHost extends ContextApplication {
   onClose(context: RequestContext, fn: () => unknown): void;
   /** What its guards have refused. */
   readonly refusals: readonly RefusalCount[];
+  /** With `forRoot({ overload })`. */
+  readonly overload: OverloadState | undefined;
   /** How the calls of all drivers were charged since the process started. */
   readonly attribution: Attribution;
   readonly eventLoopDelay: EventLoopDelay | undefined;
@@ -205,6 +208,16 @@ export class ContextService {
    */
   get refusals(): readonly RefusalCount[] {
     return this.#host.refusals;
+  }
+
+  /**
+   * How the process fares; `undefined` without `forRoot({ overload })`.
+   *
+   * @example
+   * const isBusy = context.overload?.isOverloaded === true;
+   */
+  get overload(): OverloadState | undefined {
+    return this.#host.overload;
   }
 
   /** The value of a key. Keys are flat: `a.b` and `__proto__` are names like any other. */

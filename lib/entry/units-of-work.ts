@@ -35,6 +35,7 @@ import { SlowLog } from '../diagnosis/slow-log';
 import type { ResourceSampler } from '../diagnosis/resource-monitor';
 import type { PoolLimits } from '../diagnosis/pools/pool-wait';
 import type { Breakers } from '../guards/breakers';
+import type { OverloadMonitor, OverloadState } from '../guards/overload-monitor';
 import type { RefusalCount, Refusals } from '../guards/refusals';
 import { noteOpened } from '../instrumentation/agent-calls';
 import type { Attribution } from '../instrumentation/attribution';
@@ -72,6 +73,8 @@ export class UnitsOfWork implements ContextHost {
   lostErrorAnswer: LostErrorAnswer | undefined = undefined;
   /** Unless `guards.breaker` is `false`. */
   breakers: Breakers | undefined = undefined;
+  /** With `forRoot({ overload })`. */
+  overloadMonitor: OverloadMonitor | undefined = undefined;
   readonly carriesOnMessages: boolean;
   readonly #options: ResolvedOptions;
   readonly #faults: FaultReporter;
@@ -161,6 +164,10 @@ export class UnitsOfWork implements ContextHost {
 
   get refusals(): readonly RefusalCount[] {
     return this.#refusals.counts;
+  }
+
+  get overload(): OverloadState | undefined {
+    return this.overloadMonitor?.state;
   }
 
   get sinkStats(): readonly SinkStats[] {

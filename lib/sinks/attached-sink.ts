@@ -1,5 +1,6 @@
 import type { EventLoopDelay } from '../diagnosis/loop-monitor';
 import type { Attribution } from '../instrumentation/attribution';
+import type { OverloadState } from '../guards/overload-monitor';
 import type { RefusalCount } from '../guards/refusals';
 import type { CostRecordSink } from './cost-record.sink';
 import type { SinkStats } from './sink-writer';
@@ -14,6 +15,8 @@ export interface SinkApplication {
   readonly sinkStats?: readonly SinkStats[];
   /** What its guards have refused, and in a dry run would have. */
   readonly refusals?: readonly RefusalCount[];
+  /** How the process fares; absent without `forRoot({ overload })`. */
+  readonly overload?: OverloadState | undefined;
 }
 
 /**

@@ -91,6 +91,13 @@ export class PoolWatch {
     this.#timer ??= this.outside(() => setTimeout(() => this.#sweep(), this.#sweepMs).unref());
   }
 
+  /** For how long somebody has waited for a connection of any pool, in milliseconds; 0 where nobody does. */
+  longestWaitMs(nowMs: number): number {
+    let longestMs = 0;
+    for (const pool of this.#active) longestMs = Math.max(longestMs, pool.longestWaitMs(nowMs));
+    return longestMs;
+  }
+
   fault(error: unknown): void {
     this.#faults.report('watching a connection pool', error);
   }

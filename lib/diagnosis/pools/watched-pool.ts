@@ -41,11 +41,19 @@ export class WatchedPool {
   readonly #slots: Slot[] = [];
   /** Those that have not been reported, in the order of their start. */
   readonly #waiters = new Set<Checkout>();
+  /** All that wait, in the order of their start. */
+  readonly #queue = new Set<Checkout>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(driver: string, watcher: PoolWatcher) {
     this.driver = driver;
     this.#watcher = watcher;
+  }
+
+  /** For how long the first in line has waited, in milliseconds; 0 where nobody does. */
+  longestWaitMs(nowMs: number): number {
+    const [first] = this.#queue;
+    return first === undefined ? 0 : Math.max(0, nowMs - first.sinceMs);
   }
 
   /** The connections that are held now. */
@@ -89,6 +97,7 @@ export class WatchedPool {
 
   enqueue(checkout: Checkout): void {
     this.waiting += 1;
+    this.#queue.add(checkout);
     if (checkout.poolWaitMs === 0) return;
     this.#waiters.add(checkout);
     if (this.#timer === undefined) this.#arm(checkout.poolWaitMs);
@@ -96,6 +105,7 @@ export class WatchedPool {
 
   dequeue(checkout: Checkout): void {
     this.waiting -= 1;
+    this.#queue.delete(checkout);
     this.#waiters.delete(checkout);
   }
 
@@ -103,6 +113,7 @@ export class WatchedPool {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#waiters.clear();
+    this.#queue.clear();
     for (const slot of this.#slots) {
       slot.holding = undefined;
       slot.isListed = false;

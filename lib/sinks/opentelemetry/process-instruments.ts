@@ -81,6 +81,13 @@ export function observeProcess(meter: Meter, applications: AttachedApplications)
     unit: '{request}',
     description: 'Units of work that a guard has refused, or would have in a dry run.',
   });
+  const shedShare = meter.createObservableGauge('nestjs.overload.shed_share', {
+    unit: '1',
+    description: 'Share of the arriving requests that is shed, or would be in a dry run.',
+  });
+  shedShare.addCallback(result => {
+    for (const { overload } of applications) if (overload !== undefined) result.observe(overload.shedShare);
+  });
   refusals.addCallback(observeRefusals);
   calls.addCallback(observeCalls);
   records.addCallback(observeSinks);

@@ -57,6 +57,18 @@ export function processMetrics(registry: Registry, prefix: string, applications:
   );
   registry.registerMetric(
     new Gauge({
+      name: `${prefix}overload_shed_share`,
+      help: 'Share of the arriving requests that is shed, or would be in a dry run.',
+      aggregator: 'max',
+      registers: [],
+      collect() {
+        this.reset();
+        for (const { overload } of applications) if (overload !== undefined) this.set(overload.shedShare);
+      },
+    }),
+  );
+  registry.registerMetric(
+    new Gauge({
       name: `${prefix}sink_queued_records`,
       help: 'Cost records that wait or are being written.',
       labelNames: ['sink'],

@@ -1,0 +1,145 @@
+import { Logger } from '@nestjs/common';
+import type { IncomingMessage } from 'node:http';
+import { clearInterval, setInterval } from '../context/real-timers';
+import type { FaultReporter } from '../diagnosis/fault-reporter';
+import { poolWatch } from '../diagnosis/pools/pool-watch';
+import { number, Report } from '../diagnosis/report-text';
+import { type OverloadCause, OverloadControl } from './overload-control';
+import type { RequestPriority, ResolvedOverload } from './overload-options';
+import type { Refusals } from './refusals';
+
+/** Several in each step of the control; it costs 0.01 % of a CPU. */
+const SAMPLE_MS = 20;
+const NEXT: Readonly<Record<OverloadCause, string>> = {
+  'loop-delay':
+    'More comes in than this process can work off: have more of them, or make the busiest handlers cheaper.',
+  'pool-wait':
+    'More connections are asked for than the pool has: make those who hold them give them back sooner.',
+};
+
+/**
+ * How the process fares, where `forRoot({ overload })` is given.
+ *
+ * @example
+ * const isBusy = context.overload?.isOverloaded === true;
+ */
+export interface OverloadState {
+  /** Whether requests are shed; in a dry run, would be. */
+  readonly isOverloaded: boolean;
+  /** Share of the arrivals that is shed, from 0 to 0.95. */
+  readonly shedShare: number;
+  /** How late the event loop was at the least within the last 100 ms, in milliseconds. */
+  readonly delayMs: number;
+  /** How long the first in line waited for a connection of a pool, at the least within that time. */
+  readonly poolWaitMs: number;
+  /** Requests that were shed since the application serves; in a dry run, would have been. */
+  readonly shed: number;
+  readonly dryRun: boolean;
+}
+
+/** Measures how the process fares, and decides which requests of an application are shed. */
+export class OverloadMonitor {
+  readonly #options: ResolvedOverload;
+  readonly #control: OverloadControl;
+  readonly #refusals: Refusals;
+  readonly #faults: FaultReporter;
+  readonly #logger = new Logger('Overload');
+  #timer: NodeJS.Timeout | undefined;
+  #dueMs = 0;
+  #shed = 0;
+  #begin: { readonly nowMs: number; readonly shed: number } | undefined;
+
+  constructor(options: ResolvedOverload, refusals: Refusals, faults: FaultReporter) {
+    this.#options = options;
+    this.#control = new OverloadControl(options);
+    this.#refusals = refusals;
+    this.#faults = faults;
+  }
+
+  get state(): OverloadState {
+    const { isOverloaded, shedShare, delayMs, waitMs } = this.#control;
+    const { dryRun } = this.#options;
+    return Object.freeze({ isOverloaded, shedShare, delayMs, poolWaitMs: waitMs, shed: this.#shed, dryRun });
+  }
+
+  start(): void {
+    this.#dueMs = performance.now() + SAMPLE_MS;
+    this.#timer ??= setInterval(() => this.#sample(), SAMPLE_MS).unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Whether a request is shed. Never throws. */
+  sheds(request: IncomingMessage): boolean {
+    const control = this.#control;
+    if (!control.isWatching || this.#timer === undefined) return false;
+    if (!control.sheds(this.#priorityOf(request))) return false;
+    this.#shed += 1;
+    const { dryRun } = this.#options;
+    this.#refusals.count('overload', control.cause, 'none', dryRun);
+    return !dryRun;
+  }
+
+  #priorityOf(request: IncomingMessage): RequestPriority {
+    const { priority } = this.#options;
+    if (priority === undefined) return 'default';
+    const given = this.#faults.ask('overload.priority', () => priority(request));
+    if (given === 'default' || given === 'critical' || given === 'sheddable') return given;
+    if (given !== undefined)
+      this.#faults.say(
+        'overload.priority',
+        "it gave something other than 'critical', 'default' or 'sheddable'.",
+      );
+    return 'default';
+  }
+
+  #sample(): void {
+    const nowMs = performance.now();
+    const delayMs = Math.max(0, nowMs - this.#dueMs);
+    this.#dueMs = nowMs + SAMPLE_MS;
+    this.#faults.guard('overload', () => {
+      const waitMs = this.#options.poolWaitMs === 0 ? 0 : poolWatch().longestWaitMs(nowMs);
+      const turn = this.#control.sample(delayMs, waitMs, nowMs);
+      if (turn !== undefined) this.#say(turn, nowMs);
+    });
+  }
+
+  #say(turn: 'began' | 'ended', nowMs: number): void {
+    const { cause, delayMs, waitMs } = this.#control;
+    const { targetDelayMs, poolWaitMs, dryRun } = this.#options;
+    if (turn === 'began') {
+      this.#begin = { nowMs, shed: this.#shed };
+      const what =
+        cause === 'loop-delay'
+          ? `the event loop is ${number(delayMs)} ms late at the least, above ${number(targetDelayMs)} ms for 500 ms`
+          : `one waits ${number(waitMs)} ms for a connection at the least, above ${number(poolWaitMs)} ms for 500 ms`;
+      const then = dryRun
+        ? 'Requests would be shed (dry run)'
+        : 'Requests are shed, what matters least first';
+      this.#logger.warn(
+        new Report(`The process is overloaded: ${what}. ${then}`, [['next', NEXT[cause]]], {
+          state: 'began',
+          cause,
+          delayMs,
+          poolWaitMs: waitMs,
+          dryRun,
+          next: NEXT[cause],
+        }),
+      );
+      return;
+    }
+    const { nowMs: sinceMs, shed: before } = this.#begin ?? { nowMs, shed: this.#shed };
+    const shed = this.#shed - before;
+    const were = dryRun ? 'would have been' : 'were';
+    this.#logger.warn(
+      new Report(
+        `The process is no longer overloaded, after ${number(nowMs - sinceMs)} ms in which ${number(shed)} requests ${were} shed`,
+        [],
+        { state: 'ended', ms: nowMs - sinceMs, shed, dryRun },
+      ),
+    );
+  }
+}
