@@ -15,6 +15,7 @@ import {
 } from './async-context.option-checks';
 import { readLimits } from './budget/budget-limits';
 import type { CarrierTerm } from './context/carrier-term';
+import { readDeadline } from './entry/deadline-options';
 import { readGuards } from './guards/guard-options';
 import { readOverload } from './guards/overload-options';
 import { readPropagate, type ResolvedPropagation } from './propagation/propagate-options';
@@ -48,6 +49,7 @@ const OPTIONS = [
   'canonicalLog',
   'guards',
   'overload',
+  'deadline',
   'errorMessages',
   'propagate',
 ] as const satisfies readonly (keyof AsyncContextOptions)[];
@@ -116,6 +118,7 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     canonicalLog: readCanonicalLog(options.canonicalLog),
     guards: readGuards(options.guards),
     overload: readOverload(options.overload),
+    deadline: readDeadline(options.deadline, checkHeader),
     errorMessages: readBoolean('errorMessages', options.errorMessages ?? false),
     propagate: readPropagation(options),
   });

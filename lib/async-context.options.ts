@@ -12,6 +12,7 @@ import type { CostRecord } from './cost/cost-record';
 import type { ResourceMonitorOptions } from './diagnosis/resource-monitor-options';
 import type { PoolLimits } from './diagnosis/pools/pool-wait';
 import type { OverloadOptions, ResolvedOverload } from './guards/overload-options';
+import type { DeadlineOptions, ResolvedDeadline } from './entry/deadline-options';
 import type { GuardOptions, ResolvedGuards } from './guards/guard-options';
 import type { DriverInstrumentation } from './instrumentation/driver-instrumentation';
 import type { PropagateOptions, ResolvedPropagation } from './propagation/propagate-options';
@@ -234,6 +235,8 @@ export interface AsyncContextOptions {
   readonly canonicalLog?: boolean | ((record: CostRecord) => boolean);
   /** What all guards of this package have in common. */
   readonly guards?: GuardOptions;
+  /** Whose word is taken for how long a caller still waits. */
+  readonly deadline?: DeadlineOptions;
   /**
    * When requests are refused in front of the framework because the process cannot keep up.
    * @default never
@@ -300,6 +303,7 @@ export interface ResolvedOptions {
   readonly canonicalLog: boolean | ((record: CostRecord) => boolean);
   readonly guards: ResolvedGuards;
   readonly overload: ResolvedOverload | undefined;
+  readonly deadline: ResolvedDeadline;
   readonly errorMessages: boolean;
   readonly propagate: ResolvedPropagation;
 }

@@ -8,6 +8,7 @@ export type {
   RequestIdOptions,
   SinkQueueOptions,
 } from './async-context.options';
+export type { DeadlineOptions } from './entry/deadline-options';
 export type { PropagateOptions } from './propagation/propagate-options';
 export { AsyncContextError, type AsyncContextErrorCode } from './async-context.errors';
 
@@ -31,7 +32,15 @@ export type { ResourceMonitorOptions } from './diagnosis/resource-monitor-option
 export type { ResourceType } from './diagnosis/resource-types';
 
 export { QueryBudget } from './budget/query-budget.decorator';
-export type { BudgetBreach, BudgetExemption, BudgetLimits, IgnoredRepeat } from './budget/budget';
+export type {
+  BudgetBreach,
+  BudgetDimensions,
+  BudgetExemption,
+  BudgetFunction,
+  BudgetLimits,
+  HardLimits,
+  IgnoredRepeat,
+} from './budget/budget';
 export { QueryBudgetExceededError } from './budget/query-budget-exceeded.error';
 
 export type { BreakerOptions } from './guards/breaker-options';

@@ -3,7 +3,7 @@ import type { RequestCost } from '../cost/request-cost';
 import type { DIMENSIONS } from './budget-limits';
 import type { CostLedger } from '../cost/cost-ledger';
 import type { ResolvedLimit } from './budget';
-import { limitInForce } from './budget-resolver';
+import { limitInForce } from './limit-in-force';
 
 type Dimension = (typeof DIMENSIONS)[number];
 

@@ -1,5 +1,6 @@
 import { invalidBudget, type AsyncContextError } from '../async-context.errors';
-import type { BudgetExemption, BudgetLimits, IgnoredRepeat } from './budget';
+import { MAX_TIMER_MS } from '../async-context.option-checks';
+import type { BudgetDimensions, BudgetExemption, BudgetLimits, HardLimits, IgnoredRepeat } from './budget';
 
 /** Everything that a limit can be set for by its name alone. */
 export const DIMENSIONS = [
@@ -14,11 +15,12 @@ export const DIMENSIONS = [
   'loopBlockMs',
   'remoteQueries',
   'remoteRows',
-] as const satisfies readonly (keyof BudgetLimits)[];
+] as const satisfies readonly (keyof BudgetDimensions)[];
 const DAY = /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])$/;
 const MS_PER_DAY = 86_400_000;
 const REMEDY = 'Use a whole number from 0 to 9,007,199,254,740,991, or leave it out for no limit.';
 
+const STATUS = { least: 400, most: 599 } as const;
 const MAX_OWNER_LENGTH = 100;
 const LAST_DAY = 'Give the last day that it counts as YYYY-MM-DD.';
 
@@ -34,30 +36,49 @@ export function readLimits(value: unknown, fail: Fail, also: readonly string[] =
       'Use a number of queries, or an object such as { queries: 100, rows: 10_000 }.',
     );
   }
-  for (const name of Object.keys(value)) {
-    if (
-      name === 'perTable' ||
-      name === 'owner' ||
-      also.includes(name) ||
-      (DIMENSIONS as readonly string[]).includes(name)
-    )
-      continue;
-    throw fail(
-      name,
-      (value as Record<string, unknown>)[name],
-      `There is no such dimension: use ${DIMENSIONS.join(', ')}, perTable or owner.`,
+  checkNames(value, ['perTable', 'owner', 'hard', ...also], fail);
+  const { owner, hard } = value as { owner?: unknown; hard?: unknown };
+  return Object.freeze({
+    ...readDimensions(value, fail),
+    ...(owner !== undefined && { owner: readOwner(owner, fail) }),
+    ...(hard !== undefined && { hard: readHard(hard, fail) }),
+  });
+}
+
+function readHard(value: unknown, failOutside: Fail): HardLimits {
+  const fail: Fail = (path, bad, remedy) => failOutside(`hard.${path}`, bad, remedy);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw failOutside(
+      'hard',
+      value,
+      'Use an object of limits, such as { queries: 1_000, durationMs: 5_000 }.',
     );
   }
-  const limits: { -readonly [K in keyof BudgetLimits]: BudgetLimits[K] } = {};
+  checkNames(value, ['perTable', 'deadlineMs', 'status'], fail);
+  const { deadlineMs, status } = value as { deadlineMs?: unknown; status?: unknown };
+  return Object.freeze({
+    ...readDimensions(value, fail),
+    ...(deadlineMs !== undefined && { deadlineMs: readDeadline(deadlineMs, fail) }),
+    ...(status !== undefined && { status: readStatus(status, fail) }),
+  });
+}
+
+function checkNames(value: object, others: readonly string[], fail: Fail): void {
+  for (const [name, given] of Object.entries(value)) {
+    if (others.includes(name) || (DIMENSIONS as readonly string[]).includes(name)) continue;
+    throw fail(name, given, `There is no such dimension: use ${[...DIMENSIONS, ...others].join(', ')}.`);
+  }
+}
+
+function readDimensions(value: object, fail: Fail): BudgetDimensions {
+  const limits: { -readonly [K in keyof BudgetDimensions]: BudgetDimensions[K] } = {};
   for (const dimension of DIMENSIONS) {
     const limit = (value as Record<string, unknown>)[dimension];
     if (limit !== undefined) limits[dimension] = readLimit(limit, dimension, fail);
   }
-  const perTable = (value as { perTable?: unknown }).perTable;
+  const { perTable } = value as { perTable?: unknown };
   if (perTable !== undefined) limits.perTable = readPerTable(perTable, fail);
-  const { owner } = value as { owner?: unknown };
-  if (owner !== undefined) limits.owner = readOwner(owner, fail);
-  return Object.freeze(limits);
+  return limits;
 }
 
 /** Checks an exemption as somebody wrote it. */
@@ -105,6 +126,19 @@ function isDay(value: unknown): boolean {
 function readLimit(value: unknown, path: string, fail: Fail): number {
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
   throw fail(path, value, REMEDY);
+}
+
+function readDeadline(value: unknown, fail: Fail): number {
+  if (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_TIMER_MS)
+    return value as number;
+  throw fail('deadlineMs', value, `Use a whole number of milliseconds from 1 to ${MAX_TIMER_MS}.`);
+}
+
+function readStatus(value: unknown, fail: Fail): number {
+  const { least, most } = STATUS;
+  if (Number.isInteger(value) && (value as number) >= least && (value as number) <= most)
+    return value as number;
+  throw fail('status', value, `Use an HTTP status from ${least} to ${most}, such as 503 or 429.`);
 }
 
 function readOwner(value: unknown, fail: Fail): string {

@@ -1,7 +1,15 @@
 import type { BudgetDefaults, HttpMethod } from '../async-context.options';
 import type { CostAlarm, IgnoredShape } from '../cost/cost-ledger';
-import type { BudgetExemption, BudgetLimits, ResolvedLimit } from './budget';
+import type {
+  BudgetDimensions,
+  BudgetExemption,
+  BudgetFunction,
+  BudgetLimits,
+  HardLimits,
+  ResolvedLimit,
+} from './budget';
 import { DIMENSIONS, endOfDay } from './budget-limits';
+import { DEADLINE, type HardBudget, hardBudget, loosestHard, loosestLimits } from './hard-budget';
 import { ignoredShape } from './ignored-shape';
 import { declaredExemption, declaredIgnores, declaredLimits, type Declared } from './query-budget.decorator';
 
@@ -13,7 +21,14 @@ export interface ResolvedBudget {
   readonly alarm: CostAlarm | undefined;
   /** What is declared not to be a finding; absent when nothing is. */
   readonly ignored: readonly IgnoredShape[] | undefined;
+  /** What stops a unit of work; absent when nothing does. */
+  readonly hard: HardBudget | undefined;
+  /** Where a function is declared: the same with what it gives for one unit of work. */
+  readonly byFunction: ((ask: AskBudget) => ResolvedBudget) | undefined;
 }
+
+/** Asks a function for limits; `undefined` where it gives none. Never throws. */
+export type AskBudget = (limits: BudgetFunction, where: string) => BudgetLimits | undefined;
 
 /** Where a handler was declared, from near to far. */
 export interface BudgetOwners {
@@ -40,89 +55,127 @@ export class BudgetResolver {
     return this.#defaults.byMethod !== undefined;
   }
 
-  resolve(owners: BudgetOwners, httpMethod: string | undefined): ResolvedBudget {
-    const limits = new Map<string, ResolvedLimit>();
+  /** @param ask asks what is declared as a function; without it, that is left out */
+  resolve(owners: BudgetOwners, httpMethod: string | undefined, ask?: AskBudget): ResolvedBudget {
     const { default: general, byMethod } = this.#defaults;
-    addLimits(limits, general, general === undefined ? '' : 'forRoot({ budget })');
-    if (httpMethod !== undefined) {
-      addLimits(limits, byMethod?.[httpMethod as HttpMethod], `forRoot({ budget.byMethod.${httpMethod} })`);
-    }
+    const ofMethod = httpMethod === undefined ? undefined : byMethod?.[httpMethod as HttpMethod];
     const near = [owners.module, owners.controller, owners.method];
-    for (const owner of near) addDeclared(limits, owner && declaredLimits(owner));
-    for (const owner of near) addExemption(limits, owner && declaredExemption(owner));
+    const declared = near.flatMap(owner => (owner && declaredLimits(owner)) ?? []);
+    const hasFunction = declared.some(({ value }) => typeof value === 'function');
+    const layers: Layer[] = [
+      { limits: general, from: 'forRoot({ budget })', hardFrom: 'forRoot({ budget.hard })' },
+      {
+        limits: ofMethod,
+        from: `forRoot({ budget.byMethod.${httpMethod} })`,
+        hardFrom: `forRoot({ budget.byMethod.${httpMethod}.hard })`,
+      },
+      ...declared.map(one => layerOf(one, ask)),
+    ];
+    const found = new FoundLimits();
+    for (const layer of layers) found.add(layer);
+    for (const owner of near) found.exempt(owner && declaredExemption(owner));
     const ignored = near.flatMap(owner => (owner === undefined ? [] : declaredIgnores(owner)));
-    const declared = near.map(owner => owner && declaredLimits(owner)?.value.owner);
-    const ofMethod = httpMethod === undefined ? undefined : byMethod?.[httpMethod as HttpMethod]?.owner;
-    return this.#withAlarm(
-      [...limits.values()],
-      ignored.map(({ value }) => ignoredShape(value)),
-      [general?.owner, ofMethod, ...declared].findLast(owner => owner !== undefined),
-    );
+    return this.#withAlarm({
+      limits: [...found.limits.values()],
+      hard: hardBudget([...found.hard.values()], found.status),
+      ignored: ignored.map(({ value }) => ignoredShape(value)),
+      owner: layers.map(({ limits }) => limits?.owner).findLast(owner => owner !== undefined),
+      byFunction:
+        hasFunction && ask === undefined ? given => this.resolve(owners, httpMethod, given) : undefined,
+    });
   }
 
   /** What two handlers of one unit of work may cost: each dimension that both limit, by the higher limit. */
   loosest(a: ResolvedBudget, b: ResolvedBudget): ResolvedBudget {
     if (a === b) return a;
-    const limits = a.limits.flatMap(limit => {
-      const other = b.limits.find(({ dimension }) => dimension === limit.dimension);
-      if (other === undefined) return [];
-      return other.limit > limit.limit ? [other] : [limit];
+    return this.#withAlarm({
+      limits: loosestLimits(a.limits, b.limits),
+      hard: loosestHard(a.hard, b.hard),
+      ignored: [...(a.ignored ?? []), ...(b.ignored ?? [])],
+      // The record has the name of the first, and so its owner.
+      owner: a.owner,
+      byFunction:
+        a.byFunction === undefined && b.byFunction === undefined
+          ? undefined
+          : ask => this.loosest(a.byFunction?.(ask) ?? a, b.byFunction?.(ask) ?? b),
     });
-    // The record has the name of the first, and so its owner.
-    return this.#withAlarm(limits, [...(a.ignored ?? []), ...(b.ignored ?? [])], a.owner);
   }
 
-  #withAlarm(
-    limits: readonly ResolvedLimit[],
-    ignored: readonly IgnoredShape[],
-    owner: string | undefined,
-  ): ResolvedBudget {
+  #withAlarm(budget: Omit<ResolvedBudget, 'alarm'>): ResolvedBudget {
+    const { limits, ignored } = budget;
     return {
-      limits,
-      owner,
+      ...budget,
       alarm: this.#alarmFor(limits),
-      ignored: ignored.length === 0 ? undefined : ignored,
+      ignored: ignored?.length === 0 ? undefined : ignored,
     };
   }
 }
 
-/** The limit that is in force now: an exemption counts until its end. */
-export function limitInForce(limit: ResolvedLimit, now: number): ResolvedLimit | undefined {
-  const { exemption } = limit;
-  return exemption !== undefined && now >= exemption.endsAt ? exemption.after : limit;
+/** What one place says of a budget. */
+interface Layer {
+  readonly limits: BudgetLimits | undefined;
+  readonly from: string;
+  readonly hardFrom: string;
 }
 
-function addDeclared(limits: Map<string, ResolvedLimit>, declared: Declared<BudgetLimits> | undefined): void {
-  if (declared !== undefined) addLimits(limits, declared.value, `@QueryBudget on ${declared.where}`);
+function layerOf({ value, where }: Declared<BudgetLimits | BudgetFunction>, ask?: AskBudget): Layer {
+  return {
+    limits: typeof value === 'function' ? ask?.(value, where) : value,
+    from: `@QueryBudget on ${where}`,
+    hardFrom: `@QueryBudget({ hard }) on ${where}`,
+  };
 }
 
-function addExemption(
-  limits: Map<string, ResolvedLimit>,
-  declared: Declared<BudgetExemption> | undefined,
-): void {
-  if (declared === undefined) return;
-  const { value, where } = declared;
-  const from = `@QueryBudget.exempt on ${where} until ${value.until} (${value.issue})`;
-  for (const [dimension, limit] of dimensionsOf(value)) {
-    const exemption = {
-      endsAt: endOfDay(value.until),
-      after: limits.get(dimension),
-      ...(value.owner !== undefined && { owner: value.owner }),
+/** Limits by dimension: what is added later is nearer, and goes before. */
+class FoundLimits {
+  readonly limits = new Map<string, ResolvedLimit>();
+  readonly hard = new Map<string, ResolvedLimit>();
+  status: number | undefined = undefined;
+
+  add({ limits, from, hardFrom }: Layer): void {
+    if (limits === undefined) return;
+    for (const [dimension, limit] of dimensionsOf(limits))
+      this.limits.set(dimension, { dimension, limit, from });
+    const { hard } = limits;
+    if (hard === undefined) return;
+    this.status = hard.status ?? this.status;
+    for (const [dimension, limit] of hardDimensionsOf(hard))
+      this.hard.set(dimension, { dimension, limit, from: hardFrom });
+  }
+
+  exempt(declared: Declared<BudgetExemption> | undefined): void {
+    if (declared === undefined) return;
+    const { value, where } = declared;
+    const until = `on ${where} until ${value.until} (${value.issue})`;
+    const raise = (
+      limits: Map<string, ResolvedLimit>,
+      dimension: string,
+      limit: number,
+      from: string,
+    ): void => {
+      const exemption = {
+        endsAt: endOfDay(value.until),
+        after: limits.get(dimension),
+        ...(value.owner !== undefined && { owner: value.owner }),
+      };
+      limits.set(dimension, { dimension, limit, from, exemption });
     };
-    limits.set(dimension, { dimension, limit, from, exemption });
+    for (const [dimension, limit] of dimensionsOf(value))
+      raise(this.limits, dimension, limit, `@QueryBudget.exempt ${until}`);
+    for (const [dimension, limit] of hardDimensionsOf(value.hard ?? {}))
+      raise(this.hard, dimension, limit, `@QueryBudget.exempt({ hard }) ${until}`);
   }
 }
 
-function addLimits(limits: Map<string, ResolvedLimit>, from: BudgetLimits | undefined, origin: string): void {
-  if (from === undefined) return;
-  for (const [dimension, limit] of dimensionsOf(from))
-    limits.set(dimension, { dimension, limit, from: origin });
-}
-
-function* dimensionsOf(limits: BudgetLimits): Iterable<[dimension: string, limit: number]> {
+function* dimensionsOf(limits: BudgetDimensions): Iterable<[dimension: string, limit: number]> {
   for (const dimension of DIMENSIONS) {
     const limit = limits[dimension];
     if (limit !== undefined) yield [dimension, limit];
   }
   for (const [table, limit] of Object.entries(limits.perTable ?? {})) yield [`perTable.${table}`, limit];
+}
+
+function* hardDimensionsOf(hard: HardLimits): Iterable<[dimension: string, limit: number]> {
+  yield* dimensionsOf(hard);
+  if (hard.deadlineMs !== undefined) yield [DEADLINE, hard.deadlineMs];
 }

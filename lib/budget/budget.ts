@@ -1,12 +1,8 @@
+import type { ContextService } from '../context/context.service';
 import type { CostRecord } from '../cost/cost-record';
 
-/**
- * The most that a handler may cost in one unit of work; what is left out is not limited.
- *
- * @example
- * const limits: BudgetLimits = { queries: 100, rows: 10_000, durationMs: 500, perTable: { orders: 5 } };
- */
-export interface BudgetLimits {
+/** What a unit of work can be limited in; what is left out is not limited. */
+export interface BudgetDimensions {
   /** Queries; transaction control is not among them. */
   readonly queries?: number;
   /** Rows returned or affected, of all queries. */
@@ -34,12 +30,57 @@ export interface BudgetLimits {
   readonly remoteRows?: number;
   /** Queries by main table. `orders` also means `public.orders`. */
   readonly perTable?: Readonly<Record<string, number>>;
+}
+
+/**
+ * Limits that stop a unit of work, whatever `onExceeded` says. The query that crosses one is not sent and rejects
+ * with `QueryBudgetExceededError`, as do all that follow; what is then committed is rolled back. A call to a cache,
+ * to another service or to a broker is kept back where it crosses the limit of its own dimension and its driver
+ * allows it.
+ *
+ * @example
+ * const hard: HardLimits = { queries: 1_000, durationMs: 5_000, deadlineMs: 10_000, status: 503 };
+ */
+export interface HardLimits extends BudgetDimensions {
+  /**
+   * Milliseconds of wall time from the begin of the unit of work on. What it asks of a database after that is
+   * rejected, `contextService.signal` aborts, and what is left goes to the services that it asks.
+   * @default no deadline
+   */
+  readonly deadlineMs?: number;
+  /**
+   * Status, from 400 to 599, of the HTTP answer where the error of a hard limit ends the request.
+   * @default 503
+   */
+  readonly status?: number;
+}
+
+/**
+ * The most that a handler may cost in one unit of work; what is left out is not limited.
+ *
+ * @example
+ * const limits: BudgetLimits = { queries: 100, rows: 10_000, durationMs: 500, perTable: { orders: 5 } };
+ */
+export interface BudgetLimits extends BudgetDimensions {
+  /**
+   * Limits that stop the unit of work.
+   * @default none
+   */
+  readonly hard?: HardLimits;
   /**
    * Whose handler it is, at most 100 characters: for the line of a breach, the record and the labels of metrics.
    * @default nobody's
    */
   readonly owner?: string;
 }
+
+/**
+ * Gives the limits of one unit of work, at once: for its plan, or its tenant.
+ *
+ * @example
+ * const byTenant: BudgetFunction = context => (context.get('tenant') === 'internal' ? { queries: 1_000 } : 100);
+ */
+export type BudgetFunction = (context: ContextService) => number | BudgetLimits;
 
 /** A higher ceiling for a while, with a ticket and an end. */
 export interface BudgetExemption extends BudgetLimits {
@@ -66,10 +107,10 @@ export interface IgnoredRepeat {
 
 /** One limit and where it was declared. */
 export interface ResolvedLimit {
-  /** The name in `BudgetLimits`: `queries`, `rows`, …, `perTable.<table>`. */
+  /** The name in `BudgetLimits`: `queries`, `rows`, …, `perTable.<table>`; `deadlineMs` of hard ones. */
   readonly dimension: string;
   readonly limit: number;
-  /** `@QueryBudget on OrdersController.list`, `forRoot({ budget })`, … */
+  /** `@QueryBudget on OrdersController.list`, `@QueryBudget({ hard }) on OrdersController.list`, `forRoot({ budget })`, … */
   readonly from: string;
   /** Set for an exemption: when it ends, in milliseconds since the epoch, and the limit after that. */
   readonly exemption?: {

@@ -4,7 +4,8 @@ import type { BreachRecord } from '../cost/cost-record';
 const CODE = 'ASYNC_CONTEXT_BUDGET_EXCEEDED';
 
 /**
- * What a query is rejected with that crosses its handler's budget, with `onExceeded: 'throw'`.
+ * What a query is rejected with that crosses its handler's budget, with `onExceeded: 'throw'`, or a hard limit of
+ * it, as is each that follows. A `COMMIT` that follows a hard one is rejected with it as well.
  *
  * The query was not sent.
  *
@@ -13,7 +14,7 @@ const CODE = 'ASYNC_CONTEXT_BUDGET_EXCEEDED';
  */
 export class QueryBudgetExceededError extends AsyncContextError {
   override readonly name = 'QueryBudgetExceededError';
-  /** `queries`, `rows`, `durationMs`, `writes` or `perTable.<table>`. */
+  /** `queries`, `rows`, `durationMs`, `writes`, …, `perTable.<table>`, or `deadlineMs` of a hard one. */
   readonly dimension: string;
   /** What would have been used, in the unit of the dimension. */
   readonly used: number;
@@ -26,6 +27,8 @@ export class QueryBudgetExceededError extends AsyncContextError {
     breach: BreachRecord,
     /** The statement that was kept back, with every literal and parameter removed. */
     readonly shape: string,
+    /** Whether the limit was a hard one: the unit of work is stopped, and what it commits is rolled back. */
+    readonly isHard = false,
   ) {
     super(
       CODE,

@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { invalidBudget } from '../async-context.errors';
-import type { BudgetExemption, BudgetLimits, IgnoredRepeat } from './budget';
+import type { BudgetExemption, BudgetFunction, BudgetLimits, IgnoredRepeat } from './budget';
 import { readExemption, readIgnored, readLimits } from './budget-limits';
 
 const LIMITS = 'nestjs-async-context:budget';
@@ -23,6 +23,10 @@ export interface Declared<T> {
  * or on one of their methods. What a method leaves out comes from its class, then its module, then
  * the default of the HTTP method, then `AsyncContextModule.forRoot({ budget })`.
  *
+ * A function gives the limits of one unit of work, for its plan or its tenant. It is asked once, at its first query
+ * or call after its guards, so that they have said who the user is; what guards ask for stands under the limits of
+ * outside. One that throws, or gives what is no budget or a promise, is reported, and they stay in force.
+ *
  * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET`, at start-up, for a limit that is not a
  * whole number of at least 0.
  *
@@ -33,13 +37,20 @@ export interface Declared<T> {
  *   @Get()
  *   @QueryBudget({ queries: 5, rows: 10_000, durationMs: 500, perTable: { orders: 1 } })
  *   list() {}
+ *
+ *   @Get('export')
+ *   @QueryBudget(context => ({ hard: { queries: context.get('plan') === 'large' ? 5_000 : 500 } }))
+ *   export() {}
  * }
  */
-export function QueryBudget(limits: number | BudgetLimits): BudgetDecorator {
-  return decorate(LIMITS, where =>
-    readLimits(limits, (path, value, remedy) =>
-      invalidBudget(`@QueryBudget on ${where}`, path, value, remedy),
-    ),
+export function QueryBudget(limits: number | BudgetLimits | BudgetFunction): BudgetDecorator {
+  return decorate(LIMITS, where => (typeof limits === 'function' ? limits : readBudgetOf(limits, where)));
+}
+
+/** @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET` */
+export function readBudgetOf(limits: unknown, where: string): BudgetLimits {
+  return readLimits(limits, (path, value, remedy) =>
+    invalidBudget(`@QueryBudget on ${where}`, path, value, remedy),
   );
 }
 
@@ -93,8 +104,8 @@ export function declaredIgnores(target: object): readonly Declared<IgnoredRepeat
 }
 
 /** The budget declared on a class or a method, if one is. */
-export function declaredLimits(target: object): Declared<BudgetLimits> | undefined {
-  return Reflect.getMetadata(LIMITS, target) as Declared<BudgetLimits> | undefined;
+export function declaredLimits(target: object): Declared<BudgetLimits | BudgetFunction> | undefined {
+  return Reflect.getMetadata(LIMITS, target) as Declared<BudgetLimits | BudgetFunction> | undefined;
 }
 
 /** The exemption declared on a class or a method, if one is. */

@@ -74,6 +74,9 @@ export interface ContextHost extends ContextApplication {
   recordQuery(context: RequestContext, query: MeasuredQuery): void;
   /** Calls `fn` after the close, or at once where it is closed. */
   onClose(context: RequestContext, fn: () => unknown): void;
+  signalOf(context: RequestContext): AbortSignal;
+  /** When a unit of work is to be over, by `performance.now()`. */
+  deadlineOf(context: RequestContext): number | undefined;
   /** What its guards have refused. */
   readonly refusals: readonly RefusalCount[];
   /** With `forRoot({ overload })`. */
@@ -169,6 +172,47 @@ export class ContextService {
   /** Milliseconds since the unit of work began; after the close, how long it took. */
   get elapsedMs(): number | undefined {
     return this.#current()?.elapsedMs;
+  }
+
+  /**
+   * Aborts when the work is of no use any more: a hard limit was crossed, the deadline has passed (the reason is a
+   * `QueryBudgetExceededError`), or the client of an HTTP request has left before the response was finished (an
+   * `AbortError`). Made when it is first asked for; `undefined` outside of any unit of work.
+   *
+   * @example
+   * const answer = await fetch('https://rates.internal/today', { signal: context.signal ?? null });
+   */
+  get signal(): AbortSignal | undefined {
+    const context = this.#current();
+    return context === undefined ? undefined : this.#host.signalOf(context);
+  }
+
+  /**
+   * When the unit of work is to be over: the earliest of `hard: { deadlineMs }`, of what a trusted caller waits for
+   * (`forRoot({ deadline })`) and, in `run()`, of the deadline of the unit of work around it. What it asks of a
+   * database after that is rejected with `QueryBudgetExceededError`.
+   *
+   * @example
+   * const until = context.deadline ?? new Date(Date.now() + 30_000);
+   */
+  get deadline(): Date | undefined {
+    const context = this.#current();
+    const atMs = context && this.#host.deadlineOf(context);
+    return context === undefined || atMs === undefined
+      ? undefined
+      : new Date(context.startedAt + Math.round(atMs - context.startMs));
+  }
+
+  /**
+   * Whole milliseconds until the deadline, 0 once it has passed; `undefined` without one.
+   *
+   * @example
+   * if ((context.remainingMs ?? Infinity) < 200) return [];
+   */
+  get remainingMs(): number | undefined {
+    const context = this.#current();
+    const atMs = context && this.#host.deadlineOf(context);
+    return atMs === undefined ? undefined : Math.max(0, Math.floor(atMs - performance.now()));
   }
 
   /** Live counters: what the unit of work has cost so far. */

@@ -39,6 +39,21 @@ export interface CostAlarm {
   beforeQuery(ledger: CostLedger, what: string, below: (...args: never[]) => unknown): void;
 }
 
+/** Stands in front of one unit of work that may have to be stopped; it throws to keep back what is asked for. */
+export interface CostGate {
+  /** Before anything else of a statement, also of one that comes late. */
+  admit(ledger: CostLedger, statement: Statement, below: (...args: never[]) => unknown): void;
+  /** When a query is counted, and not sent yet. */
+  check(ledger: CostLedger, what: string, below: (...args: never[]) => unknown): void;
+  /** The same for a call. */
+  checkCall(
+    ledger: CostLedger,
+    dimension: CallDimension,
+    target: string,
+    below: (...args: never[]) => unknown,
+  ): void;
+}
+
 /** Counts what one unit of work asks of its databases. */
 export class CostLedger {
   queries = 0;
@@ -58,6 +73,8 @@ export class CostLedger {
   waitMs = 0;
   isClosed = false;
   alarm: CostAlarm | undefined = undefined;
+  /** Absent unless a hard limit or a deadline is declared: all that it costs the others is to look. */
+  gate: CostGate | undefined = undefined;
   /** Where the application was when the budget broke. */
   breachStack: RawStack | undefined = undefined;
   /** By main table; absent until there is one, as most units of work make no query. */
@@ -143,11 +160,13 @@ export class CostLedger {
   }
 
   /**
-   * Counts a query that is about to be sent; `undefined` for one that comes too late.
+   * Counts a query that is about to be sent; `undefined` for one that comes too late. What it throws is not sent.
    *
    * @param parameters hash of its parameters; `undefined` when they cannot be compared
    */
   begin(statement: Statement, below: (...args: never[]) => unknown, parameters?: number): Charge | undefined {
+    const { gate } = this;
+    if (gate !== undefined) gate.admit(this, statement, below);
     if (this.isClosed) {
       this.late += 1;
       this.#noteLate(statement.shape);
@@ -158,6 +177,7 @@ export class CostLedger {
       return this.time && new TransactionCharge(this.time);
     }
     const shape = this.#count(statement);
+    if (gate !== undefined) gate.check(this, statement.shape, below);
     const alarm = this.alarm;
     if (alarm !== undefined && this.queries >= alarm.atQuery) alarm.beforeQuery(this, statement.shape, below);
     if (shape.count === 1) this.history?.noteSite(statement.shape, below);
@@ -187,6 +207,7 @@ export class CostLedger {
       return undefined;
     }
     ledger.count += 1;
+    this.gate?.checkCall(this, dimension, target, below);
     const alarm = this.alarm;
     if (alarm !== undefined && ledger.count >= alarm.atCall) alarm.beforeQuery(this, target, below);
     return ledger.begin(target);

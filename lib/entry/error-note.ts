@@ -1,14 +1,16 @@
 import { contextStorage, oncePerProcess } from '../context/context-storage';
 import { isAnswered } from './answer-once';
+import { hardAnswer } from './hard-answer';
 import { noteError } from './settle';
 
 interface ExceptionsHandler {
+  filters?: readonly { readonly exceptionMetatypes?: readonly unknown[] }[];
   next(exception: unknown, host: unknown): unknown;
 }
 
 /**
  * Notes the class of each error that Nest answers an HTTP request with, be it of a guard, a pipe,
- * a handler, or that there is no such route.
+ * a handler, or that there is no such route. That of a unit of work which was stopped is answered as such.
  *
  * Nest has no hook for it, and a filter of our own would take the application's place. What every
  * error goes through is `ExceptionsHandler#next()`; a request without an error costs nothing.
@@ -23,7 +25,7 @@ export function noteErrorsOfRequests(): void {
       if (context !== undefined) noteError(context, exception);
       // The handler of a request whose lost error was answered may still fail, or answer.
       if (isAnswered(host)) return undefined;
-      return next.call(this, exception, host);
+      return next.call(this, hardAnswer(exception, host, this), host);
     };
     return true;
   });

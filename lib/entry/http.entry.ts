@@ -98,6 +98,7 @@ export class HttpEntry implements RequestEntry {
     this.#incoming.read(context, raw);
     context.request = request;
     context.response = response;
+    units.incomingDeadline.read(context, raw.headers, request);
     remember(raw, context);
     if (bringsStream(raw)) emitInside(raw, context);
     whenOver(context, raw, response, isCut => {

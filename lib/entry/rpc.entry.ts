@@ -89,6 +89,7 @@ function coverHandlers(server: MessageServer, units: UnitsOfWork): void {
     const covered: MessageCallback = (...args) => {
       const context = units.open('rpc');
       context.route = route;
+      if (grpc !== undefined) units.incomingDeadline.readCall(context, args);
       const carrier = units.carriesOnMessages ? arrivedCarrier(args) : undefined;
       const within = carrier === undefined ? undefined : units.adopt(context, carrier, 'messages');
       const [message] = args;

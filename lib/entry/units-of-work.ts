@@ -6,7 +6,14 @@ import { BreachLog } from '../budget/breach-log';
 import { fingerprintOf } from '../budget/breach-report';
 import { BudgetResolver, type ResolvedBudget } from '../budget/budget-resolver';
 import { currentAside } from '../context/aside';
-import type { ContextHost, ContextSeed, MeasuredQuery } from '../context/context.service';
+import { readBudgetOf } from '../budget/query-budget.decorator';
+import { knownStop, type StopRules, stopOf } from '../budget/work-stop';
+import {
+  type ContextHost,
+  type ContextSeed,
+  ContextService,
+  type MeasuredQuery,
+} from '../context/context.service';
 import { contextStorage, eventLoop } from '../context/context-storage';
 import {
   type ContextHandler,
@@ -17,6 +24,7 @@ import {
 import { type Carrier, type CarrierRules, CONTEXT, SIGNATURE } from '../context/carrier';
 import { readCarrier } from '../context/carrier-reader';
 import { checkedValue } from '../context/checked-value';
+import { isThenable } from '../context/thenable';
 import { CarrierSeal } from '../context/carrier-seal';
 import type { CarrierWay } from '../context/carrier-term';
 import { writeCarrier } from '../context/carrier-writer';
@@ -46,6 +54,9 @@ import { observersAmong, type ObservingSink } from '../sinks/observing-sink';
 import { SinkQueue } from '../sinks/sink-queue';
 import type { SinkStats } from '../sinks/sink-writer';
 import { type CloseStep, takeSteps } from './close-steps';
+import { watchGuards } from './guard-watch';
+import { answerHardErrors } from './hard-answer';
+import { IncomingDeadline } from './incoming-deadline';
 import { Handler, Handlers, nextHandlerNumber } from './handlers';
 import { type PlatformRequest, rawOf } from './remembered-context';
 import type { LostErrorAnswer } from './lost-error-answer';
@@ -76,6 +87,7 @@ export class UnitsOfWork implements ContextHost {
   /** With `forRoot({ overload })`. */
   overloadMonitor: OverloadMonitor | undefined = undefined;
   readonly carriesOnMessages: boolean;
+  readonly incomingDeadline: IncomingDeadline;
   readonly #options: ResolvedOptions;
   readonly #faults: FaultReporter;
   /** Absent where no sink looks at units of work themselves. */
@@ -94,6 +106,17 @@ export class UnitsOfWork implements ContextHost {
   /** With `propagate.hosts`, until the application is closed. */
   outgoing: Propagation | undefined = undefined;
   readonly #refusals: Refusals;
+  /** What the application's functions of budgets are given. */
+  readonly #service = new ContextService(this);
+  readonly #stopRules: StopRules = {
+    ask: (limits, where) =>
+      this.#faults.ask(`the function of @QueryBudget on ${where}`, () => {
+        const given: unknown = limits(this.#service);
+        // A promise is none, and is reported as what it is.
+        return isThenable(given) ? (given as never) : readBudgetOf(given, where);
+      }),
+    put: (context, budget) => setBudget(context, budget, this.#stopRules),
+  };
   readonly #closing: readonly CloseStep[];
   readonly #close = (context: RequestContext): void => this.close(context);
 
@@ -116,6 +139,9 @@ export class UnitsOfWork implements ContextHost {
     this.#options = options;
     this.poolLimits = options.pools;
     this.carriesOnMessages = options.propagate.messages;
+    this.incomingDeadline = new IncomingDeadline(options.deadline, faults, (context, atMs, from) =>
+      this.limitTime(context, atMs, from),
+    );
     this.#faults = faults;
     const observers = observersAmong(options.sinks);
     this.#observers = observers.length > 0 ? observers : undefined;
@@ -139,9 +165,11 @@ export class UnitsOfWork implements ContextHost {
     };
     this.sampledShare = options.propagate.sampled;
     if (!options.propagate.hosts.isEmpty) {
-      this.outgoing = new Propagation(options.propagate, options.requestId.header, context =>
-        this.carrierOf(context),
-      );
+      this.outgoing = new Propagation(options.propagate, options.requestId.header, {
+        carrierOf: context => this.carrierOf(context),
+        deadlineOf: context => this.deadlineOf(context),
+        deadlineHeader: options.deadline.header,
+      });
     }
     this.#nobody = new Handler('', this.#budgets, {});
     this.#closing = this.#stepsOfClose();
@@ -210,6 +238,8 @@ export class UnitsOfWork implements ContextHost {
       context.traceParent = activeSpan() ?? parent.trace;
       context.knownTrace = undefined;
       context.baggage = parent.baggage;
+      const deadlineMs = parent.isClosed ? undefined : this.deadlineOf(parent);
+      if (deadlineMs !== undefined) this.limitTime(context, deadlineMs, 'the unit of work that has begun it');
     }
     const within = this.seed(context, checked, handler);
     context.time.runs();
@@ -319,7 +349,7 @@ export class UnitsOfWork implements ContextHost {
     context.knownTrace = activeSpan();
     if (this.sampler !== undefined) context.resources = this.sampler.sample();
     if (this.#options.trace) context.cost.callTrace = new CallTrace();
-    setBudget(context, this.#nobody.budget(method));
+    setBudget(context, this.#nobody.budget(method), this.#stopRules);
     return context;
   }
 
@@ -353,7 +383,7 @@ export class UnitsOfWork implements ContextHost {
     if (context.application !== this) this.#take(context);
     context.handler = handler;
     context.cost.history = handler.history;
-    setBudget(context, handler.budget(context.method));
+    setBudget(context, handler.budget(context.method), this.#stopRules);
   }
 
   /** A request that another application on the same adapter was the first to see. */
@@ -390,7 +420,7 @@ export class UnitsOfWork implements ContextHost {
   /** Another handler of the same unit of work (a second root field of a GraphQL operation) brings its budget. */
   addHandler(context: RequestContext, handler: Handler): void {
     const budget = handler.budget(context.method);
-    setBudget(context, this.#budgets.loosest(context.budget ?? budget, budget));
+    setBudget(context, this.#budgets.loosest(context.budget ?? budget, budget), this.#stopRules);
   }
 
   /** Closes a unit of work: once, and never with an error. */
@@ -407,6 +437,7 @@ export class UnitsOfWork implements ContextHost {
     const steps: (CloseStep | false)[] = [
       { name: 'user and route of a unit of work', take: context => this.#identify(context) },
       { name: 'time of a unit of work', take: context => this.#end(context) },
+      { name: 'signal of a unit of work', take: context => knownStop(context)?.close() },
       { name: 'queries of a handler', take: ({ cost }) => cost.history?.learn(cost) },
       { name: 'check of a budget', take: context => this.#checkBudget(context) },
       { name: 'record of a unit of work', take: context => this.queue.offer(context) },
@@ -473,11 +504,29 @@ export class UnitsOfWork implements ContextHost {
   }
 
   #checkBudget(context: RequestContext): void {
-    const limits = context.budget?.limits;
-    if (limits === undefined || limits.length === 0) return;
-    const breaches = findBreaches(limits, context.cost);
+    const limits = context.budget?.limits ?? [];
+    const stop = knownStop(context);
+    if (limits.length === 0 && stop === undefined) return;
+    const breaches = [...findBreaches(limits, context.cost), ...(stop?.breaches() ?? [])];
     if (breaches.length === 0) return;
     context.breaches = Object.freeze(breaches.map(breach => Object.freeze(breach)));
+  }
+
+  signalOf(context: RequestContext): AbortSignal {
+    return stopOf(context, this.#stopRules).signal();
+  }
+
+  deadlineOf(context: RequestContext): number | undefined {
+    const { outer } = context;
+    const stop = knownStop(context);
+    stop?.resolve();
+    const [own, around] = [stop?.deadlineMs, outer && this.deadlineOf(outer)];
+    return own === undefined || around === undefined ? (own ?? around) : Math.min(own, around);
+  }
+
+  limitTime(context: RequestContext, atMs: number, from: string): void {
+    answerHardErrors();
+    stopOf(context, this.#stopRules).limit(atMs, from);
   }
 
   /** The lines, and the application's own callback, belong to the request they speak of. */
@@ -560,8 +609,13 @@ function newNamed(name: string): ContextHandler {
   return { name, history: new GrowthHistory(), number: nextHandlerNumber() };
 }
 
-function setBudget(context: RequestContext, budget: ResolvedBudget): void {
+function setBudget(context: RequestContext, budget: ResolvedBudget, rules: StopRules): void {
   context.cost.ignored = budget.ignored;
   context.budget = budget;
   context.cost.alarm = budget.alarm;
+  if (budget.byFunction !== undefined) watchGuards();
+  if (budget.byFunction !== undefined || budget.hard !== undefined) {
+    answerHardErrors();
+    stopOf(context, rules).use(budget);
+  } else knownStop(context)?.use(budget);
 }

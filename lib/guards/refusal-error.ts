@@ -16,7 +16,7 @@ const GRAPHQL: Readonly<Record<number, string>> = {
 };
 
 /** The error that says a refusal in the words of its transport. */
-export function refusalError(type: string, refusal: Refusal): Error {
+export function refusalError(type: string, refusal: Omit<Refusal, 'by'>): Error {
   const { status, message, reason, retryAfterSeconds } = refusal;
   if (type === 'rpc' || type === 'ws') {
     const made = type === 'rpc' ? loadMicroservices()?.['RpcException'] : loadWsException();

@@ -2,6 +2,7 @@ import { type Aside, currentAside, runUncharged } from '../context/aside';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 import { isBudgetExceeded } from '../budget/query-budget-exceeded.error';
+import { isStopped } from '../budget/work-stop';
 import type { CallDimension } from '../cost/call-ledger';
 import type { CostLedger } from '../cost/cost-ledger';
 import { statementsOf } from '../cost/describe-statement';
@@ -10,7 +11,7 @@ import type { Statement, SqlDialect } from '../cost/statement';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import type { LostContexts } from '../diagnosis/lost-contexts';
 import type { PoolWatch } from '../diagnosis/pools/pool-watch';
-import { releaseHolding } from '../diagnosis/pools/watched-pool';
+import { holdingOf, releaseHolding } from '../diagnosis/pools/watched-pool';
 import type { AttributionFigures } from './attribution';
 import type { Below, CallHandle, CheckoutHandle, QueryHandle, QueryReporter } from './driver-instrumentation';
 
@@ -49,6 +50,7 @@ export class ContextQueryReporter implements QueryReporter {
       const statements = statementsOf(dialect);
       const statement = text === undefined ? NO_TEXT : statements.describe(text);
       const literals = text !== undefined && statements.foundLiteral ? text : undefined;
+      if (on !== undefined && statement.kind === 'transaction') admitByHolder(on, statement, below);
       const charge = this.#charge(statement, below, parameters, literals);
       return on === undefined ? charge : this.#pools.note(on, statement, charge);
     } catch (error) {
@@ -159,6 +161,13 @@ export class ContextQueryReporter implements QueryReporter {
     if (isBudgetExceeded(error)) throw error;
     this.#faults.report('counting a query', error);
   }
+}
+
+/** Whoever commits: what was done on a connection is that of the unit of work which has taken it from its pool. */
+function admitByHolder(connection: object, statement: Statement, below: Below): void {
+  const holder = holdingOf(connection)?.context;
+  if (holder === undefined || currentAside() !== undefined || !isStopped(holder)) return;
+  holder.cost.gate?.admit(holder.cost, statement, below);
 }
 
 /** What tells a query from others of its shape; `undefined` where that is not known. */

@@ -2,6 +2,7 @@ import type { Carrier } from '../context/carrier';
 import { CONTEXT, SIGNATURE } from '../context/carrier';
 import { injectSpan } from '../context/open-telemetry';
 import type { OutgoingContext, OutgoingHeader, RequestContext } from '../context/request-context';
+import { formatTimeout } from '../context/request-timeout';
 import { newSpanId } from '../context/trace-ids';
 import { formatTraceParent, type TraceParent } from '../context/trace-parent';
 import { stateOfCall } from '../context/trace-state';
@@ -10,21 +11,26 @@ import type { ResolvedPropagation } from './propagate-options';
 const PRINTABLE = /^[ -~]*$/;
 const NOTHING: Readonly<Record<string, string>> = Object.freeze({});
 
+/** Where that is taken from which is told beside the trace. */
+export interface PropagationSource {
+  /** Asked with `carrier: true` alone. */
+  carrierOf(context: RequestContext): Carrier;
+  /** When a unit of work is to be over, by `performance.now()`. */
+  deadlineOf(context: RequestContext): number | undefined;
+  /** Header for what is left of it, in lower case. */
+  readonly deadlineHeader: string;
+}
+
 /** What one application tells the services that it asks. */
 export class Propagation implements OutgoingContext {
   readonly #options: ResolvedPropagation;
   readonly #requestIdHeader: string;
-  readonly #carrierOf: (context: RequestContext) => Carrier;
+  readonly #source: PropagationSource;
 
-  /** @param carrierOf asked with `carrier: true` alone */
-  constructor(
-    options: ResolvedPropagation,
-    requestIdHeader: string,
-    carrierOf: (context: RequestContext) => Carrier,
-  ) {
+  constructor(options: ResolvedPropagation, requestIdHeader: string, source: PropagationSource) {
     this.#options = options;
     this.#requestIdHeader = requestIdHeader.toLowerCase();
-    this.#carrierOf = carrierOf;
+    this.#source = source;
   }
 
   allows(origin: string): boolean {
@@ -47,9 +53,12 @@ export class Propagation implements OutgoingContext {
     add('baggage', baggage);
     const isIdSet = isSet(this.#requestIdHeader);
     add(this.#requestIdHeader, context.requestId);
+    const deadlineMs = this.#source.deadlineOf(context);
+    if (deadlineMs !== undefined)
+      add(this.#source.deadlineHeader, formatTimeout(deadlineMs - performance.now()));
     // Its signature is for this request id.
     if (this.#options.carrier && !isIdSet && !isSet(CONTEXT)) {
-      const carrier = this.#carrierOf(context);
+      const carrier = this.#source.carrierOf(context);
       if (carrier[SIGNATURE] === undefined) return headers;
       add(CONTEXT, carrier[CONTEXT]);
       add(SIGNATURE, carrier[SIGNATURE]);

@@ -4,6 +4,7 @@ import { replaceMethod } from '../method-replacement';
 import { isOutcome, rowsOf } from './affected-rows';
 import { beginOnce, type Connection, type Params } from './mariadb-params';
 import { inContext } from '../caller-context';
+import { keepBack } from './mariadb-rollback';
 
 type Callback = (...args: unknown[]) => unknown;
 type AddCommand = (this: object, command: Command, ...rest: unknown[]) => unknown;
@@ -57,8 +58,8 @@ export function countCommands(connection: object, reporter: QueryReporter): (() 
         try {
           handle = isQuery(command) ? begin(command, this, reporter, addCommand) : undefined;
         } catch (error) {
-          process.nextTick(inContext(refuse), command, error);
-          return undefined;
+          const goesOn = keepBack(this, reporter, error, () => refuse(command, error));
+          return goesOn ? original.call(this, command, ...rest) : undefined;
         }
         bindToCaller(command, handle);
         return original.call(this, command, ...rest);

@@ -5,11 +5,13 @@ import type {
   QueryReporter,
 } from '../driver-instrumentation';
 import { giveModules } from '../given-modules';
+import { isHeldByStopped } from '../stopped-holder';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod } from '../method-replacement';
 import { rowsOf } from './affected-rows';
 import { type Build, type MariadbClasses, mariadbClasses } from './mariadb-classes';
 import { countCommands, takeUp, whileCounted } from './mariadb-commands';
+import { endTransaction, keepBack } from './mariadb-rollback';
 import { BEGUN, beginOnce, type Connection, type Params } from './mariadb-params';
 import { inContext } from '../caller-context';
 import { takingBack } from '../take-back';
@@ -74,6 +76,7 @@ function cover(build: unknown, reporter: QueryReporter): (() => void)[] {
     // What a connection passes when it is given back, closed or lost.
     ...replaceMethod<EndLeak>(pool, '_endLeak', original => {
       return function endLeak(one) {
+        if (isHeldByStopped(one)) endTransaction(one, reporter);
         reporter.released(one);
         return original.call(this, one);
       };
@@ -184,8 +187,8 @@ function count(original: Send, reporter: QueryReporter, send: <T>(fn: () => T) =
     try {
       handle = beginOnce(params, params.sql, reporter, query, params.values, this);
     } catch (error) {
-      process.nextTick(reject, error);
-      return undefined;
+      const goesOn = keepBack(this, reporter, error, () => reject(error));
+      return goesOn ? send(() => original.apply(this, args)) : undefined;
     }
     if (handle === undefined) return send(() => original.apply(this, args));
     const hasMeta = params.opts?.metaAsArray ?? this.opts.metaAsArray;

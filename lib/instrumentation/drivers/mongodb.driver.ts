@@ -1,3 +1,4 @@
+import { undoOf } from '../../budget/refused-commit';
 import type { Statement } from '../../cost/statement';
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
@@ -86,7 +87,12 @@ function countCommands(reporter: QueryReporter): (original: SendCommand) => Send
         if (pool !== undefined) reporter.beginCheckout(pool, sizeOf(pool), command)?.acquired(this);
         handle = statement && reporter.beginOperation(statement, command, parametersOf(command_), this);
       } catch (error) {
-        return Promise.reject(error as Error);
+        if (undoOf(error) !== 'instead') return Promise.reject(error as Error);
+        const fail = (): never => {
+          throw error;
+        };
+        const { commitTransaction: _, ...others } = command_;
+        return original.call(this, ns, { abortTransaction: 1, ...others }, ...rest).then(fail, fail);
       }
       const answer = original.call(this, ns, command_, ...rest);
       if (handle === undefined) return answer;

@@ -2,6 +2,7 @@ import { errorMonitor } from 'node:events';
 import { currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
 import { callAndNote } from '../../context/thrown-context';
+import { undoOf } from '../../budget/refused-commit';
 import { inContext } from '../caller-context';
 import type { QueryReporter } from '../driver-instrumentation';
 import { replaceMethods } from '../method-replacement';
@@ -10,6 +11,10 @@ import { isOutcome, rowsOf } from './affected-rows';
 type Callback = (this: unknown, error: unknown, result?: unknown, ...rest: unknown[]) => unknown;
 type Make = (this: object, sql: unknown, ...rest: unknown[]) => Command | undefined;
 type AddCommand = (this: object, command: Command) => unknown;
+
+interface Connection {
+  query(text: string, callback: () => void): unknown;
+}
 
 /** What a connection has in its queue: without a callback, the application listens to its events. */
 interface Command extends NodeJS.EventEmitter {
@@ -49,13 +54,14 @@ export function replaceCommands(prototypes: readonly object[], reporter: QueryRe
 function noteMaking(original: Make): Make {
   return function make(sql, ...rest) {
     const call: CommandInMaking = { text: textOf(sql), connection: this, rows: 0, refusal: undefined };
+    const outer = inMaking;
     inMaking = call;
     try {
       const command = original.call(this, sql, ...rest);
       if (command !== undefined && command.onResult === undefined) countEvents(command, call);
       return command;
     } finally {
-      inMaking = undefined;
+      inMaking = outer;
     }
   };
 }
@@ -79,14 +85,31 @@ function gate(original: AddCommand, reporter: QueryReporter): AddCommand {
       if (inMaking === undefined) begin(command, this, reporter, addCommand);
       else noteCallback(command);
     } catch (error) {
-      process.nextTick(fail, command, error);
-      return command;
+      return keepBack(original, command, this, reporter, error);
     }
     if (inMaking?.refusal === undefined) return original.call(this, command);
     // Of `execute()`: what prepares it is not sent either, and its own callback is not the application's.
-    if (command.constructor.name !== 'Prepare') process.nextTick(fail, command, inMaking.refusal);
-    return command;
+    if (command.constructor.name === 'Prepare' && undoOf(inMaking.refusal) !== 'first') return command;
+    return keepBack(original, command, this, reporter, inMaking.refusal);
   };
+}
+
+/** Gives the error to the caller in place of sending a command; that of a COMMIT when all is rolled back. */
+function keepBack(
+  send: AddCommand,
+  command: Command,
+  connection: object,
+  reporter: QueryReporter,
+  error: unknown,
+): unknown {
+  const undo = undoOf(error);
+  if (undo === undefined) {
+    process.nextTick(fail, command, error);
+    return command;
+  }
+  const done = undo === 'instead' ? inContext(() => fail(command, error)) : (): void => undefined;
+  reporter.uncharged(() => (connection as Connection).query('ROLLBACK', done));
+  return undo === 'first' ? send.call(connection, command) : command;
 }
 
 /** What the driver publishes runs the callback in its context already. */

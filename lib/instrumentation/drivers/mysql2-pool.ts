@@ -3,6 +3,7 @@ import { contextStorage } from '../../context/context-storage';
 import { callAndNote } from '../../context/thrown-context';
 import type { QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
+import { isHeldByStopped } from '../stopped-holder';
 import { isReplaced, prototypesOf, replaceMethod, replaceMethods } from '../method-replacement';
 
 type Callback = (this: unknown, error: unknown, connection?: object) => unknown;
@@ -21,6 +22,27 @@ const RETURNS = [
   ['lib/pool_connection.js', '_removeFromPool', false],
 ] as const;
 
+interface PooledConnection {
+  /** Whose connection it is; nobody's once it is lost. */
+  readonly _pool: object | null;
+  query(text: string, callback: (error: unknown) => void): unknown;
+  destroy(): void;
+}
+
+/** On their way back from a unit of work that was stopped: the first method that they pass knows whose they were. */
+const toRollBack = new WeakSet<object>();
+
+/** Nothing says whether a connection is in a transaction; a ROLLBACK outside of any does nothing. */
+function rollBack(connection: PooledConnection, reporter: QueryReporter, giveBack: () => unknown): void {
+  if (connection._pool === null) return void giveBack();
+  const end = (error: unknown): void => {
+    // One that could not be rolled back is closed, and its transaction with it.
+    if (error) connection.destroy();
+    else giveBack();
+  };
+  reporter.uncharged(() => connection.query('ROLLBACK', end));
+}
+
 /** Says who waits for a connection of a pool, and who holds one: its channel names neither. */
 export function watchPools(packageName: string, reporter: QueryReporter): (() => void)[] {
   const prototypesIn = (...files: string[]): object[] =>
@@ -33,8 +55,11 @@ export function watchPools(packageName: string, reporter: QueryReporter): (() =>
         replaceMethod<GiveBack>(prototype, method, original => {
           return function giveBack(...args) {
             const connection = isPool ? args[0] : this;
-            if (typeof connection === 'object' && connection !== null) reporter.released(connection);
-            return original.apply(this, args);
+            if (typeof connection !== 'object' || connection === null) return original.apply(this, args);
+            if (isHeldByStopped(connection)) toRollBack.add(connection);
+            reporter.released(connection);
+            if (!isPool || !toRollBack.delete(connection)) return original.apply(this, args);
+            return rollBack(connection as PooledConnection, reporter, () => original.apply(this, args));
           };
         }),
       ),

@@ -5,6 +5,8 @@ import type { CheckoutHandle, QueryReporter } from '../driver-instrumentation';
 import { isReplaced, replaceMethod, replaceMethods } from '../method-replacement';
 import { takeBack } from '../take-back';
 import { type Asked, findBypasses, markAsked } from './pg-bypass';
+import { isHeldByStopped } from '../stopped-holder';
+import { rollBack } from './pg-rollback';
 import { giveToClient, handOver, type PoolQuery } from './pg-hand-over';
 import { textOf, valuesOf } from './pg-query';
 
@@ -27,8 +29,13 @@ export function coverPool(pool: unknown, reporter: QueryReporter): (() => void)[
   const { prototype } = pool as { prototype: object };
   const undo = replaceMethod<Release>(prototype, '_release', original => {
     return function release(client, ...rest) {
+      const isStopped = isHeldByStopped(client);
       reporter.released(client);
-      return original.call(this, client, ...rest);
+      const [listener, failure] = rest;
+      // One that has failed is closed, and its transaction with it.
+      if (!isStopped || failure) return original.call(this, client, ...rest);
+      rollBack(client, reporter, error => void original.call(this, client, listener, error));
+      return undefined;
     };
   });
   if (!isReplaced(prototype, '_release')) {

@@ -2,6 +2,8 @@ import { currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
 import type { Captured } from '../../context/context-store';
 import { runAndNote } from '../../context/thrown-context';
+import { undoOf } from '../../budget/refused-commit';
+import { inContext } from '../caller-context';
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
@@ -79,7 +81,7 @@ function coverClient(client: unknown, reporter: QueryReporter): (() => void)[] {
         try {
           handle = reporter.begin(textOf(config), 'postgresql', query, valuesOf(config, values), this);
         } catch (error) {
-          return refuse(this, Query, config, values, callback, error);
+          return refuse(this, Query, config, values, callback, error, original);
         }
       }
       const captured = contextStorage.capture();
@@ -169,15 +171,22 @@ function refuse(
   values: unknown,
   callback: unknown,
   error: unknown,
+  send: QueryMethod,
 ): unknown {
+  // Before the caller is told, so that it gets a connection that is in no transaction any more.
+  const tell = (give: () => void): void => {
+    if (undoOf(error) !== 'instead') process.nextTick(give);
+    else send.call(client, new Query('ROLLBACK', inContext(give)));
+  };
   if (isSubmittable(config)) {
     if (!config.callback && (typeof values === 'function' || callback)) {
       config.callback = typeof values === 'function' ? values : callback;
     }
-    process.nextTick(() => config.handleError?.(error, client.connection));
+    tell(() => config.handleError?.(error, client.connection));
     return config;
   }
   const [query, result] = ownQuery(client, Query, config, values, callback);
-  process.nextTick(callbackOf(query).bind(query), error);
+  const give = callbackOf(query).bind(query);
+  tell(() => give(error));
   return result;
 }

@@ -57,11 +57,14 @@ function cover(build: unknown, reporter: QueryReporter): (() => void)[] {
       return async function transaction(work, ...rest) {
         // PGlite sends both itself.
         reporter.begin('BEGIN', 'postgresql', transaction);
-        const inside: Work = tx => work(countInside(tx, reporter));
-        try {
-          const result = await original.call(this, inside, ...rest);
+        const inside: Work = async tx => {
+          const result = await work(countInside(tx, reporter));
+          // Here, where it can still be kept back: what throws is rolled back.
           reporter.begin('COMMIT', 'postgresql', transaction);
           return result;
+        };
+        try {
+          return await original.call(this, inside, ...rest);
         } catch (error) {
           reporter.begin('ROLLBACK', 'postgresql', transaction);
           throw error;

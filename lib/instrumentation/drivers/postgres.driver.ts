@@ -1,4 +1,5 @@
 import { contextStorage } from '../../context/context-storage';
+import { undoOf } from '../../budget/refused-commit';
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { inContext } from '../caller-context';
 import { giveModules } from '../given-modules';
@@ -61,12 +62,26 @@ function countOnce(original: Handle, reporter: QueryReporter): Handle {
       this[HANDLE] = counted;
       if (counted !== undefined) watch(this, counted);
     } catch (error) {
+      if (undoOf(error) === 'instead') {
+        rollBackInstead(this, error);
+        return original.call(this);
+      }
       this.executed = true;
       this.reject(error);
       return Promise.resolve();
     }
     return original.call(this);
   };
+}
+
+/**
+ * Sends a ROLLBACK in the place of a COMMIT, and rejects with what has kept that back. The connection of
+ * `sql.begin()` goes back to the pool as soon as the server says that the transaction is over.
+ */
+function rollBackInstead(query: Query, error: unknown): void {
+  const { reject } = query;
+  const fail = inContext((): unknown => reject.call(query, error));
+  Object.assign(query, { strings: ['ROLLBACK'], args: [], resolve: fail, reject: fail });
 }
 
 /** Not by `then()`: that would hide an unhandled rejection. */

@@ -1,8 +1,18 @@
-import type { QueryHandle, QueryReporter } from '../driver-instrumentation';
+import { undoOf } from '../../budget/refused-commit';
+import type { Below, QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { replaceMethod } from '../method-replacement';
 
 type Run<S> = (this: S, ...parameters: unknown[]) => unknown;
 type Rows = (result: unknown) => number;
+
+interface Database {
+  exec(text: string): unknown;
+}
+
+/** Those of `better-sqlite3` know whose they are, those of `node:sqlite` do not. */
+interface OfDatabase {
+  readonly database: Database;
+}
 
 const METHODS: Readonly<Record<string, Rows>> = {
   all: result => (Array.isArray(result) ? result.length : 0),
@@ -22,7 +32,7 @@ export function countStatements<S extends object>(
   const counted = Object.entries(METHODS).flatMap(([name, rowsOf]) =>
     replaceMethod<Run<S>>(prototype, name, original => {
       return function run(...parameters) {
-        const handle = reporter.begin(textOf(this), 'sqlite', run, parameters);
+        const handle = begin(reporter, textOf(this), run, parameters, (this as Partial<OfDatabase>).database);
         try {
           const result = original.apply(this, parameters);
           handle?.end(rowsOf(result));
@@ -49,13 +59,37 @@ export function countStatements<S extends object>(
   return [...counted, ...iterated];
 }
 
+/** @throws QueryBudgetExceededError where it is kept back; in the place of a COMMIT all is rolled back */
+function begin(
+  reporter: QueryReporter,
+  text: string | undefined,
+  below: Below,
+  parameters: unknown,
+  database: Partial<Database> | undefined,
+): QueryHandle | undefined {
+  try {
+    return reporter.begin(text, 'sqlite', below, parameters);
+  } catch (error) {
+    if (undoOf(error) === 'instead') reporter.uncharged(() => rollBack(database));
+    throw error;
+  }
+}
+
+function rollBack(database: Partial<Database> | undefined): void {
+  try {
+    database?.exec?.('ROLLBACK');
+  } catch {
+    // It is in no transaction.
+  }
+}
+
 /** Counts a text that is run as it is: one query, however many statements it holds. */
 export function countTexts(prototype: object, name: string, reporter: QueryReporter): (() => void)[] {
   return replaceMethod<Run<object>>(prototype, name, original => {
     return function exec(...args) {
       const [text] = args;
       if (typeof text !== 'string') return original.apply(this, args);
-      const handle = reporter.begin(text, 'sqlite', exec);
+      const handle = begin(reporter, text, exec, undefined, this as Partial<Database>);
       try {
         const result = original.apply(this, args);
         handle?.end(0);

@@ -1,4 +1,5 @@
 import type { EventEmitter } from 'node:events';
+import { undoOf } from '../../budget/refused-commit';
 import { inContext } from '../caller-context';
 import type { Below, QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { replaceMethod } from '../method-replacement';
@@ -17,8 +18,9 @@ export interface Counted {
 /** On a connection: what it is about to send. */
 export const COUNTED = Symbol('nestjs-async-context.counted');
 
-interface Connection {
+interface Connection extends EventEmitter {
   [COUNTED]?: Counted | undefined;
+  rollbackTransaction?(callback: () => void): unknown;
 }
 
 interface Parameter {
@@ -48,8 +50,17 @@ const RPC = 3;
 const BULK_LOAD = 7;
 const TRANSACTION_MANAGER = 14;
 
+/** By the first word of what `tedious` calls a request to the transaction manager. */
+const TRANSACTIONS: Readonly<Record<string, string>> = {
+  Begin: 'BEGIN',
+  Commit: 'COMMIT',
+  Rollback: 'ROLLBACK',
+};
+
 /** `sp_prepare` and `sp_unprepare`, MS-TDS 2.2.6.6; `mssql` calls them by their names. */
 const PREPARES: readonly unknown[] = [11, 15, 'sp_prepare', 'sp_unprepare'];
+
+const ROLLED_BACK = 'rollbackTransaction';
 
 /** Tells the server of a table and its columns; the rows are sent when it has agreed. */
 const ANNOUNCEMENT = /^insert bulk (.+?)\([[)].*$/s;
@@ -63,7 +74,7 @@ export function countRequests(connection: object, reporter: QueryReporter): (() 
         counted =
           takeCounted(this, request, packet) ?? begin(this, request, packet, payload, reporter, makeRequest);
       } catch (error) {
-        process.nextTick(() => request.callback(error));
+        keepBack(this, reporter, error, () => request.callback(error));
         return undefined;
       }
       counted.handle?.sent();
@@ -76,6 +87,27 @@ export function countRequests(connection: object, reporter: QueryReporter): (() 
       return original.call(this, request, packet, payload);
     };
   });
+}
+
+/** Gives the error to the caller in place of sending a request; that of a COMMIT when all is rolled back. */
+function keepBack(
+  connection: Connection,
+  reporter: QueryReporter,
+  error: unknown,
+  give: () => unknown,
+): void {
+  if (undoOf(error) !== 'instead' || connection.rollbackTransaction === undefined) {
+    process.nextTick(give);
+    return;
+  }
+  // `mssql` listens for transactions that the server has ended: it would let go of the connection, and then again.
+  const listeners = connection.listeners(ROLLED_BACK) as (() => void)[];
+  connection.removeAllListeners(ROLLED_BACK);
+  const told = inContext(() => {
+    for (const listener of listeners) connection.on(ROLLED_BACK, listener);
+    give();
+  });
+  reporter.uncharged(() => connection.rollbackTransaction?.(told));
 }
 
 function takeCounted(connection: Connection, request: Request, packet: number): Counted | undefined {
@@ -110,9 +142,10 @@ function begin(
   return { handle, isBulk: isAnnouncement(request, packet) };
 }
 
-function textOf(request: Request, packet: number, { procedure }: Payload): string | undefined {
+function textOf(request: Request, packet: number, payload: Payload): string | undefined {
+  const { procedure } = payload;
   const { sqlTextOrProcedure: text } = request;
-  if (packet === TRANSACTION_MANAGER) return 'COMMIT';
+  if (packet === TRANSACTION_MANAGER) return TRANSACTIONS[String(payload).split(' ')[0] ?? ''] ?? 'SAVEPOINT';
   if (isAnnouncement(request, packet)) return text?.replace(ANNOUNCEMENT, 'INSERT INTO $1 VALUES (?)');
   if (packet !== RPC) return text;
   if (PREPARES.includes(procedure)) return undefined;

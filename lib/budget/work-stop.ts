@@ -1,0 +1,265 @@
+import { contextStorage } from '../context/context-storage';
+import type { RequestContext } from '../context/request-context';
+import type { CallDimension } from '../cost/call-ledger';
+import { captureStack } from '../cost/call-site';
+import type { CostGate, CostLedger } from '../cost/cost-ledger';
+import type { BreachRecord } from '../cost/cost-record';
+import type { Statement } from '../cost/statement';
+import type { BudgetFunction, BudgetLimits } from './budget';
+import { findBreaches } from './budget-check';
+import type { AskBudget, ResolvedBudget } from './budget-resolver';
+import { DEADLINE, deadlineInForce, DEFAULT_STATUS, type HardBudget } from './hard-budget';
+import { QueryBudgetExceededError } from './query-budget-exceeded.error';
+import { isKeptBack, markUndo } from './refused-commit';
+
+type Below = (...args: never[]) => unknown;
+
+const NOTHING_SENT = 'the deadline has passed';
+
+/** When a unit of work is to be over, and who says so. */
+interface Deadline {
+  /** By `performance.now()`. */
+  readonly atMs: number;
+  readonly from: string;
+}
+
+/** What the stop of a unit of work asks of its application. */
+export interface StopRules {
+  /** Asks a function of the application for the limits of this unit of work. Never throws. */
+  readonly ask: AskBudget;
+  /** Puts a budget in force that a function has given. */
+  put(context: RequestContext, budget: ResolvedBudget): void;
+}
+
+/** Stops one unit of work at its hard limits and at its deadline, once and for good. */
+export class WorkStop implements CostGate {
+  /** What has stopped it. */
+  breach: BreachRecord | undefined = undefined;
+  /** Guards of it that run: until they are done the user may not be known. */
+  guarding = 0;
+  readonly #context: RequestContext;
+  readonly #rules: StopRules;
+  readonly #asked = new Map<BudgetFunction, BudgetLimits | undefined>();
+  #hard: HardBudget | undefined = undefined;
+  #byFunction: ResolvedBudget['byFunction'] = undefined;
+  #given: Deadline | undefined = undefined;
+  #declared: Deadline | undefined = undefined;
+  #controller: AbortController | undefined = undefined;
+  #timer: NodeJS.Timeout | undefined = undefined;
+  #leaveOuter: (() => void) | undefined = undefined;
+
+  constructor(context: RequestContext, rules: StopRules) {
+    this.#context = context;
+    this.#rules = rules;
+  }
+
+  /** Of the HTTP answer. */
+  get status(): number {
+    return this.#hard?.status ?? DEFAULT_STATUS;
+  }
+
+  /** When it is to be over, by `performance.now()`. */
+  get deadlineMs(): number | undefined {
+    return this.#deadline()?.atMs;
+  }
+
+  /** Its handler is known, or another one has come to it. */
+  use(budget: ResolvedBudget): void {
+    this.#hard = budget.hard;
+    this.#byFunction = budget.byFunction;
+    const declared = deadlineInForce(budget.hard);
+    this.#declared = declared && { atMs: this.#context.startMs + declared.limit, from: declared.from };
+    this.#arm();
+  }
+
+  /** Somebody else waits for it no longer than this: who has called, or the unit of work around it. */
+  limit(atMs: number, from: string): void {
+    if (this.#given !== undefined && this.#given.atMs <= atMs) return;
+    this.#given = { atMs, from };
+    this.#arm();
+  }
+
+  /** Asks what is declared as a function, once it may be asked. */
+  resolve(): void {
+    const resolve = this.#byFunction;
+    if (resolve === undefined || this.guarding > 0 || this.#context.isClosed) return;
+    // What it asks for in turn stands under the limits of outside.
+    this.#byFunction = undefined;
+    const ask: AskBudget = (limits, where) => {
+      if (!this.#asked.has(limits)) this.#asked.set(limits, this.#rules.ask(limits, where));
+      return this.#asked.get(limits);
+    };
+    this.#rules.put(
+      this.#context,
+      contextStorage.run(this.#context, () => resolve(ask)),
+    );
+  }
+
+  admit(ledger: CostLedger, { shape, kind }: Statement, below: Below): void {
+    this.resolve();
+    if (this.breach === undefined) {
+      if (ledger.isClosed || !this.#isOverdue()) return;
+      this.#passDeadline(shape, ledger, below);
+    }
+    if (kind === 'transaction' && !isKeptBack(shape)) return;
+    throw this.#refusal(shape);
+  }
+
+  check(ledger: CostLedger, what: string, below: Below): void {
+    const { limits = [] } = this.#hard ?? {};
+    if (limits.length === 0) return;
+    const [breach] = findBreaches(limits, ledger);
+    if (breach === undefined) return;
+    ledger.breachStack ??= captureStack(below);
+    this.stop(breach, what);
+    throw this.#refusal(what);
+  }
+
+  /** A lock in a cache is to be released also by a unit of work that has made too many queries. */
+  checkCall(ledger: CostLedger, dimension: CallDimension, target: string, below: Below): void {
+    this.resolve();
+    const limits = this.#hard?.limits.filter(limit => limit.dimension === dimension) ?? [];
+    const [breach] = findBreaches(limits, ledger);
+    if (breach === undefined) return;
+    ledger.breachStack ??= captureStack(below);
+    this.stop(breach, target);
+    throw new QueryBudgetExceededError(breach, target, true);
+  }
+
+  /** Also stops what awaits it: they are one piece of work, in one transaction. */
+  stop(breach: BreachRecord, what: string): void {
+    if (this.breach !== undefined) return;
+    this.breach = Object.freeze({ ...breach });
+    const { outer, cost } = this.#context;
+    if (outer !== undefined && outer.cost !== cost) stopOf(outer, this.#rules).stop(breach, what);
+    this.#abort(new QueryBudgetExceededError(breach, what, true));
+  }
+
+  /** What the record says of it, at the close. */
+  breaches(): readonly BreachRecord[] {
+    if (this.breach !== undefined) return [this.breach];
+    const { endMs } = this.#context;
+    const breach = this.#isOverdue(endMs || performance.now()) ? this.#overdue() : undefined;
+    return breach === undefined ? [] : [breach];
+  }
+
+  /** Aborts when it is stopped, at its deadline, and when its client leaves. */
+  signal(): AbortSignal {
+    if (this.#controller !== undefined) return this.#controller.signal;
+    this.resolve();
+    const { signal } = (this.#controller = new AbortController());
+    const { breach } = this;
+    if (breach !== undefined) this.#abort(new QueryBudgetExceededError(breach, NOTHING_SENT, true));
+    if (this.#context.aborted) this.#abort(clientLeft());
+    this.#follow();
+    this.#arm();
+    return signal;
+  }
+
+  /** It is over: nothing is to come any more. */
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#leaveOuter?.();
+    if (this.#context.aborted) this.#abort(clientLeft());
+  }
+
+  #refusal(shape: string): QueryBudgetExceededError {
+    const error = new QueryBudgetExceededError(this.breach as BreachRecord, shape, true);
+    markUndo(error, shape);
+    return error;
+  }
+
+  #deadline(): Deadline | undefined {
+    const [given, declared] = [this.#given, this.#declared];
+    if (given === undefined || declared === undefined) return given ?? declared;
+    return given.atMs < declared.atMs ? given : declared;
+  }
+
+  #isOverdue(now = performance.now()): boolean {
+    const deadline = this.#deadline();
+    return deadline !== undefined && now >= deadline.atMs;
+  }
+
+  #overdue(): BreachRecord | undefined {
+    const deadline = this.#deadline();
+    if (deadline === undefined) return undefined;
+    const { startMs, elapsedMs } = this.#context;
+    return {
+      dimension: DEADLINE,
+      used: Math.round(elapsedMs),
+      limit: Math.max(0, Math.round(deadline.atMs - startMs)),
+      from: deadline.from,
+    };
+  }
+
+  #passDeadline(what: string, ledger?: CostLedger, below?: Below): void {
+    const breach = this.#overdue();
+    if (breach === undefined) return;
+    if (ledger !== undefined && below !== undefined) ledger.breachStack ??= captureStack(below);
+    this.stop(breach, what);
+  }
+
+  /** A timer is for those who listen: who asks for something is told by the clock. */
+  #arm(): void {
+    clearTimeout(this.#timer);
+    const atMs = this.deadlineMs;
+    const signal = this.#controller?.signal;
+    if (atMs === undefined || signal === undefined || signal.aborted || this.#context.isClosed) return;
+    this.#timer = setTimeout(
+      () => {
+        // Timers may come early, by less than a millisecond.
+        if (this.#isOverdue()) this.#passDeadline(NOTHING_SENT);
+        else this.#arm();
+      },
+      Math.max(1, Math.ceil(atMs - performance.now())),
+    ).unref();
+  }
+
+  /** A part of a request ends with it. */
+  #follow(): void {
+    const { outer } = this.#context;
+    const controller = this.#controller;
+    if (outer === undefined || controller === undefined || this.#context.isClosed) return;
+    const signal = stopOf(outer, this.#rules).signal();
+    const abort = (): void => this.#abort(signal.reason);
+    if (signal.aborted) return abort();
+    signal.addEventListener('abort', abort, { once: true });
+    this.#leaveOuter = () => signal.removeEventListener('abort', abort);
+  }
+
+  /** Who listens is code of the unit of work, whoever runs now. */
+  #abort(reason: unknown): void {
+    clearTimeout(this.#timer);
+    const controller = this.#controller;
+    if (controller === undefined || controller.signal.aborted) return;
+    contextStorage.run(this.#context, () => controller.abort(reason));
+  }
+}
+
+/** The stop of a unit of work; made when it is first asked for. */
+export function stopOf(context: RequestContext, rules: StopRules): WorkStop {
+  return knownStop(context) ?? makeStop(context, rules);
+}
+
+/** The same, where it was made. */
+export function knownStop({ cost }: RequestContext): WorkStop | undefined {
+  return cost.gate as WorkStop | undefined;
+}
+
+/** Whether it has been stopped; its transactions are not to be committed. */
+export function isStopped(context: RequestContext | undefined): boolean {
+  return context !== undefined && knownStop(context)?.breach !== undefined;
+}
+
+function makeStop(context: RequestContext, rules: StopRules): WorkStop {
+  const stop = new WorkStop(context, rules);
+  context.cost.gate = stop;
+  const { outer } = context;
+  const atMs = outer && knownStop(outer)?.deadlineMs;
+  if (atMs !== undefined) stop.limit(atMs, 'the request that it is a part of');
+  return stop;
+}
+
+function clientLeft(): DOMException {
+  return new DOMException('The client has left before the response was finished', 'AbortError');
+}

@@ -1,0 +1,97 @@
+import { type ArgumentsHost, HttpException } from '@nestjs/common';
+import { knownStop } from '../budget/work-stop';
+import { contextStorage, oncePerProcess } from '../context/context-storage';
+import type { RequestContext } from '../context/request-context';
+import { refusalError } from '../guards/refusal-error';
+import { loadMicroservices } from '../messages/microservices';
+import { type PlatformRequest, rememberedContext } from './remembered-context';
+
+/** Says nothing of the application: no statement, no table, no limit. */
+const MESSAGE = 'The request was stopped: it asked for more than it may';
+
+type ErrorClass = abstract new (...args: never[]) => object;
+
+/** What Nest gives errors to, of each transport; an exception filter of the application is in its list. */
+interface ErrorsHandler {
+  readonly filters?: readonly { readonly exceptionMetatypes?: readonly unknown[] }[];
+  next?(error: unknown, host: ArgumentsHost, ...rest: unknown[]): unknown;
+  handle?(error: unknown, host: ArgumentsHost, ...rest: unknown[]): unknown;
+}
+
+/**
+ * The error that answers a unit of work which was stopped by a hard limit: that its transport expects, with the
+ * given one as `cause`. An ORM may have made its own error of ours, so it is the unit of work that tells.
+ *
+ * What the application means for its client (an `HttpException`, an `RpcException`, an error with a `statusCode`)
+ * stays as it is, and so does what an exception filter is declared for by its class.
+ */
+export function hardAnswer(error: unknown, host: unknown, handler: ErrorsHandler): unknown {
+  const context = contextOf(host);
+  const stop = context && knownStop(context);
+  if (stop?.breach === undefined || isMeant(error) || hasFilter(handler, error)) return error;
+  const type = (host as Partial<ArgumentsHost>).getType?.<string>() ?? 'http';
+  const answer = refusalError(type, { reason: 'hard-budget', status: stop.status, message: MESSAGE });
+  Object.defineProperty(answer, 'cause', { value: error, configurable: true, writable: true });
+  return answer;
+}
+
+/** The same for GraphQL, messages and WebSockets: once a process, when a hard limit is there. */
+export function answerHardErrors(): void {
+  oncePerProcess('hard.answer', () => {
+    for (const [path, name, method] of HANDLERS) {
+      const prototype = load(path)?.[name]?.prototype;
+      const original = prototype?.[method];
+      if (prototype === undefined || original === undefined) continue;
+      prototype[method] = function (this: ErrorsHandler, error, host, ...rest) {
+        return original.call(this, hardAnswer(error, host, this), host, ...rest);
+      };
+    }
+    return true;
+  });
+}
+
+// Not in the indices of their packages, but at these paths in Nest 11 and in Nest 12.
+const HANDLERS = [
+  ['@nestjs/core/exceptions/external-exceptions-handler', 'ExternalExceptionsHandler', 'next'],
+  ['@nestjs/microservices/exceptions/rpc-exceptions-handler', 'RpcExceptionsHandler', 'handle'],
+  ['@nestjs/websockets/exceptions/ws-exceptions-handler', 'WsExceptionsHandler', 'handle'],
+] as const;
+
+function load(path: string): Record<string, { prototype: ErrorsHandler } | undefined> | undefined {
+  try {
+    return require(path) as Record<string, { prototype: ErrorsHandler } | undefined>;
+  } catch {
+    // Not installed, or moved by a later Nest.
+    return undefined;
+  }
+}
+
+/** A middleware, or a driver, may have lost it. */
+function contextOf(host: unknown): RequestContext | undefined {
+  const current = contextStorage.getStore();
+  if (current !== undefined) return current;
+  const { getType, getArgByIndex } = (host ?? {}) as Partial<ArgumentsHost>;
+  if (getType === undefined || getType.call(host) !== 'http') return undefined;
+  const request: unknown = getArgByIndex?.call(host, 0);
+  return typeof request === 'object' && request !== null
+    ? rememberedContext(request as PlatformRequest)
+    : undefined;
+}
+
+function isMeant(error: unknown): boolean {
+  if (error instanceof HttpException) return true;
+  if (typeof (error as { statusCode?: unknown } | null | undefined)?.statusCode === 'number') return true;
+  const transports: unknown[] = [
+    loadMicroservices()?.['RpcException'],
+    load('@nestjs/websockets')?.['WsException'],
+  ];
+  return transports.some(one => typeof one === 'function' && error instanceof one);
+}
+
+function hasFilter({ filters = [] }: ErrorsHandler, error: unknown): boolean {
+  return filters.some(({ exceptionMetatypes = [] }) =>
+    exceptionMetatypes.some(
+      one => typeof one === 'function' && one !== Error && error instanceof (one as ErrorClass),
+    ),
+  );
+}

@@ -1,0 +1,479 @@
+import { Injectable } from '@nestjs/common';
+import * as mariadb from 'mariadb';
+import * as mariadbCallbacks from 'mariadb/callback';
+import mysql from 'mysql2';
+import * as mysqlPromises from 'mysql2/promise';
+import { Client, Pool, type PoolClient } from 'pg';
+import postgres from 'postgres';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ContextService, QueryBudget, QueryBudgetExceededError, RunInContext } from 'nestjs-async-context';
+import { databaseUrl } from '../support/database';
+import { startApp, type TestApp } from '../support/platforms';
+import { isReachable } from '../support/servers';
+
+const mariadbUri = new URL(process.env['TEST_MARIADB_URL'] ?? 'mysql://root@127.0.0.1:3306/test');
+const hasMariadb = Boolean(process.env['CI']) || (await isReachable(Number(mariadbUri.port || 3306)));
+if (!hasMariadb) console.warn('hard-transactions.spec.ts: MariaDB is not reachable, its tests are skipped');
+const mariadbOptions = {
+  host: mariadbUri.hostname,
+  port: Number(mariadbUri.port || 3306),
+  user: decodeURIComponent(mariadbUri.username),
+  password: decodeURIComponent(mariadbUri.password),
+  database: mariadbUri.pathname.slice(1),
+};
+const table = `hard_${process.pid}`;
+const insert = (n: number): string => `INSERT INTO ${table} VALUES (${n})`;
+const TIMES = 100;
+
+@Injectable()
+class Jobs {
+  @RunInContext()
+  @QueryBudget({ hard: { writes: 2 } })
+  run<T>(work: () => T): T {
+    return work();
+  }
+}
+
+/** One way to write inside of a transaction, on the one connection of a pool, or on one of its own. */
+interface Way {
+  /** A statement. */
+  send(text: string): Promise<unknown>;
+  begin?(): Promise<unknown>;
+  commit?(): Promise<unknown>;
+  /** Gets the connection. */
+  take?(): Promise<unknown>;
+  /** Gives it back. */
+  give?(): unknown;
+  /** Counts rows, on the same connection. */
+  count(): Promise<number>;
+  end(): Promise<unknown>;
+}
+
+let test: TestApp;
+
+beforeAll(async () => {
+  test = await startApp({ providers: [Jobs], breachWindowMs: 0 });
+});
+afterAll(() => test.close());
+
+const run = <T>(work: () => T): T => test.app.get(Jobs).run(work);
+
+/** Two rows, and a third one that is not sent. */
+async function writeThree(way: Way, from: number): Promise<unknown> {
+  await way.take?.();
+  await (way.begin?.() ?? way.send('BEGIN'));
+  await way.send(insert(from));
+  await way.send(insert(from + 1));
+  return way.send(insert(from + 2)).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+}
+
+function isHard(error: unknown): boolean {
+  return error instanceof QueryBudgetExceededError && error.isHard;
+}
+
+const failure = (work: Promise<unknown>): Promise<unknown> =>
+  work.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+
+/** What each way has to keep. */
+function keeps(open: () => Promise<Way>): void {
+  let way: Way;
+  beforeAll(async () => {
+    way = await open();
+    await way.take?.();
+    await way.send(`CREATE TABLE IF NOT EXISTS ${table} (n int PRIMARY KEY)`);
+    await way.send(`DELETE FROM ${table}`);
+    await way.give?.();
+  });
+  afterAll(async () => {
+    await way.end();
+  });
+
+  it(`keeps nothing of what a handler commits all the same, ${TIMES} times on one connection`, async () => {
+    for (let i = 0; i < TIMES; i++) {
+      await run(async () => {
+        expect(isHard(await writeThree(way, 10 * i))).toBe(true);
+        expect(isHard(await failure(way.commit?.() ?? way.send('COMMIT')))).toBe(true);
+        // It is in no transaction any more, and may be told so again.
+        await way.send('ROLLBACK');
+        await way.give?.();
+      });
+    }
+    expect(await way.count()).toBe(0);
+  });
+
+  it('keeps nothing of what a handler rolls back', async () => {
+    await run(async () => {
+      expect(isHard(await writeThree(way, 0))).toBe(true);
+      await way.send('ROLLBACK');
+      await way.give?.();
+    });
+    expect(await way.count()).toBe(0);
+  });
+
+  it('lets another unit of work commit on the same connection', async () => {
+    await run(async () => {
+      await way.take?.();
+      await (way.begin?.() ?? way.send('BEGIN'));
+      await way.send(insert(1));
+      await (way.commit?.() ?? way.send('COMMIT'));
+      await way.give?.();
+    });
+    expect(await way.count()).toBe(1);
+    await run(async () => {
+      await way.take?.();
+      await way.send(`DELETE FROM ${table}`);
+      await way.give?.();
+    });
+  });
+
+  it.each(['commit;', ' /* all */ COMMIT -- done', 'COMMIT AND CHAIN', 'Commit ;'])(
+    'knows %j',
+    async text => {
+      await run(async () => {
+        expect(isHard(await writeThree(way, 0))).toBe(true);
+        expect(isHard(await failure(way.send(text)))).toBe(true);
+        await way.give?.();
+      });
+      expect(await way.count()).toBe(0);
+    },
+  );
+
+  it('refuses RELEASE SAVEPOINT, and goes back to one', async () => {
+    await run(async () => {
+      await way.take?.();
+      await (way.begin?.() ?? way.send('BEGIN'));
+      await way.send(insert(0));
+      await way.send('SAVEPOINT inner_one');
+      await way.send(insert(1));
+      expect(isHard(await failure(way.send(insert(2))))).toBe(true);
+      expect(isHard(await failure(way.send('RELEASE SAVEPOINT inner_one')))).toBe(true);
+      await way.send('ROLLBACK TO SAVEPOINT inner_one');
+      expect(isHard(await failure(way.send('COMMIT')))).toBe(true);
+      await way.give?.();
+    });
+    expect(await way.count()).toBe(0);
+  });
+
+  it('begins nothing anew, and lets settings through', async () => {
+    await run(async () => {
+      expect(isHard(await writeThree(way, 0))).toBe(true);
+      expect(isHard(await failure(way.send('BEGIN')))).toBe(true);
+      await way
+        .send('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED')
+        .catch(() => way.send('SET LOCAL statement_timeout = 0'));
+      await way.send('ROLLBACK');
+      await way.give?.();
+    });
+    expect(await way.count()).toBe(0);
+  });
+
+  it('rolls back what is open when the connection is given back', async () => {
+    if (way.give === undefined) return;
+    await run(async () => {
+      expect(isHard(await writeThree(way, 0))).toBe(true);
+      await way.give?.();
+    });
+    expect(await way.count()).toBe(0);
+    await run(async () => {
+      await way.take?.();
+      // It is in no transaction: this is written at once.
+      await way.send(insert(5));
+      await way.give?.();
+    });
+    expect(await way.count()).toBe(1);
+    await run(async () => {
+      await way.take?.();
+      await way.send(`DELETE FROM ${table}`);
+      await way.give?.();
+    });
+  });
+}
+
+/** What both drivers have. */
+interface Sending {
+  query(text: string): Promise<unknown>;
+  end(): Promise<void>;
+}
+
+interface Connectable {
+  connect(done: (error: unknown) => void): void;
+}
+
+const asPromise = <T>(call: (done: (error: unknown, result?: T) => void) => unknown): Promise<T> =>
+  new Promise((resolve, reject) => {
+    call((error, result) => (error ? reject(error as Error) : resolve(result as T)));
+  });
+
+async function counted(url: 'pg' | 'mariadb'): Promise<number> {
+  if (url === 'pg') {
+    const client = new Client({ connectionString: databaseUrl() });
+    await client.connect();
+    const { rows } = await client.query<{ n: number }>(`SELECT count(*)::int AS n FROM ${table}`);
+    await client.end();
+    return rows[0]!.n;
+  }
+  const connection = await mysqlPromises.createConnection(mariadbOptions);
+  const [rows] = await connection.query(`SELECT count(*) AS n FROM ${table}`);
+  await connection.end();
+  return Number((rows as { n: number }[])[0]!.n);
+}
+
+describe('PostgreSQL', () => {
+  afterAll(async () => {
+    const client = new Client({ connectionString: databaseUrl() });
+    await client.connect();
+    await client.query(`DROP TABLE IF EXISTS ${table}`);
+    await client.end();
+  });
+
+  describe('pg, a pool', () =>
+    keeps(async () => {
+      const pool = new Pool({ connectionString: databaseUrl(), max: 1 });
+      let client: PoolClient;
+      return {
+        take: async () => (client = await pool.connect()),
+        send: text => client.query(text),
+        give: () => client.release(),
+        count: () => counted('pg'),
+        end: () => pool.end(),
+      };
+    }));
+
+  describe('pg, a pool with callbacks', () =>
+    keeps(async () => {
+      const pool = new Pool({ connectionString: databaseUrl(), max: 1 });
+      let client: PoolClient;
+      return {
+        take: () =>
+          asPromise(done =>
+            pool.connect((error, one) => {
+              client = one!;
+              done(error);
+            }),
+          ),
+        send: text => asPromise(done => client.query(text, done)),
+        give: () => client.release(),
+        count: () => counted('pg'),
+        end: () => pool.end(),
+      };
+    }));
+
+  describe('pg, a client', () =>
+    keeps(async () => {
+      const client = new Client({ connectionString: databaseUrl() });
+      await client.connect();
+      return { send: text => client.query({ text }), count: () => counted('pg'), end: () => client.end() };
+    }));
+
+  describe('postgres, a reserved connection', () =>
+    keeps(async () => {
+      const sql = postgres(databaseUrl(), { max: 1, onnotice: () => undefined });
+      const one = await sql.reserve();
+      return {
+        send: async text => one.unsafe(text),
+        count: () => counted('pg'),
+        end: async () => {
+          one.release();
+          await sql.end();
+        },
+      };
+    }));
+
+  it('keeps nothing of sql.begin() of postgres, 100 times', async () => {
+    const sql = postgres(databaseUrl(), { max: 1, onnotice: () => undefined });
+    await sql.unsafe(`CREATE TABLE IF NOT EXISTS ${table} (n int PRIMARY KEY)`);
+    for (let i = 0; i < TIMES; i++) {
+      const error = await run(() =>
+        failure(
+          sql.begin(async tx => {
+            for (let n = 0; n < 3; n++) await tx.unsafe(insert(n)).catch(() => undefined);
+          }),
+        ),
+      );
+      expect(isHard(error)).toBe(true);
+    }
+    const propagated = await run(() =>
+      failure(
+        sql.begin(async tx => {
+          for (let n = 0; n < 3; n++) await tx.unsafe(insert(n));
+        }),
+      ),
+    );
+    expect(isHard(propagated)).toBe(true);
+    expect(await counted('pg')).toBe(0);
+    await sql.end();
+  });
+
+  it('keeps nothing of a text that commits, whatever stands before it', async () => {
+    const client = new Client({ connectionString: databaseUrl() });
+    await client.connect();
+    await run(async () => {
+      await client.query(`BEGIN; ${insert(1)}`);
+      await client.query(insert(2));
+      expect(isHard(await failure(client.query(`${insert(3)}; COMMIT`)))).toBe(true);
+    });
+    expect(await counted('pg')).toBe(0);
+    await client.query(insert(1));
+    expect(await counted('pg')).toBe(1);
+    await client.query(`DELETE FROM ${table}`);
+    await client.end();
+  });
+
+  it('says that writes without a transaction stay', async () => {
+    const pool = new Pool({ connectionString: databaseUrl(), max: 1 });
+    await run(async () => {
+      await pool.query(insert(1));
+      await pool.query(insert(2));
+      expect(isHard(await failure(pool.query(insert(3))))).toBe(true);
+    });
+    expect(await counted('pg')).toBe(2);
+    await pool.query(`DELETE FROM ${table}`);
+    await pool.end();
+  });
+
+  it('asks whose the connection is, not who commits', async () => {
+    const pool = new Pool({ connectionString: databaseUrl(), max: 1 });
+    const client = await run(async () => {
+      const one = await pool.connect();
+      await one.query('BEGIN');
+      for (let n = 0; n < 3; n++) await one.query(insert(n)).catch(() => undefined);
+      return one;
+    });
+    expect(test.app.get(ContextService).isActive).toBe(false);
+    expect(isHard(await failure(client.query('COMMIT')))).toBe(true);
+    client.release();
+    expect(await counted('pg')).toBe(0);
+    await pool.end();
+  });
+
+  it('leaves what is kept apart to commit', async () => {
+    const pool = new Pool({ connectionString: databaseUrl(), max: 2 });
+    await run(async () => {
+      for (let n = 0; n < 3; n++) await pool.query(`SELECT 1; DELETE FROM ${table}`).catch(() => undefined);
+      await test.app.get(ContextService).uncounted('audit', async () => {
+        const client = await pool.connect();
+        await client.query('BEGIN');
+        await client.query(insert(7));
+        await client.query('COMMIT');
+        client.release();
+      });
+    });
+    expect(await counted('pg')).toBe(1);
+    await pool.query(`DELETE FROM ${table}`);
+    await pool.end();
+  });
+});
+
+describe.skipIf(!hasMariadb)('MariaDB', () => {
+  afterAll(async () => {
+    const connection = await mysqlPromises.createConnection(mariadbOptions);
+    await connection.query(`DROP TABLE IF EXISTS ${table}`);
+    await connection.end();
+  });
+
+  describe('mysql2, a pool', () =>
+    keeps(async () => {
+      const pool = mysqlPromises.createPool({ ...mariadbOptions, connectionLimit: 1 });
+      let connection: mysqlPromises.PoolConnection;
+      return {
+        take: async () => (connection = await pool.getConnection()),
+        begin: () => connection.beginTransaction(),
+        commit: () => connection.commit(),
+        send: text => connection.query(text),
+        give: () => connection.release(),
+        count: () => counted('mariadb'),
+        end: () => pool.end(),
+      };
+    }));
+
+  describe('mysql2, a connection with callbacks', () =>
+    keeps(async () => {
+      const connection = mysql.createConnection(mariadbOptions);
+      return {
+        begin: () => asPromise(done => connection.beginTransaction(done)),
+        commit: () => asPromise(done => connection.commit(done)),
+        send: text => asPromise(done => connection.query(text, done)),
+        count: () => counted('mariadb'),
+        end: () => asPromise(done => connection.end(done)),
+      };
+    }));
+
+  describe('mysql2, prepared', () =>
+    keeps(async () => {
+      const connection = await mysqlPromises.createConnection(mariadbOptions);
+      return {
+        begin: () => connection.beginTransaction(),
+        commit: () => connection.execute('COMMIT'),
+        send: text => connection.query(text),
+        count: () => counted('mariadb'),
+        end: () => connection.end(),
+      };
+    }));
+
+  describe('mariadb, a pool', () =>
+    keeps(async () => {
+      const pool = mariadb.createPool({ ...mariadbOptions, connectionLimit: 1 });
+      let connection: mariadb.PoolConnection;
+      return {
+        take: async () => (connection = await pool.getConnection()),
+        begin: () => connection.beginTransaction(),
+        commit: () => connection.commit(),
+        send: text => connection.query(text),
+        give: () => connection.release(),
+        count: () => counted('mariadb'),
+        end: () => pool.end(),
+      };
+    }));
+
+  describe('mariadb, a pool that resets nothing', () =>
+    keeps(async () => {
+      const pool = mariadb.createPool({ ...mariadbOptions, connectionLimit: 1, noControlAfterUse: true });
+      let connection: mariadb.PoolConnection;
+      return {
+        take: async () => (connection = await pool.getConnection()),
+        send: text => connection.query(text),
+        give: () => connection.release(),
+        count: () => counted('mariadb'),
+        end: () => pool.end(),
+      };
+    }));
+
+  describe('mariadb, a connection with callbacks', () =>
+    keeps(async () => {
+      const connection = mariadbCallbacks.createConnection(mariadbOptions);
+      await asPromise(done => (connection as unknown as Connectable).connect(done));
+      return {
+        begin: () => asPromise(done => connection.beginTransaction(done as never)),
+        commit: () => asPromise(done => connection.commit(done as never)),
+        send: text => asPromise(done => connection.query(text, done as never)),
+        count: () => counted('mariadb'),
+        end: () => asPromise(done => connection.end(done as never)),
+      };
+    }));
+
+  it('lets SET autocommit through, and rolls back first', async () => {
+    const opens: readonly (() => Promise<Sending>)[] = [
+      () => mysqlPromises.createConnection(mariadbOptions),
+      () => mariadb.createConnection(mariadbOptions),
+    ];
+    for (const open of opens) {
+      const connection = await open();
+      await run(async () => {
+        await connection.query('SET autocommit = 0');
+        for (let n = 0; n < 3; n++) await connection.query(insert(n)).catch(() => undefined);
+        await failure(connection.query('SET autocommit = 1'));
+      });
+      expect(await counted('mariadb')).toBe(0);
+      await connection.query(insert(1));
+      expect(await counted('mariadb')).toBe(1);
+      await connection.query(`DELETE FROM ${table}`);
+      await connection.end();
+    }
+  });
+});
