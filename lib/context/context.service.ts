@@ -212,7 +212,7 @@ export class ContextService {
   get remainingMs(): number | undefined {
     const context = this.#current();
     const atMs = context && this.#host.deadlineOf(context);
-    return atMs === undefined ? undefined : Math.max(0, Math.floor(atMs - performance.now()));
+    return atMs === undefined ? undefined : Math.max(0, Math.ceil(atMs - performance.now()));
   }
 
   /** Live counters: what the unit of work has cost so far. */
