@@ -4,6 +4,8 @@ import { mostRemote } from '../diagnosis/report-text';
 const OTHERS: Readonly<Record<string, string>> = {
   cache:
     'Ask the cache for many keys at once (MGET, HMGET, a pipeline), or keep what the request needs again.',
+  deadlineMs:
+    'See where its time went (`time` of its record), stop what listens to contextService.signal, or give it longer.',
   http: 'Ask the other service once for all (a bulk route), or keep its answers for the request.',
   loopBlockMs:
     'Split the work up (setImmediate between the parts), move it to a worker thread, or use the asynchronous form of the call.',
