@@ -135,6 +135,14 @@ export class WorkStop implements CostGate {
     this.#abort(new QueryBudgetExceededError(breach, what, true));
   }
 
+  /** Whether it is to do nothing more, also where its deadline has passed and nobody has noticed. */
+  hasStopped(): boolean {
+    if (this.breach === undefined && !this.#context.isClosed && this.#isOverdue()) {
+      this.#passDeadline(NOTHING_SENT);
+    }
+    return this.breach !== undefined;
+  }
+
   /** What the record says of it, at the close. */
   breaches(): readonly BreachRecord[] {
     if (this.breach !== undefined) return [this.breach];
@@ -248,7 +256,7 @@ export function knownStop({ cost }: RequestContext): WorkStop | undefined {
 
 /** Whether it has been stopped; its transactions are not to be committed. */
 export function isStopped(context: RequestContext | undefined): boolean {
-  return context !== undefined && knownStop(context)?.breach !== undefined;
+  return context !== undefined && knownStop(context)?.hasStopped() === true;
 }
 
 function makeStop(context: RequestContext, rules: StopRules): WorkStop {

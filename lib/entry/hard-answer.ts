@@ -38,8 +38,8 @@ export function hardAnswer(error: unknown, host: unknown, handler: ErrorsHandler
 /** The same for GraphQL, messages and WebSockets: once a process, when a hard limit is there. */
 export function answerHardErrors(): void {
   oncePerProcess('hard.answer', () => {
-    for (const [path, name, method] of HANDLERS) {
-      const prototype = load(path)?.[name]?.prototype;
+    for (const [from, name, method] of HANDLERS) {
+      const prototype = load(from)?.[name]?.prototype;
       const original = prototype?.[method];
       if (prototype === undefined || original === undefined) continue;
       prototype[method] = function (this: ErrorsHandler, error, host, ...rest) {
@@ -50,16 +50,32 @@ export function answerHardErrors(): void {
   });
 }
 
-// Not in the indices of their packages, but at these paths in Nest 11 and in Nest 12.
-const HANDLERS = [
-  ['@nestjs/core/exceptions/external-exceptions-handler', 'ExternalExceptionsHandler', 'next'],
-  ['@nestjs/microservices/exceptions/rpc-exceptions-handler', 'RpcExceptionsHandler', 'handle'],
-  ['@nestjs/websockets/exceptions/ws-exceptions-handler', 'WsExceptionsHandler', 'handle'],
-] as const;
+type Loaded = Record<string, { prototype: ErrorsHandler } | undefined>;
 
-function load(path: string): Record<string, { prototype: ErrorsHandler } | undefined> | undefined {
+// Not in the indices of their packages, but at these paths in Nest 11 and in Nest 12. Literal, for bundlers.
+const HANDLERS = [
+  [
+    () => require('@nestjs/core/exceptions/external-exceptions-handler') as Loaded,
+    'ExternalExceptionsHandler',
+    'next',
+  ],
+  [
+    () => require('@nestjs/microservices/exceptions/rpc-exceptions-handler') as Loaded,
+    'RpcExceptionsHandler',
+    'handle',
+  ],
+  [
+    () => require('@nestjs/websockets/exceptions/ws-exceptions-handler') as Loaded,
+    'WsExceptionsHandler',
+    'handle',
+  ],
+] as const;
+const loadWebsockets = (): Record<string, unknown> =>
+  require('@nestjs/websockets') as Record<string, unknown>;
+
+function load<T>(from: () => T): T | undefined {
   try {
-    return require(path) as Record<string, { prototype: ErrorsHandler } | undefined>;
+    return from();
   } catch {
     // Not installed, or moved by a later Nest.
     return undefined;
@@ -83,7 +99,7 @@ function isMeant(error: unknown): boolean {
   if (typeof (error as { statusCode?: unknown } | null | undefined)?.statusCode === 'number') return true;
   const transports: unknown[] = [
     loadMicroservices()?.['RpcException'],
-    load('@nestjs/websockets')?.['WsException'],
+    load(loadWebsockets)?.['WsException'],
   ];
   return transports.some(one => typeof one === 'function' && error instanceof one);
 }

@@ -8,7 +8,7 @@ import postgres from 'postgres';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ContextService, QueryBudget, QueryBudgetExceededError, RunInContext } from 'nestjs-async-context';
 import { databaseUrl } from '../support/database';
-import { startApp, type TestApp } from '../support/platforms';
+import { startApp, type TestApp, until } from '../support/platforms';
 import { isReachable } from '../support/servers';
 
 const mariadbUri = new URL(process.env['TEST_MARIADB_URL'] ?? 'mysql://root@127.0.0.1:3306/test');
@@ -30,6 +30,12 @@ class Jobs {
   @RunInContext()
   @QueryBudget({ hard: { writes: 2 } })
   run<T>(work: () => T): T {
+    return work();
+  }
+
+  @RunInContext()
+  @QueryBudget({ hard: { deadlineMs: 1_000 } })
+  late<T>(work: () => T): T {
     return work();
   }
 }
@@ -475,5 +481,23 @@ describe.skipIf(!hasMariadb)('MariaDB', () => {
       await connection.query(`DELETE FROM ${table}`);
       await connection.end();
     }
+  });
+});
+
+describe('a connection that is given back after the deadline', () => {
+  it('is rolled back, also where nothing was asked for since', async () => {
+    const pool = new Pool({ connectionString: databaseUrl(), max: 1 });
+    await pool.query(`CREATE TABLE IF NOT EXISTS ${table} (n int PRIMARY KEY)`);
+    await test.app.get(Jobs).late(async () => {
+      const client = await pool.connect();
+      await client.query('BEGIN');
+      await client.query(insert(1));
+      await until(() => test.app.get(ContextService).remainingMs === 0, 'deadline');
+      client.release();
+    });
+    const { rows } = await pool.query<{ n: number }>(`SELECT count(*)::int AS n FROM ${table}`);
+    expect(rows).toEqual([{ n: 0 }]);
+    await pool.query(`DROP TABLE ${table}`);
+    await pool.end();
   });
 });
