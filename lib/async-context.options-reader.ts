@@ -17,7 +17,7 @@ import { readLimits } from './budget/budget-limits';
 import type { CarrierTerm } from './context/carrier-term';
 import { readDeadline } from './entry/deadline-options';
 import { readGuards } from './guards/guard-options';
-import { readOverload } from './guards/overload-options';
+import { readOverload } from './guards/overload/overload-options';
 import { readPropagate, type ResolvedPropagation } from './propagation/propagate-options';
 import { readResourceMonitorOptions } from './diagnosis/resource-monitor-options';
 

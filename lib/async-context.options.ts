@@ -11,7 +11,7 @@ import type { ContextUser } from './context/request-context';
 import type { CostRecord } from './cost/cost-record';
 import type { ResourceMonitorOptions } from './diagnosis/resource-monitor-options';
 import type { PoolLimits } from './diagnosis/pools/pool-wait';
-import type { OverloadOptions, ResolvedOverload } from './guards/overload-options';
+import type { OverloadOptions, ResolvedOverload } from './guards/overload/overload-options';
 import type { DeadlineOptions, ResolvedDeadline } from './entry/deadline-options';
 import type { GuardOptions, ResolvedGuards } from './guards/guard-options';
 import type { DriverInstrumentation } from './instrumentation/driver-instrumentation';

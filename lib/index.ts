@@ -43,18 +43,18 @@ export type {
 } from './budget/budget';
 export { QueryBudgetExceededError } from './budget/query-budget-exceeded.error';
 
-export type { BreakerOptions } from './guards/breaker-options';
+export type { BreakerOptions } from './guards/breaker/breaker-options';
 export type { GuardOptions } from './guards/guard-options';
-export type { OverloadState } from './guards/overload-monitor';
-export type { OverloadOptions, RequestPriority } from './guards/overload-options';
+export type { OverloadState } from './guards/overload/overload-monitor';
+export type { OverloadOptions, RequestPriority } from './guards/overload/overload-options';
 export type { RefusalCount } from './guards/refusals';
-export type { CallerBy } from './guards/caller-key';
-export type { ConcurrencyOptions } from './guards/concurrency';
-export { Concurrency } from './guards/concurrency.decorator';
-export { ConcurrencyGuard } from './guards/concurrency.guard';
-export { UserGuard } from './guards/user.guard';
-export { Public, RequireUser, type RequireUserOptions } from './guards/require-user.decorator';
-export { CurrentUser, RequestId } from './guards/parameters';
+export type { CallerBy } from './guards/caller/caller-by';
+export type { ConcurrencyOptions } from './guards/concurrency/concurrency';
+export { Concurrency } from './guards/concurrency/concurrency.decorator';
+export { ConcurrencyGuard } from './guards/concurrency/concurrency.guard';
+export { UserGuard } from './guards/user/user.guard';
+export { Public, RequireUser, type RequireUserOptions } from './guards/user/require-user.decorator';
+export { CurrentUser, RequestId } from './guards/user/parameters';
 export { CostLimit } from './guards/cost-limit/cost-limit.decorator';
 export { CostLimitGuard } from './guards/cost-limit/cost-limit.guard';
 export type {

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { contextMissing, userMissing } from '../async-context.errors';
 import type { RequestCost } from '../cost/request-cost';
 import type { EventLoopDelay } from '../diagnosis/loop-monitor';
-import type { OverloadState } from '../guards/overload-monitor';
+import type { OverloadState } from '../guards/overload/overload-monitor';
 import type { RefusalCount } from '../guards/refusals';
 import type { Attribution } from '../instrumentation/attribution';
 import type { SinkStats } from '../sinks/sink-writer';

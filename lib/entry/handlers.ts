@@ -5,7 +5,7 @@ import type { BudgetOwners, BudgetResolver, ResolvedBudget } from '../budget/bud
 import { GrowthHistory } from '../cost/growth-history';
 import { oncePerProcess } from '../context/context-storage';
 import type { ContextHandler } from '../context/request-context';
-import type { Breaker } from '../guards/breaker';
+import type { Breaker } from '../guards/breaker/breaker';
 import type { AcquiringLines } from '../diagnosis/pools/acquiring-lines';
 
 /** Nest's metadata of `@Sse()`. */

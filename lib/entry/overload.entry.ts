@@ -1,6 +1,6 @@
 import type { HttpAdapterHost } from '@nestjs/core';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { OverloadMonitor } from '../guards/overload-monitor';
+import type { OverloadMonitor } from '../guards/overload/overload-monitor';
 
 type Emit = (event: string, ...args: unknown[]) => boolean;
 

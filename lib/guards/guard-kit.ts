@@ -6,7 +6,7 @@ import type { RequestContext } from '../context/request-context';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { type PlatformRequest, rememberedContext } from '../entry/remembered-context';
 import type { UnitsOfWork } from '../entry/units-of-work';
-import { AllSlots } from './concurrency';
+import { AllSlots } from './concurrency/concurrency';
 import type { ResolvedGuards } from './guard-options';
 import type { Refusal } from './refusal';
 import { answerRefusal, refusalError } from './refusal-error';

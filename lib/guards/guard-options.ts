@@ -1,7 +1,7 @@
 import { checkObject, readBoolean } from '../async-context.option-checks';
 import type { CostLimitDefaults } from './cost-limit/cost-limit-options';
 import { readCostLimit, type ResolvedCostLimit } from './cost-limit/cost-limit-policy';
-import { type BreakerOptions, readBreaker, type ResolvedBreaker } from './breaker-options';
+import { type BreakerOptions, readBreaker, type ResolvedBreaker } from './breaker/breaker-options';
 
 /** What all guards of an application have in common; each handler's own is declared with its decorators. */
 export interface GuardOptions {

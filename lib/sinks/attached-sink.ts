@@ -1,6 +1,6 @@
 import type { EventLoopDelay } from '../diagnosis/loop-monitor';
 import type { Attribution } from '../instrumentation/attribution';
-import type { OverloadState } from '../guards/overload-monitor';
+import type { OverloadState } from '../guards/overload/overload-monitor';
 import type { RefusalCount } from '../guards/refusals';
 import type { CostRecordSink } from './cost-record.sink';
 import type { SinkStats } from './sink-writer';

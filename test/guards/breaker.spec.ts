@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { Breaker, type Outcome } from '../../lib/guards/breaker';
-import { readBreaker } from '../../lib/guards/breaker-options';
+import { Breaker, type Outcome } from '../../lib/guards/breaker/breaker';
+import { readBreaker } from '../../lib/guards/breaker/breaker-options';
 import { AsyncContextModule } from 'nestjs-async-context';
 
 const GOOD: Outcome = { failed: false, blockedMs: 0, aborted: false };

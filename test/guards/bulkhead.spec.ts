@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { Bulkhead } from '../../lib/guards/bulkhead';
+import { Bulkhead } from '../../lib/guards/concurrency/bulkhead';
 import { seeded } from '../support/random';
 
 describe('a bulkhead', () => {

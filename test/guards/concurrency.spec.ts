@@ -429,7 +429,7 @@ describe.each(platforms)('@Concurrency() on %s', platform => {
     expect(most).toBe(2);
     await until(() => (finishAll(), running === 0), 'end');
     clearInterval(finisher);
-    const { declaredConcurrency } = await import('../../lib/guards/concurrency');
+    const { declaredConcurrency } = await import('../../lib/guards/concurrency/concurrency');
     const rule = declaredConcurrency.of({
       getHandler: () => ReportsController.prototype.export,
       getClass: () => ReportsController as never,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { OverloadControl } from '../../lib/guards/overload-control';
-import type { RequestPriority } from '../../lib/guards/overload-options';
+import { OverloadControl } from '../../lib/guards/overload/overload-control';
+import type { RequestPriority } from '../../lib/guards/overload/overload-options';
 
 const TICK_MS = 20;
 const CAPACITY = 1_000;

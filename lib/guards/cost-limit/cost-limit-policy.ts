@@ -1,6 +1,6 @@
 import { invalidOption } from '../../async-context.errors';
 import { checkObject, MAX_TIMER_MS, readBoolean, readWhole } from '../../async-context.option-checks';
-import { nameKey } from './bounded-key';
+import { nameKey } from '../caller/bounded-key';
 import type { CostLimitBy, CostLimitDefaults, CostLimitOptions, CostLimitPoints } from './cost-limit-options';
 import type { CostLimitStore } from './cost-limit-store';
 import { type CostPrices, DEFAULT_PRICES } from './cost-prices';

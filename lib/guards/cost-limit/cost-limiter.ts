@@ -2,7 +2,7 @@ import type { ExecutionContext, Type } from '@nestjs/common';
 import type { RequestContext } from '../../context/request-context';
 import type { GuardKit } from '../guard-kit';
 import type { Refusal } from '../refusal';
-import { Callers } from './caller';
+import { Callers } from '../caller/callers';
 import type { CostLimitPlan } from './cost-limit-policy';
 import { learning, spent, storeDown } from './cost-limit-refusals';
 import { fieldOf, isNested } from './graphql-field';

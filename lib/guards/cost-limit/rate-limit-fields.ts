@@ -1,5 +1,5 @@
 import type { CostLimitPlan } from './cost-limit-policy';
-import { publicKey } from './bounded-key';
+import { publicKey } from '../caller/bounded-key';
 
 // draft-ietf-httpapi-ratelimit-headers-11, of May 2026. An integer of RFC 9651 has at most 15 digits.
 const MAX_INTEGER = 999_999_999_999_999;

@@ -1,10 +1,10 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { isIP } from 'node:net';
-import { invalidOption } from '../async-context.errors';
-import type { ContextKey } from '../context/context-key';
-import type { ContextService } from '../context/context.service';
-import type { RequestContext } from '../context/request-context';
-import type { GuardKit } from './guard-kit';
+import { invalidOption } from '../../async-context.errors';
+import type { ContextKey } from '../../context/context-key';
+import type { ContextService } from '../../context/context.service';
+import type { RequestContext } from '../../context/request-context';
+import type { GuardKit } from '../guard-kit';
 
 /** Who a caller is: the user, the address, the value of a context key, or what a function finds. */
 export type CallerBy = 'user' | 'ip' | ContextKey<string> | ((context: ContextService) => string | undefined);

@@ -1,12 +1,12 @@
 import { Logger } from '@nestjs/common';
 import type { IncomingMessage } from 'node:http';
-import { clearInterval, setInterval } from '../context/real-timers';
-import type { FaultReporter } from '../diagnosis/fault-reporter';
-import { poolWatch } from '../diagnosis/pools/pool-watch';
-import { number, Report } from '../diagnosis/report-text';
+import { clearInterval, setInterval } from '../../context/real-timers';
+import type { FaultReporter } from '../../diagnosis/fault-reporter';
+import { poolWatch } from '../../diagnosis/pools/pool-watch';
+import { number, Report } from '../../diagnosis/report-text';
 import { type OverloadCause, OverloadControl } from './overload-control';
 import type { RequestPriority, ResolvedOverload } from './overload-options';
-import type { Refusals } from './refusals';
+import type { Refusals } from '../refusals';
 
 /** Several in each step of the control; it costs 0.01 % of a CPU. */
 const SAMPLE_MS = 20;

@@ -1,6 +1,6 @@
 import { createParamDecorator } from '@nestjs/common';
-import { contextStorage } from '../context/context-storage';
-import type { ContextUser } from '../context/request-context';
+import { contextStorage } from '../../context/context-storage';
+import type { ContextUser } from '../../context/request-context';
 
 /**
  * The user of the context, as a parameter of a handler, or one property of it. `undefined` without a user.

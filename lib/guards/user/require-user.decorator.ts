@@ -1,6 +1,6 @@
 import { applyDecorators, type ExecutionContext, UseGuards } from '@nestjs/common';
-import { checkFunction, checkObject, readBoolean } from '../async-context.option-checks';
-import type { ContextUser } from '../context/request-context';
+import { checkFunction, checkObject, readBoolean } from '../../async-context.option-checks';
+import type { ContextUser } from '../../context/request-context';
 import { declaredAccess } from './access';
 import { UserGuard } from './user.guard';
 

@@ -1,17 +1,17 @@
 import { Logger } from '@nestjs/common';
-import { contextStorage } from '../context/context-storage';
-import type { HttpExchange, RequestContext } from '../context/request-context';
-import { number, Report, type ReportLine } from '../diagnosis/report-text';
-import type { FaultReporter } from '../diagnosis/fault-reporter';
-import type { FilterAnswer } from '../entry/filter-answer';
-import { Handler } from '../entry/handlers';
+import { contextStorage } from '../../context/context-storage';
+import type { HttpExchange, RequestContext } from '../../context/request-context';
+import { number, Report, type ReportLine } from '../../diagnosis/report-text';
+import type { FaultReporter } from '../../diagnosis/fault-reporter';
+import type { FilterAnswer } from '../../entry/filter-answer';
+import { Handler } from '../../entry/handlers';
 import { Breaker, type BreakerCause, type Outcome } from './breaker';
 import type { ResolvedBreaker } from './breaker-options';
 import { RecentSum } from './recent-sum';
-import type { Refusal } from './refusal';
-import { refusalError } from './refusal-error';
-import type { Refusals } from './refusals';
-import { type OnClose, whenOver } from './when-over';
+import type { Refusal } from '../refusal';
+import { refusalError } from '../refusal-error';
+import type { Refusals } from '../refusals';
+import { type OnClose, whenOver } from '../when-over';
 
 const MS_PER_SECOND = 1_000;
 /** What tries and has not ended by then is not judged any more. */

@@ -1,9 +1,9 @@
 import type { Type } from '@nestjs/common';
-import { MAX_TIMER_MS, checkObject, readBoolean, readWhole } from '../async-context.option-checks';
-import type { RequestContext } from '../context/request-context';
+import { MAX_TIMER_MS, checkObject, readBoolean, readWhole } from '../../async-context.option-checks';
+import type { RequestContext } from '../../context/request-context';
 import { Bulkhead } from './bulkhead';
-import { type CallerBy, checkCallerBy } from './caller-key';
-import { Declared } from './declared';
+import { type CallerBy, checkCallerBy } from '../caller/caller-by';
+import { Declared } from '../declared';
 
 /** Options of `@Concurrency()`. */
 export interface ConcurrencyOptions {

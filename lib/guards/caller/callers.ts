@@ -6,7 +6,7 @@ import { OwnError } from '../../diagnosis/own-error';
 import type { GuardKit } from '../guard-kit';
 import { callerAddress, trustsAnybody } from './caller-address';
 import { callerKey } from './bounded-key';
-import type { CostLimitPolicy } from './cost-limit-policy';
+import type { CostLimitPolicy } from '../cost-limit/cost-limit-policy';
 
 /** Tells the callers of a policy apart. */
 export class Callers {

@@ -6,16 +6,16 @@ import {
   Logger,
   type Type,
 } from '@nestjs/common';
-import type { RequestContext } from '../context/request-context';
-import { SLOT } from '../cost/time-account';
-import { number, Report } from '../diagnosis/report-text';
-import { type ReportKind, reports } from '../diagnosis/reports';
-import { requestFields, requestOf } from '../diagnosis/request-of';
-import { callerKey } from './caller-key';
+import type { RequestContext } from '../../context/request-context';
+import { SLOT } from '../../cost/time-account';
+import { number, Report } from '../../diagnosis/report-text';
+import { type ReportKind, reports } from '../../diagnosis/reports';
+import { requestFields, requestOf } from '../../diagnosis/request-of';
+import { callerKey } from '../caller/caller-by';
 import { type ConcurrencyRule, declaredConcurrency, type Slots } from './concurrency';
-import { GUARD_KIT, type GuardKit, nameOf } from './guard-kit';
-import type { Refusal } from './refusal';
-import { refusalError } from './refusal-error';
+import { GUARD_KIT, type GuardKit, nameOf } from '../guard-kit';
+import type { Refusal } from '../refusal';
+import { refusalError } from '../refusal-error';
 
 const HELD: ReportKind = { name: 'slots that were taken back', isError: false };
 const MESSAGE = 'Too many of these requests are at work; try again later';

@@ -1,6 +1,6 @@
 import type { ExecutionContext } from '@nestjs/common';
-import type { ContextUser } from '../context/request-context';
-import { Declared } from './declared';
+import type { ContextUser } from '../../context/request-context';
+import { Declared } from '../declared';
 
 /** Whom a handler lets in. */
 export interface Access {

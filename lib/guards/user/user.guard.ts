@@ -1,9 +1,9 @@
 import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
-import type { ContextUser, RequestContext } from '../context/request-context';
+import type { ContextUser, RequestContext } from '../../context/request-context';
 import { type Access, declaredAccess } from './access';
-import { GUARD_KIT, type GuardKit, nameOf } from './guard-kit';
-import { guardsBehind } from './guard-order';
-import type { Refusal } from './refusal';
+import { GUARD_KIT, type GuardKit, nameOf } from '../guard-kit';
+import { guardsBehind } from '../guard-order';
+import type { Refusal } from '../refusal';
 
 const NO_USER: Refusal = { by: 'user', reason: 'no-user', status: 401, message: 'Unauthorized' };
 const NOT_ALLOWED: Refusal = { by: 'user', reason: 'not-allowed', status: 403, message: 'Forbidden' };

@@ -5,7 +5,7 @@ import {
   checkObject,
   readBoolean,
   readWhole,
-} from '../async-context.option-checks';
+} from '../../async-context.option-checks';
 
 /** How much a request matters while the process is overloaded: what is sheddable goes first, what is critical last. */
 export type RequestPriority = 'critical' | 'default' | 'sheddable';
