@@ -38,6 +38,7 @@ import { UnitsOfWork } from './entry/units-of-work';
 import { OverloadEntry } from './entry/overload.entry';
 import { UpgradeEntry } from './entry/upgrade.entry';
 import { coverWebSockets } from './entry/websocket.entry';
+import type { OnClose } from './guards/when-over';
 import { GuardKit } from './guards/guard-kit';
 import { Breakers } from './guards/breaker/breakers';
 import { OverloadMonitor } from './guards/overload/overload-monitor';
@@ -141,11 +142,10 @@ export class AsyncContextRuntime
     }
     const answers = new FilterAnswer(modules, config, host);
     if (resolved.answerLostErrors) this.#units.lostErrorAnswer = new LostErrorAnswer(answers);
-    const { breaker } = resolved.guards;
+    const { breaker, problemJson } = resolved.guards;
     if (breaker !== undefined) {
-      this.#units.breakers = new Breakers(breaker, answers, refusals, faults, (context, fn) =>
-        this.#units.onClose(context, fn),
-      );
+      const onClose: OnClose = (context, fn) => this.#units.onClose(context, fn);
+      this.#units.breakers = new Breakers(breaker, answers, refusals, faults, onClose, problemJson);
     }
     const { overload } = resolved;
     if (overload !== undefined) {

@@ -58,7 +58,6 @@ export { CurrentUser, RequestId } from './guards/user/parameters';
 export { CostLimit } from './guards/cost-limit/cost-limit.decorator';
 export { CostLimitGuard } from './guards/cost-limit/cost-limit.guard';
 export type {
-  CostLimitBy,
   CostLimitDefaults,
   CostLimitOptions,
   CostLimitPoints,

@@ -6,6 +6,7 @@ import type { RequestContext } from '../context/request-context';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { type PlatformRequest, rememberedContext } from '../entry/remembered-context';
 import type { UnitsOfWork } from '../entry/units-of-work';
+import { Callers } from './caller/callers';
 import { AllSlots } from './concurrency/concurrency';
 import type { ResolvedGuards } from './guard-options';
 import type { Refusal } from './refusal';
@@ -24,6 +25,7 @@ export class GuardKit {
   readonly faults: FaultReporter;
   /** Of `@Concurrency()`. */
   readonly slots = new AllSlots();
+  readonly callers = new Callers(this);
   readonly #units: UnitsOfWork;
   /** Runs a function after the close of a unit of work, or at once where it is closed. */
   readonly onClose = (context: RequestContext, fn: () => unknown): void => this.#units.onClose(context, fn);
@@ -63,8 +65,12 @@ export class GuardKit {
     const context = this.contextOf(execution);
     this.refusals.note(context, nameOf(execution), refusal, dryRun, details);
     if (dryRun) return true;
-    this.faults.guard('answer of a refusal', () => answerRefusal(execution, context?.response, refusal));
-    throw refusalError(execution.getType(), refusal);
+    const { problemJson } = this.options;
+    const type = execution.getType<string>();
+    const reply: unknown =
+      problemJson && type === 'http' ? execution.switchToHttp().getResponse() : undefined;
+    this.faults.guard('answer of a refusal', () => answerRefusal(refusal, context?.response, reply));
+    throw refusalError(type, refusal, problemJson);
   }
 
   /** Calls back once, when a unit of work is over for good; see `whenOver()`. */

@@ -1,4 +1,4 @@
-import { type ExecutionContext, HttpException } from '@nestjs/common';
+import { HttpException } from '@nestjs/common';
 import { loadMicroservices } from '../messages/microservices';
 import type { Refusal } from './refusal';
 
@@ -15,8 +15,21 @@ const GRAPHQL: Readonly<Record<number, string>> = {
   503: 'SERVICE_UNAVAILABLE',
 };
 
-/** The error that says a refusal in the words of its transport. */
-export function refusalError(type: string, refusal: Omit<Refusal, 'by'>): Error {
+/** Types of problems, https://iana.org/assignments/http-problem-types, by HTTP status; others have none. */
+const PROBLEMS: Readonly<Record<number, readonly [type: string, title: string]>> = {
+  429: ['quota-exceeded', 'Request cannot be satisfied as assigned quota has been exceeded'],
+  503: [
+    'temporary-reduced-capacity',
+    'Request cannot be satisfied due to temporary server capacity constraints',
+  ],
+};
+
+/**
+ * The error that says a refusal in the words of its transport.
+ *
+ * @param problemJson whether the body of an HTTP answer is a problem of RFC 9457
+ */
+export function refusalError(type: string, refusal: Omit<Refusal, 'by'>, problemJson = false): Error {
   const { status, message, reason, retryAfterSeconds } = refusal;
   if (type === 'rpc' || type === 'ws') {
     const made = type === 'rpc' ? loadMicroservices()?.['RpcException'] : loadWsException();
@@ -32,10 +45,8 @@ export function refusalError(type: string, refusal: Omit<Refusal, 'by'>): Error 
       });
     }
   }
-  const { body } = refusal;
-  const error = new HttpException(body ?? { statusCode: status, message, reason }, status, {
-    description: message,
-  });
+  const body = problemJson && type === 'http' ? problemOf(refusal) : { statusCode: status, message, reason };
+  const error = new HttpException(body, status, { description: message });
   if (type !== 'graphql') return error;
   // graphql-js takes them over. Apollo gives an `HttpException` a code of its own; Mercurius does not know it.
   const extensions = {
@@ -46,17 +57,32 @@ export function refusalError(type: string, refusal: Omit<Refusal, 'by'>): Error 
   return Object.assign(error, { extensions });
 }
 
-/** Tells an HTTP client, also one of GraphQL, when to come again, and of what kind the answer is. */
-export function answerRefusal(execution: ExecutionContext, response: unknown, refusal: Refusal): void {
-  const { retryAfterSeconds, body } = refusal;
-  const raw = response as
-    { headersSent: boolean; setHeader?(name: string, value: string): unknown } | undefined;
-  if (retryAfterSeconds !== undefined && raw?.headersSent === false)
-    raw.setHeader?.('retry-after', String(retryAfterSeconds));
-  if (body?.['type'] === undefined || execution.getType() !== 'http') return;
+/**
+ * Tells an HTTP client, also one of GraphQL, when to come again, and of what kind the answer is.
+ *
+ * @param raw the response of `node:http`
+ * @param reply that of the platform, where the answer is to be a problem
+ */
+export function answerRefusal({ retryAfterSeconds }: Refusal, raw: unknown, reply?: unknown): void {
+  const { headersSent, setHeader } = (raw ?? {}) as { headersSent?: boolean; setHeader?: unknown };
+  if (headersSent !== false || typeof setHeader !== 'function') return;
+  if (retryAfterSeconds !== undefined) setHeader.call(raw, 'retry-after', String(retryAfterSeconds));
   // Express and Fastify have it by this name; Fastify sets what it is not told.
-  const reply = execution.switchToHttp().getResponse<{ header?(name: string, value: string): unknown }>();
-  reply.header?.('content-type', 'application/problem+json');
+  (reply as { header?(name: string, value: string): unknown } | undefined)?.header?.(
+    'content-type',
+    'application/problem+json',
+  );
+}
+
+function problemOf({ status, message, reason, policy }: Omit<Refusal, 'by'>): object {
+  const [type, title] = PROBLEMS[status] ?? [undefined, message];
+  return {
+    type: type === undefined ? 'about:blank' : `https://iana.org/assignments/http-problem-types#${type}`,
+    title,
+    status,
+    reason,
+    ...(policy !== undefined && { 'violated-policies': [policy] }),
+  };
 }
 
 function loadWsException(): unknown {

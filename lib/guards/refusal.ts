@@ -12,6 +12,6 @@ export interface Refusal {
   readonly message: string;
   /** From when on it may be tried again, in whole seconds. */
   readonly retryAfterSeconds?: number;
-  /** More for the body of an HTTP answer; with `type` it is a problem of RFC 9457. */
-  readonly body?: Readonly<Record<string, unknown>>;
+  /** Name of the policy that refuses; for the body of a problem. */
+  readonly policy?: string;
 }

@@ -11,7 +11,7 @@ import { ContextService } from 'nestjs-async-context';
 import { createRequire } from 'node:module';
 import { request } from 'node:http';
 import { contextStorage } from '../../lib/context/context-storage';
-import type { UnitsOfWork } from '../../lib/entry/units-of-work';
+import { stopOf } from '../../lib/budget/work-stop';
 import { describe, expect, it } from 'vitest';
 import { platforms, startApp, type TestApp, until } from '../support/platforms';
 
@@ -209,7 +209,8 @@ describe.each(platforms)('the breaker of a handler on %s', platform => {
     });
     handle = () => {
       const context = contextStorage.getStore()!;
-      (context.application as UnitsOfWork).breakers?.noteHardBreach(context);
+      const breach = { dimension: 'queries', used: 2, limit: 1, from: 'a test' };
+      stopOf(context, { ask: () => undefined, put: () => undefined }).stop(breach, 'SELECT ?');
       return 'ok';
     };
     for (let i = 1; i <= 2; i += 1) {

@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { knownStop } from '../../budget/work-stop';
 import { contextStorage } from '../../context/context-storage';
 import type { HttpExchange, RequestContext } from '../../context/request-context';
 import { number, Report, type ReportLine } from '../../diagnosis/report-text';
@@ -9,7 +10,7 @@ import { Breaker, type BreakerCause, type Outcome } from './breaker';
 import type { ResolvedBreaker } from './breaker-options';
 import { RecentSum } from './recent-sum';
 import type { Refusal } from '../refusal';
-import { refusalError } from '../refusal-error';
+import { answerRefusal, refusalError } from '../refusal-error';
 import type { Refusals } from '../refusals';
 import { type OnClose, whenOver } from '../when-over';
 
@@ -29,7 +30,7 @@ export class Breakers {
   /** What handlers have waited for connections that others held. */
   readonly #waits: RecentSum;
   readonly #byName = new Map<string, Handler>();
-  readonly #hardBreaches = new WeakSet<RequestContext>();
+  readonly #problemJson: boolean;
 
   constructor(
     limits: ResolvedBreaker,
@@ -37,18 +38,15 @@ export class Breakers {
     refusals: Refusals,
     faults: FaultReporter,
     onClose: OnClose,
+    problemJson: boolean,
   ) {
+    this.#problemJson = problemJson;
     this.#limits = limits;
     this.#waits = new RecentSum(limits.windowMs);
     this.#answers = answers;
     this.#refusals = refusals;
     this.#faults = faults;
     this.#onClose = onClose;
-  }
-
-  /** Counts a unit of work as failed, whatever it answers: it has crossed a hard budget. */
-  noteHardBreach(context: RequestContext): void {
-    this.#hardBreaches.add(context);
   }
 
   /** Looks at a unit of work that is closed. */
@@ -97,13 +95,9 @@ export class Breakers {
       message: MESSAGE,
       retryAfterSeconds,
     };
-    this.#faults.guard('answer of a refusal', () => {
-      (context.response as { setHeader?(name: string, value: string): unknown } | undefined)?.setHeader?.(
-        'retry-after',
-        String(retryAfterSeconds),
-      );
-    });
-    return { answer: answer.filters.next(refusalError('http', refusal), answer.host) };
+    const reply = this.#problemJson ? exchange[1] : undefined;
+    this.#faults.guard('answer of a refusal', () => answerRefusal(refusal, context.response, reply));
+    return { answer: answer.filters.next(refusalError('http', refusal, this.#problemJson), answer.host) };
   }
 
   /** Others may try after a while, also where it never ends; it is judged when it does. */
@@ -144,7 +138,8 @@ export class Breakers {
 
   #outcomeOf(context: RequestContext): Outcome {
     const { status, time } = context;
-    const isBreach = this.#hardBreaches.has(context);
+    // Whatever it answers.
+    const isBreach = knownStop(context)?.breach !== undefined;
     return {
       failed: isBreach || (status !== undefined && status >= 500),
       blockedMs: time.blockedMs,

@@ -3,12 +3,12 @@ import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
 import { answerOf } from '../../diagnosis/answer-of';
 import { OwnError } from '../../diagnosis/own-error';
-import type { GuardKit } from '../guard-kit';
+import { type GuardKit, nameOf } from '../guard-kit';
+import type { CallerBy } from './caller-by';
 import { callerAddress, trustsAnybody } from './caller-address';
 import { callerKey } from './bounded-key';
-import type { CostLimitPolicy } from '../cost-limit/cost-limit-policy';
 
-/** Tells the callers of a policy apart. */
+/** Tells callers apart. */
 export class Callers {
   readonly #kit: GuardKit;
   #hasLookedAtProxy = false;
@@ -18,23 +18,25 @@ export class Callers {
   }
 
   /** The key of a caller; `x:` and its address for one that `by` gives nothing for. Never throws. */
-  keyOf(policy: CostLimitPolicy, execution: ExecutionContext, context: RequestContext): string {
-    const { by } = policy;
-    const { ipv6Prefix } = this.#kit.options.costLimit;
+  keyOf(by: CallerBy, execution: ExecutionContext, context: RequestContext): string {
+    const { ipv6Prefix } = this.#kit.options;
     if (by === 'ip') {
       if (!this.#hasLookedAtProxy) this.#warnOfProxy(context);
       return callerKey('ip', callerAddress(execution, context, ipv6Prefix));
     }
-    const caller = this.#ask(policy, context);
+    const caller = this.#ask(by, execution, context);
     if (caller === undefined) return callerKey('x', callerAddress(execution, context, ipv6Prefix));
     return callerKey(by === 'user' ? 'u' : typeof by === 'function' ? 'f' : 'k', caller);
   }
 
-  #ask({ by, name }: CostLimitPolicy, context: RequestContext): string | undefined {
+  #ask(
+    by: Exclude<CallerBy, 'ip'>,
+    execution: ExecutionContext,
+    context: RequestContext,
+  ): string | undefined {
     if (by === 'user') return textOf(idOf(context));
     if (typeof by === 'object') return textOf(context.values?.get(by));
-    if (by === 'ip') return undefined;
-    const where = `@CostLimit({ by }) of ${name}`;
+    const where = `by, of a guard of ${nameOf(execution)},`;
     const { faults, contextService } = this.#kit;
     const ask = (): unknown => by(contextService);
     return faults.ask(where, () => {

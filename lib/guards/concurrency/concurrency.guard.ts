@@ -11,7 +11,6 @@ import { SLOT } from '../../cost/time-account';
 import { number, Report } from '../../diagnosis/report-text';
 import { type ReportKind, reports } from '../../diagnosis/reports';
 import { requestFields, requestOf } from '../../diagnosis/request-of';
-import { callerKey } from '../caller/caller-by';
 import { type ConcurrencyRule, declaredConcurrency, type Slots } from './concurrency';
 import { GUARD_KIT, type GuardKit, nameOf } from '../guard-kit';
 import type { Refusal } from '../refusal';
@@ -65,7 +64,7 @@ export class ConcurrencyGuard implements CanActivate {
     const entered = slots.entered.get(context);
     if (entered !== undefined) return entered;
     const dryRun = rule.dryRun ?? kit.options.dryRun;
-    const key = rule.by === undefined ? '' : callerKey(rule.by, context, execution, kit);
+    const key = rule.by === undefined ? '' : kit.callers.keyOf(rule.by, execution, context);
     const entry = this.#enter({ execution, context, rule, slots, key, dryRun });
     slots.entered.set(context, entry);
     return entry;

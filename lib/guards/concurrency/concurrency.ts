@@ -61,7 +61,7 @@ export function readConcurrency(options: ConcurrencyOptions, where: string): Con
   const call = `@Concurrency on ${where}`;
   checkObject('', options, OPTIONS, call);
   const { by, dryRun } = options;
-  checkCallerBy('by', by, call);
+  if (by !== undefined) checkCallerBy('by', by, call);
   if (dryRun !== undefined) readBoolean('dryRun', dryRun, call);
   return Object.freeze({
     limit: readWhole('limit', options.limit ?? 10, 1, 1_000_000, call),

@@ -1,14 +1,10 @@
-import type { ContextKey } from '../../context/context-key';
 import type { ContextService } from '../../context/context.service';
+import type { CallerBy } from '../caller/caller-by';
 import type { CostLimitStore } from './cost-limit-store';
 import type { CostPrices } from './cost-prices';
 
 /** A number of points, or a function that knows it, of a plan for one. It may be asynchronous. */
 export type CostLimitPoints = number | ((context: ContextService) => number | Promise<number>);
-
-/** Who shares a bucket. */
-export type CostLimitBy =
-  'user' | 'ip' | ContextKey<unknown> | ((context: ContextService) => string | undefined);
 
 /** How much a caller may cost: a bucket of points that is refilled at a steady pace. */
 export interface CostLimitOptions {
@@ -21,7 +17,7 @@ export interface CostLimitOptions {
    * application's `trust proxy` makes of it), each value of a key of the context, or of a function. For whom it
    * gives nothing, the address is taken, in buckets of their own.
    */
-  readonly by: CostLimitBy;
+  readonly by: CallerBy;
   /**
    * Points for what a request uses; what is left out has its default.
    * @default { query: 1, row: 0.01, databaseMs: 0.1, blockedMs: 1, remoteQuery: 1, cache: 0, http: 0, message: 0 }
@@ -71,14 +67,4 @@ export interface CostLimitDefaults {
    * @default 100
    */
   readonly timeoutMs?: number;
-  /**
-   * Whether a refusal has a body of RFC 9457, `application/problem+json`, of the type `quota-exceeded`.
-   * @default false
-   */
-  readonly problemJson?: boolean;
-  /**
-   * Bits of an IPv6 address that tell callers apart.
-   * @default 64
-   */
-  readonly ipv6Prefix?: number;
 }

@@ -1,7 +1,8 @@
 import { invalidOption } from '../../async-context.errors';
 import { checkObject, MAX_TIMER_MS, readBoolean, readWhole } from '../../async-context.option-checks';
 import { nameKey } from '../caller/bounded-key';
-import type { CostLimitBy, CostLimitDefaults, CostLimitOptions, CostLimitPoints } from './cost-limit-options';
+import { type CallerBy, checkCallerBy } from '../caller/caller-by';
+import type { CostLimitDefaults, CostLimitOptions, CostLimitPoints } from './cost-limit-options';
 import type { CostLimitStore } from './cost-limit-store';
 import { type CostPrices, DEFAULT_PRICES } from './cost-prices';
 
@@ -20,8 +21,6 @@ const DEFAULTS = [
   'store',
   'onStoreFailure',
   'timeoutMs',
-  'problemJson',
-  'ipv6Prefix',
 ] as const satisfies readonly (keyof CostLimitDefaults)[];
 const FAILURES = ['memory', 'admit', 'refuse'] as const;
 
@@ -40,7 +39,7 @@ export interface CostLimitPolicy {
   readonly restorePerSecond: CostLimitPoints;
   /** Where both are numbers. */
   readonly plan: CostLimitPlan | undefined;
-  readonly by: CostLimitBy;
+  readonly by: CallerBy;
   readonly prices: Required<CostPrices>;
   readonly estimate: number | undefined;
   readonly dryRun: boolean | undefined;
@@ -53,8 +52,6 @@ export interface ResolvedCostLimit {
   readonly store: CostLimitStore | undefined;
   readonly onStoreFailure: (typeof FAILURES)[number];
   readonly timeoutMs: number;
-  readonly problemJson: boolean;
-  readonly ipv6Prefix: number;
 }
 
 /**
@@ -72,7 +69,7 @@ export function readPolicy(
   const { burst, restorePerSecond, by, name = defaultName, estimate, dryRun, maxHoldMs = 60_000 } = options;
   for (const part of ['burst', 'restorePerSecond'] as const)
     checkPoints(`${path}${part}`, options[part], call);
-  checkBy(`${path}by`, by, call);
+  checkCallerBy(`${path}by`, by, call);
   if (options.name !== undefined && !/^[\w.-]{1,64}$/.test(String(name))) {
     throw invalidOption(`${path}name`, name, 'Use up to 64 of A-Z a-z 0-9 _ . -', call);
   }
@@ -114,8 +111,6 @@ export function readCostLimit(options: CostLimitDefaults = {}): ResolvedCostLimi
     store,
     onStoreFailure,
     timeoutMs: readWhole(`${path}.timeoutMs`, options.timeoutMs ?? 100, 1, MAX_TIMER_MS),
-    problemJson: readBoolean(`${path}.problemJson`, options.problemJson ?? false),
-    ipv6Prefix: readWhole(`${path}.ipv6Prefix`, options.ipv6Prefix ?? 64, 1, 128),
   });
 }
 
@@ -129,14 +124,6 @@ function checkPoints(path: string, value: unknown, call?: string): void {
 function checkAmount(path: string, value: unknown, call?: string): void {
   if (typeof value === 'number' && value >= 0 && Number.isFinite(value)) return;
   throw invalidOption(path, value, 'Use a number of points, at least 0.', call);
-}
-
-function checkBy(path: string, value: unknown, call?: string): void {
-  if (value === 'user' || value === 'ip' || typeof value === 'function') return;
-  if (typeof value === 'object' && value !== null && typeof (value as { name?: unknown }).name === 'string')
-    return;
-  const remedy = "Use 'user', 'ip', a key of createContextKey(), or a function of the context.";
-  throw invalidOption(path, value, remedy, call);
 }
 
 function readPrices(path: string, prices: CostPrices, call?: string): Required<CostPrices> {

@@ -2,7 +2,6 @@ import type { ExecutionContext, Type } from '@nestjs/common';
 import type { RequestContext } from '../../context/request-context';
 import type { GuardKit } from '../guard-kit';
 import type { Refusal } from '../refusal';
-import { Callers } from '../caller/callers';
 import type { CostLimitPlan } from './cost-limit-policy';
 import { learning, spent, storeDown } from './cost-limit-refusals';
 import { fieldOf, isNested } from './graphql-field';
@@ -43,7 +42,6 @@ export class CostLimiter {
   readonly #kit: GuardKit;
   readonly #handlers: LimitedHandlers;
   readonly #store: InsuredStore;
-  readonly #callers: Callers;
   readonly #learning = new Learning();
   readonly #order: UserOrder;
   readonly #settlements: Settlements;
@@ -61,7 +59,6 @@ export class CostLimiter {
     const { policy, store = new MemoryCostLimitStore(), onStoreFailure, timeoutMs } = kit.options.costLimit;
     this.#kit = kit;
     this.#handlers = new LimitedHandlers(policy);
-    this.#callers = new Callers(kit);
     this.#order = new UserOrder(kit.faults);
     this.#settlements = new Settlements(kit, this.#learning, this.#order);
     const onInsured = (): void => {
@@ -120,7 +117,7 @@ export class CostLimiter {
     if (reservation.isUnlimited) return true;
     if (reservation.plan !== undefined) return this.#take(question, reservation.plan);
     const { policy } = handler;
-    const caller = this.#callers.keyOf(policy, execution, account.context);
+    const caller = this.#kit.callers.keyOf(policy.by, execution, account.context);
     reservation.key = `${policy.key}|${caller}`;
     if (policy.by === 'user' && caller.startsWith('x')) this.#order.noUser(execution, guard);
     const { contextService, faults } = this.#kit;
@@ -135,10 +132,10 @@ export class CostLimiter {
 
   /** No store and no plan come to the same: there is nothing to tell who may go on. */
   #goOnWithout(question: Question): true {
-    const { onStoreFailure, problemJson } = this.#kit.options.costLimit;
+    const { onStoreFailure } = this.#kit.options.costLimit;
     if (onStoreFailure !== 'refuse') return true;
     const { policy } = question.handler;
-    return this.#refuse(question, storeDown(policy, problemJson), { policy: policy.name });
+    return this.#refuse(question, storeDown(policy.name), { policy: policy.name });
   }
 
   #take(question: Question, plan: CostLimitPlan): Verdict {
@@ -146,8 +143,8 @@ export class CostLimiter {
     const { key, reserved } = reservation;
     // Its own: the policies of two fields may have one name, and so one bucket.
     const { policy } = handler;
-    const hard = hardPrice(account.context);
-    const price = hard ?? Math.max(policy.estimate ?? 0, handler.costs.p95);
+    const hard = hardPrice(account.context, policy.prices);
+    const price = Math.max(hard ?? 0, policy.estimate ?? 0, handler.costs.p95);
     if (hard === undefined && policy.estimate === undefined && !handler.costs.isKnown) {
       const place = `${handler.name} ${key}`;
       if (!this.#learning.enter(place, account.context)) return this.#refuseToLearn(question, plan);
@@ -173,8 +170,7 @@ export class CostLimiter {
     const { policy } = handler;
     const seconds = secondsFor(points - (level ?? 0), plan.restorePerSecond);
     this.#answer(question, plan, level ?? 0, seconds);
-    const { problemJson } = this.#kit.options.costLimit;
-    return this.#refuse(question, spent(policy, retryAfter(seconds), problemJson), {
+    return this.#refuse(question, spent(policy.name, retryAfter(seconds)), {
       policy: policy.name,
       burst: plan.burst,
       restorePerSecond: plan.restorePerSecond,
@@ -185,10 +181,9 @@ export class CostLimiter {
   #refuseToLearn(question: Question, plan: CostLimitPlan): Verdict {
     const { handler, reservation } = question;
     const { policy, costs } = handler;
-    const { problemJson } = this.#kit.options.costLimit;
     const look = this.#store.take({ key: reservation.key, ...plan, need: -Infinity, take: 0 });
     return reservation.when(look, ({ level }) => {
-      const refusal = learning(policy, problemJson);
+      const refusal = learning(policy.name);
       if (level !== undefined) this.#answer(question, plan, level, refusal.retryAfterSeconds);
       return this.#refuse(question, refusal, { policy: policy.name, known: costs.count });
     });

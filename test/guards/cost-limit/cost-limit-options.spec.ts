@@ -5,6 +5,7 @@ import {
   MemoryCostLimitStore,
 } from 'nestjs-async-context';
 import { describe, expect, it } from 'vitest';
+import type { GuardOptions } from 'nestjs-async-context';
 import { readOptions } from '../../../lib/async-context.options-reader';
 
 const fine: CostLimitOptions = { burst: 100, restorePerSecond: 1, by: 'user' };
@@ -59,11 +60,6 @@ describe('@CostLimit()', () => {
     ],
     [{ onStoreFailure: 'open' as never }, "Use 'memory', 'admit' or 'refuse'."],
     [{ timeoutMs: 0 }, 'forRoot({ guards.costLimit.timeoutMs }) is 0.'],
-    [
-      { ipv6Prefix: 129 },
-      'forRoot({ guards.costLimit.ipv6Prefix }) is 129. Use a whole number from 1 to 128.',
-    ],
-    [{ problemJson: 1 as never }, 'forRoot({ guards.costLimit.problemJson }) is 1.'],
     [{ burst: 1 } as never, 'There is no such option: use default, store,'],
   ])('says at the start that the module cannot take %j', (costLimit, words) => {
     expect(() => readOptions({ guards: { costLimit } })).toThrow(words);
@@ -76,5 +72,13 @@ describe('MemoryCostLimitStore', () => {
       'new MemoryCostLimitStore({ maxKeys }) is 0. Use a whole number from 1',
     );
     expect(() => new MemoryCostLimitStore({ now: 5 as never })).toThrow('({ now }) is 5. Use a function');
+  });
+
+  it.each<[GuardOptions, string]>([
+    [{ ipv6Prefix: 129 }, 'forRoot({ guards.ipv6Prefix }) is 129. Use a whole number from 1 to 128.'],
+    [{ problemJson: 1 as never }, 'forRoot({ guards.problemJson }) is 1. Use true or false.'],
+    [{ dryrun: true } as never, 'There is no such option: use dryRun, problemJson,'],
+  ])('says at the start that guards cannot take %j', (guards, words) => {
+    expect(() => readOptions({ guards })).toThrow(words);
   });
 });

@@ -332,7 +332,7 @@ describe.each(platforms)('@CostLimit() on %s', platform => {
   });
 
   it('answers with a problem where that is wanted', async () => {
-    const { get, status } = await start({ platform, guards: { costLimit: { problemJson: true } } });
+    const { get, status } = await start({ platform, guards: { problemJson: true } });
     expect(await status('orders/fixed/100', alice)).toBe(200);
     const refused = await get('orders/fixed/1', alice);
     expect(refused.headers.get('content-type')).toContain('application/problem+json');
@@ -340,6 +340,7 @@ describe.each(platforms)('@CostLimit() on %s', platform => {
       type: 'https://iana.org/assignments/http-problem-types#quota-exceeded',
       title: 'Request cannot be satisfied as assigned quota has been exceeded',
       status: 429,
+      reason: 'spent',
       'violated-policies': ['orders'],
     });
   });
@@ -470,7 +471,7 @@ describe.each(platforms)('@CostLimit() on %s', platform => {
     expect(await status('orders/order', alice)).toBe(200);
     expect(store.takes.at(-1)?.key).toBe('OrdersController.order|x:127.0.0.1');
     const said = test.logs.of('warn', 'AsyncContext').join('\n');
-    expect(said).toContain('@CostLimit({ by }) of OrdersController.by');
+    expect(said).toContain('by, of a guard of OrdersController.by');
     expect(said).not.toContain('a secret');
     expect(said).toContain("@CostLimit({ by: 'user' }) of OrdersController.order");
     expect(said).toContain('runs before HeaderGuard');
