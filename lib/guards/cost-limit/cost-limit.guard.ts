@@ -16,6 +16,8 @@ import { CostLimiter } from './cost-limiter';
  * It refuses with 429 and `Retry-After`; what it needs to know of the caller must be known before it.
  *
  * @example
+ * import { APP_GUARD } from '@nestjs/core';
+ *
  * @Module({ providers: [{ provide: APP_GUARD, useClass: CostLimitGuard }] })
  * export class LimitsModule {}
  */

@@ -45,7 +45,8 @@ export class CostLimiter {
   readonly #learning = new Learning();
   readonly #order: UserOrder;
   readonly #settlements: Settlements;
-  readonly #accounts = new WeakMap<RequestContext, Account>();
+  /** Where an account is on its context: a WeakMap of them keeps the collector busy. */
+  readonly #account = Symbol('account of @CostLimit()');
   #closing: Promise<void> | undefined;
 
   /** The one of an application: each module has a guard of its own. */
@@ -96,12 +97,12 @@ export class CostLimiter {
   }
 
   #accountOf(context: RequestContext): Account {
-    let account = this.#accounts.get(context);
-    if (account === undefined) {
-      account = { context, reservations: [], fields: new RateLimitFields(context.response) };
-      this.#accounts.set(context, account);
-    }
-    return account;
+    const accounts = context as unknown as Record<symbol, Account | undefined>;
+    return (accounts[this.#account] ??= {
+      context,
+      reservations: [],
+      fields: new RateLimitFields(context.response),
+    });
   }
 
   #reservationOf({ context, reservations }: Account, { policy }: LimitedHandler): Reservation {

@@ -41,6 +41,8 @@ export interface PostgresCostLimitOptions {
  * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION`
  *
  * @example
+ * import { Pool } from 'pg';
+ *
  * AsyncContextModule.forRoot({
  *   guards: { costLimit: { store: new PostgresCostLimitStore({ pool: new Pool({ max: 4 }) }) } },
  * });

@@ -59,6 +59,8 @@ const SHA = createHash('sha1').update(SCRIPT).digest('hex');
  * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION`
  *
  * @example
+ * import { Redis } from 'ioredis';
+ *
  * AsyncContextModule.forRoot({
  *   guards: { costLimit: { store: new RedisCostLimitStore({ client: new Redis() }) } },
  * });
