@@ -15,6 +15,8 @@ const GRAPHQL: Readonly<Record<number, string>> = {
   503: 'SERVICE_UNAVAILABLE',
 };
 
+const PROBLEM_JSON = 'application/problem+json';
+
 /** Types of problems, https://iana.org/assignments/http-problem-types, by HTTP status; others have none. */
 const PROBLEMS: Readonly<Record<number, readonly [type: string, title: string]>> = {
   429: ['quota-exceeded', 'Request cannot be satisfied as assigned quota has been exceeded'],
@@ -67,11 +69,28 @@ export function answerRefusal({ retryAfterSeconds }: Refusal, raw: unknown, repl
   const { headersSent, setHeader } = (raw ?? {}) as { headersSent?: boolean; setHeader?: unknown };
   if (headersSent !== false || typeof setHeader !== 'function') return;
   if (retryAfterSeconds !== undefined) setHeader.call(raw, 'retry-after', String(retryAfterSeconds));
-  // Express and Fastify have it by this name; Fastify sets what it is not told.
-  (reply as { header?(name: string, value: string): unknown } | undefined)?.header?.(
-    'content-type',
-    'application/problem+json',
-  );
+  if (reply !== undefined) announceProblem(reply as PlatformReply);
+}
+
+/** Express's has `json()`; Fastify sets what it is not told. */
+interface PlatformReply {
+  header?(name: string, value: string): unknown;
+  json?(body: unknown): unknown;
+}
+
+function announceProblem(reply: PlatformReply): void {
+  if (reply.json === undefined) reply.header?.('content-type', PROBLEM_JSON);
+  else announceInJson(reply as Required<PlatformReply>);
+}
+
+/** Nest 11 sets the type of an error back to JSON, with a warning, right before it has Express send it. */
+function announceInJson(response: Required<PlatformReply>): void {
+  const { json } = response;
+  response.json = body => {
+    response.json = json;
+    response.header('content-type', PROBLEM_JSON);
+    return response.json(body);
+  };
 }
 
 function problemOf({ status, message, reason, policy }: Omit<Refusal, 'by'>): object {
