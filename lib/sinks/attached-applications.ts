@@ -20,6 +20,15 @@ export class AttachedApplications implements Iterable<SinkApplication> {
     return undefined;
   }
 
+  /** Of the applications that look at it, the largest share of requests that one sheds. */
+  get shedShare(): number | undefined {
+    let most: number | undefined;
+    for (const { overload } of this) {
+      if (overload !== undefined) most = Math.max(most ?? 0, overload.shedShare);
+    }
+    return most;
+  }
+
   *[Symbol.iterator](): Iterator<SinkApplication> {
     for (const reference of this.#references) {
       const application = reference.deref();

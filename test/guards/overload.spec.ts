@@ -1,9 +1,18 @@
 import { Controller, Get } from '@nestjs/common';
+import {
+  AggregationTemporality,
+  InMemoryMetricExporter,
+  MeterProvider,
+  PeriodicExportingMetricReader,
+} from '@opentelemetry/sdk-metrics';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { AsyncContextModule, ContextService, type RequestPriority } from 'nestjs-async-context';
+import { OpenTelemetrySink } from 'nestjs-async-context/opentelemetry';
+import { PrometheusSink } from 'nestjs-async-context/prometheus';
 import { AsyncResource } from 'node:async_hooks';
 import { describe, expect, it } from 'vitest';
+import { Registry } from 'prom-client';
 import { WebSocket } from 'ws';
 import { Checkout } from '../../lib/diagnosis/pools/checkout';
 import { WatchedPool } from '../../lib/diagnosis/pools/watched-pool';
@@ -129,6 +138,29 @@ describe.each(platforms)('overload on %s', platform => {
       expect((await fetch(`${test.url}/light`)).status).toBe(200);
     rest();
     expect(test.logs.of('warn', 'Overload')[0]).toContain('Requests would be shed (dry run)');
+    await test.close();
+  });
+
+  it('is in the metrics', async () => {
+    const registry = new Registry();
+    const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE);
+    const reader = new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: 3_600_000 });
+    const meterProvider = new MeterProvider({ readers: [reader] });
+    const test = await startApp({
+      platform,
+      controllers: [LightController],
+      overload: {},
+      sinks: [new PrometheusSink({ registry }), new OpenTelemetrySink({ meterProvider })],
+    });
+    await (await fetch(`${test.url}/light`)).text();
+    await test.records(1);
+    expect(await registry.metrics()).toContain('nestjs_overload_shed_share 0');
+    await reader.forceFlush();
+    const [share] = exporter
+      .getMetrics()
+      .flatMap(({ scopeMetrics }) => scopeMetrics.flatMap(({ metrics }) => metrics))
+      .filter(({ descriptor }) => descriptor.name === 'nestjs.overload.shed_share');
+    expect(share?.dataPoints.map(({ value }) => value)).toEqual([0]);
     await test.close();
   });
 

@@ -38,6 +38,8 @@ interface Entrant {
  * second slot for the same work.
  *
  * @example
+ * import { APP_GUARD } from '@nestjs/core';
+ *
  * @Module({ providers: [{ provide: APP_GUARD, useClass: ConcurrencyGuard }] })
  * export class LimitsModule {}
  */

@@ -86,7 +86,8 @@ export function observeProcess(meter: Meter, applications: AttachedApplications)
     description: 'Share of the arriving requests that is shed, or would be in a dry run.',
   });
   shedShare.addCallback(result => {
-    for (const { overload } of applications) if (overload !== undefined) result.observe(overload.shedShare);
+    const { shedShare: share } = applications;
+    if (share !== undefined) result.observe(share);
   });
   refusals.addCallback(observeRefusals);
   calls.addCallback(observeCalls);

@@ -63,7 +63,8 @@ export function processMetrics(registry: Registry, prefix: string, applications:
       registers: [],
       collect() {
         this.reset();
-        for (const { overload } of applications) if (overload !== undefined) this.set(overload.shedShare);
+        const { shedShare } = applications;
+        if (shedShare !== undefined) this.set(shedShare);
       },
     }),
   );
