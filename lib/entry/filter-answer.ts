@@ -29,6 +29,21 @@ interface Nest {
   readonly ExecutionContextHost: new (args: readonly unknown[]) => ArgumentsHost;
 }
 
+/** What answers an error, and what it is told of the request. */
+export interface FoundFilters {
+  readonly filters: ExceptionsHandler;
+  readonly host: ArgumentsHost;
+}
+
+interface FoundController {
+  readonly key: string;
+  readonly wrapper: NonNullable<ReturnType<Controllers['get']>>;
+  readonly method: Function;
+}
+
+type Module = typeof ModulesContainer.prototype extends Map<string, infer M> ? M : never;
+type Controllers = Module['controllers'];
+
 const NO_METHOD = (): void => undefined;
 
 /**
@@ -42,6 +57,7 @@ export class FilterAnswer {
   readonly #modules: ModulesContainer;
   readonly #config: ApplicationConfig;
   readonly #host: HttpAdapterHost;
+  readonly #shared = new WeakMap<Handler, ExceptionsHandler>();
 
   constructor(modules: ModulesContainer, config: ApplicationConfig, host: HttpAdapterHost) {
     this.#modules = modules;
@@ -49,44 +65,50 @@ export class FilterAnswer {
     this.#host = host;
   }
 
-  /** What answers an error of a handler, made anew; `undefined` where a later Nest has moved it. */
-  of(
-    handler: unknown,
-    exchange: HttpExchange,
-  ): { filters: ExceptionsHandler; host: ArgumentsHost } | undefined {
+  /**
+   * What answers an error of a handler; `undefined` where a later Nest has moved it.
+   *
+   * @param isShared whether it may be the one of an earlier request: nobody is to change it then
+   */
+  of(handler: unknown, exchange: HttpExchange, isShared = false): FoundFilters | undefined {
     const nest = loadNest();
     if (nest === undefined) return undefined;
+    const [request, response, next] = exchange;
+    const known = isShared && handler instanceof Handler ? this.#shared.get(handler) : undefined;
+    return {
+      filters: known ?? this.#make(nest, handler, request, isShared),
+      host: new nest.ExecutionContextHost([request, response, next]),
+    };
+  }
+
+  #make(nest: Nest, handler: unknown, request: object, isShared: boolean): ExceptionsHandler {
     const factory = new nest.RouterExceptionFilters(
       { getModules: () => this.#modules },
       this.#config,
       this.#host.httpAdapter,
     );
-    const [request, response, next] = exchange;
-    return {
-      filters: this.#find(factory, handler, request),
-      host: new nest.ExecutionContextHost([request, response, next]),
-    };
+    const found = handler instanceof Handler ? this.#find(handler) : undefined;
+    // No route has taken it: global filters answer, as they do a 404.
+    if (found === undefined) return factory.create({}, NO_METHOD, undefined);
+    const { key, wrapper, method } = found;
+    const instance = wrapper.instance as object;
+    if (!wrapper.isDependencyTreeStatic()) {
+      return factory.create(instance, method, key, ContextIdFactory.getByRequest(request), wrapper.id);
+    }
+    const filters = factory.create(instance, method, key, undefined, wrapper.id);
+    if (isShared) this.#shared.set(handler as Handler, filters);
+    return filters;
   }
 
-  #find(filters: InstanceType<RouterExceptionFilters>, handler: unknown, request: object): ExceptionsHandler {
-    const { controller, method, module: owner } = handler instanceof Handler ? handler.owners : {};
+  #find({ owners: { controller, method, module: owner } }: Handler): FoundController | undefined {
     for (const [key, module] of this.#modules) {
       const wrapper = controller && module.controllers.get(controller);
       if (wrapper === undefined || method === undefined) continue;
       // Several modules may have the class.
       if (owner !== undefined && module.metatype !== owner) continue;
-      return wrapper.isDependencyTreeStatic()
-        ? filters.create(wrapper.instance as object, method, key, undefined, wrapper.id)
-        : filters.create(
-            wrapper.instance as object,
-            method,
-            key,
-            ContextIdFactory.getByRequest(request),
-            wrapper.id,
-          );
+      return { key, wrapper, method };
     }
-    // No route has taken it: global filters answer, as they do a 404.
-    return filters.create({}, NO_METHOD, undefined);
+    return undefined;
   }
 }
 

@@ -3,6 +3,7 @@ import { knownStop } from '../../budget/work-stop';
 import { contextStorage } from '../../context/context-storage';
 import type { HttpExchange, RequestContext } from '../../context/request-context';
 import { number, Report, type ReportLine } from '../../diagnosis/report-text';
+import { type ReportKind, reports } from '../../diagnosis/reports';
 import type { FaultReporter } from '../../diagnosis/fault-reporter';
 import type { FilterAnswer } from '../../entry/filter-answer';
 import { Handler } from '../../entry/handlers';
@@ -14,6 +15,7 @@ import { answerRefusal, refusalError } from '../refusal-error';
 import type { Refusals } from '../refusals';
 import { type OnClose, whenOver } from '../when-over';
 
+const TURNS: ReportKind = { name: 'turns of breakers', isError: false };
 const MS_PER_SECOND = 1_000;
 /** What tries and has not ended by then is not judged any more. */
 const MAX_PROBE_MS = 600_000;
@@ -82,7 +84,7 @@ export class Breakers {
       this.#refusals.count('breaker', cause, handler.name, true);
       return true;
     }
-    const answer = this.#answers.of(handler, exchange);
+    const answer = this.#answers.of(handler, exchange, true);
     // A later Nest has moved what answers.
     if (answer === undefined) return true;
     this.#refusals.count('breaker', cause, handler.name, false);
@@ -154,6 +156,7 @@ export class Breakers {
     const { openMs, dryRun } = this.#limits;
     const what = dryRun ? 'would be refused (dry run)' : 'is refused';
     this.#say(
+      `${handler.name}, open, ${cause}`,
       `${handler.name} ${what} with 503 for ${number(openMs)} ms and longer: ${this.#describe(cause, breaker)}`,
       [['next', NEXT[cause]]],
       { handler: handler.name, cause, state: 'open', dryRun, ...breaker.sums, next: NEXT[cause] },
@@ -166,13 +169,18 @@ export class Breakers {
     const ms = performance.now() - breaker.openedMs;
     const refused = breaker.arrivals;
     const what = dryRun ? 'would be let in again (dry run)' : 'is let in again';
-    this.#say(`${handler.name} ${what} after ${number(ms)} ms, in which ${number(refused)} came`, [], {
-      handler: handler.name,
-      state: 'closed',
-      dryRun,
-      ms,
-      arrivals: refused,
-    });
+    this.#say(
+      `${handler.name}, closed`,
+      `${handler.name} ${what} after ${number(ms)} ms, in which ${number(refused)} came`,
+      [],
+      {
+        handler: handler.name,
+        state: 'closed',
+        dryRun,
+        ms,
+        arrivals: refused,
+      },
+    );
   }
 
   #describe(cause: BreakerCause, breaker: Breaker): string {
@@ -184,7 +192,14 @@ export class Breakers {
     return `${number(failures)} of its ${number(requests)} requests failed ${within}`;
   }
 
-  #say(headline: string, lines: readonly ReportLine[], fields: Readonly<Record<string, unknown>>): void {
+  /** One a window and turn: a handler at its limit may open and close for hours. */
+  #say(
+    turn: string,
+    headline: string,
+    lines: readonly ReportLine[],
+    fields: Readonly<Record<string, unknown>>,
+  ): void {
+    if (reports.admit(TURNS, turn) === undefined) return;
     // It is about a handler, not about the request that happened to end just now.
     contextStorage.run(undefined as never, () =>
       this.#faults.guard('log of a breaker', () => this.#logger.warn(new Report(headline, lines, fields))),
