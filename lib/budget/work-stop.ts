@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 import type { CallDimension } from '../cost/call-ledger';
@@ -156,6 +157,8 @@ export class WorkStop implements CostGate {
     if (this.#controller !== undefined) return this.#controller.signal;
     this.resolve();
     const { signal } = (this.#controller = new AbortController());
+    // Node 20 warns of a leak from the 11th listener on, and a handler may ask for more than ten things at once.
+    setMaxListeners(0, signal);
     const { breach } = this;
     if (breach !== undefined) this.#abort(new QueryBudgetExceededError(breach, NOTHING_SENT, true));
     if (this.#context.aborted) this.#abort(clientLeft());

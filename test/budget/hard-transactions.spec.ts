@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import * as mariadb from 'mariadb';
 import * as mariadbCallbacks from 'mariadb/callback';
+import sql from 'mssql';
 import mysql from 'mysql2';
 import * as mysqlPromises from 'mysql2/promise';
 import { Client, Pool, type PoolClient } from 'pg';
@@ -9,7 +10,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ContextService, QueryBudget, QueryBudgetExceededError, RunInContext } from 'nestjs-async-context';
 import { databaseUrl } from '../support/database';
 import { startApp, type TestApp, until } from '../support/platforms';
+import { openPool } from '../support/mssql';
 import { isReachable } from '../support/servers';
+import { startTdsServer } from '../support/tds-server';
 
 const mariadbUri = new URL(process.env['TEST_MARIADB_URL'] ?? 'mysql://root@127.0.0.1:3306/test');
 const hasMariadb = Boolean(process.env['CI']) || (await isReachable(Number(mariadbUri.port || 3306)));
@@ -499,5 +502,40 @@ describe('a connection that is given back after the deadline', () => {
     expect(rows).toEqual([{ n: 0 }]);
     await pool.query(`DROP TABLE ${table}`);
     await pool.end();
+  });
+});
+
+describe('mssql', () => {
+  it('rolls back for a COMMIT that is refused, and goes on', async () => {
+    const server = await startTdsServer();
+    const mssql = await openPool(server, 1);
+    for (let i = 0; i < 3; i++) {
+      await run(async () => {
+        const transaction = new sql.Transaction(mssql);
+        let ended = 0;
+        transaction.on('rollback', () => (ended += 1));
+        await transaction.begin();
+        const { _acquiredConnection: connection } = transaction as unknown as {
+          _acquiredConnection: { readonly inTransaction: boolean };
+        };
+        expect(connection.inTransaction).toBe(true);
+        const errors: unknown[] = [];
+        for (let n = 0; n < 3; n++)
+          errors.push(await failure(new sql.Request(transaction).query('INSERT INTO orders VALUES (1)')));
+        expect(errors.map(isHard)).toEqual([false, false, true]);
+        const error = await failure(transaction.commit());
+        expect(isHard((error as { originalError?: unknown }).originalError ?? error)).toBe(true);
+        expect(ended).toBe(0);
+        expect(connection.inTransaction).toBe(false);
+      });
+    }
+    // It is the same connection, and it is free.
+    await run(async () => {
+      const transaction = new sql.Transaction(mssql);
+      await transaction.begin();
+      await transaction.commit();
+    });
+    await mssql.close();
+    await server.close();
   });
 });
