@@ -1,7 +1,7 @@
 import { type ArgumentsHost, HttpException } from '@nestjs/common';
 import { knownStop } from '../budget/work-stop';
 import { contextStorage, oncePerProcess } from '../context/context-storage';
-import type { RequestContext } from '../context/request-context';
+import type { ContextKind, RequestContext } from '../context/request-context';
 import { refusalError } from '../guards/refusal-error';
 import { loadMicroservices } from '../messages/microservices';
 import { type PlatformRequest, rememberedContext } from './remembered-context';
@@ -35,41 +35,51 @@ export function hardAnswer(error: unknown, host: unknown, handler: ErrorsHandler
   return answer;
 }
 
-/** The same for GraphQL, messages and WebSockets: once a process, when a hard limit is there. */
-export function answerHardErrors(): void {
-  oncePerProcess('hard.answer', () => {
-    for (const [from, name, method] of HANDLERS) {
-      const prototype = load(from)?.[name]?.prototype;
-      const original = prototype?.[method];
-      if (prototype === undefined || original === undefined) continue;
-      prototype[method] = function (this: ErrorsHandler, error, host, ...rest) {
-        return original.call(this, hardAnswer(error, host, this), host, ...rest);
-      };
-    }
+/**
+ * The same for GraphQL, messages and WebSockets: once a process, when a unit of work of that kind has a hard limit.
+ * Not at the start: what is installed and not used is not loaded.
+ */
+export function answerHardErrors(kind: ContextKind): void {
+  const handler = HANDLERS[kind] ?? OUTSIDE_OF_ROUTES;
+  oncePerProcess(`hard.answer.${handler.name}`, () => {
+    const { name, method } = handler;
+    const prototype = load(handler.from)?.[name]?.prototype;
+    const original = prototype?.[method];
+    if (prototype === undefined || original === undefined) return false;
+    prototype[method] = function (this: ErrorsHandler, error, host, ...rest) {
+      return original.call(this, hardAnswer(error, host, this), host, ...rest);
+    };
     return true;
   });
 }
 
 type Loaded = Record<string, { prototype: ErrorsHandler } | undefined>;
 
+interface HandlerClass {
+  readonly name: string;
+  readonly method: 'next' | 'handle';
+  readonly from: () => Loaded;
+}
+
 // Not in the indices of their packages, but at these paths in Nest 11 and in Nest 12. Literal, for bundlers.
-const HANDLERS = [
-  [
-    () => require('@nestjs/core/exceptions/external-exceptions-handler') as Loaded,
-    'ExternalExceptionsHandler',
-    'next',
-  ],
-  [
-    () => require('@nestjs/microservices/exceptions/rpc-exceptions-handler') as Loaded,
-    'RpcExceptionsHandler',
-    'handle',
-  ],
-  [
-    () => require('@nestjs/websockets/exceptions/ws-exceptions-handler') as Loaded,
-    'WsExceptionsHandler',
-    'handle',
-  ],
-] as const;
+/** GraphQL, also in the context of its HTTP request; routes have one of their own, see `noteErrorsOfRequests()`. */
+const OUTSIDE_OF_ROUTES: HandlerClass = {
+  name: 'ExternalExceptionsHandler',
+  method: 'next',
+  from: () => require('@nestjs/core/exceptions/external-exceptions-handler') as Loaded,
+};
+const HANDLERS: Partial<Record<ContextKind, HandlerClass>> = {
+  rpc: {
+    name: 'RpcExceptionsHandler',
+    method: 'handle',
+    from: () => require('@nestjs/microservices/exceptions/rpc-exceptions-handler') as Loaded,
+  },
+  websocket: {
+    name: 'WsExceptionsHandler',
+    method: 'handle',
+    from: () => require('@nestjs/websockets/exceptions/ws-exceptions-handler') as Loaded,
+  },
+};
 const loadWebsockets = (): Record<string, unknown> =>
   require('@nestjs/websockets') as Record<string, unknown>;
 

@@ -525,7 +525,7 @@ export class UnitsOfWork implements ContextHost {
   }
 
   limitTime(context: RequestContext, atMs: number, from: string): void {
-    answerHardErrors();
+    answerHardErrors(context.kind);
     stopOf(context, this.#stopRules).limit(atMs, from);
   }
 
@@ -615,7 +615,7 @@ function setBudget(context: RequestContext, budget: ResolvedBudget, rules: StopR
   context.cost.alarm = budget.alarm;
   if (budget.byFunction !== undefined) watchGuards();
   if (budget.byFunction !== undefined || budget.hard !== undefined) {
-    answerHardErrors();
+    answerHardErrors(context.kind);
     stopOf(context, rules).use(budget);
   } else knownStop(context)?.use(budget);
 }
