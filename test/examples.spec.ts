@@ -37,7 +37,7 @@ const sourceOf = (types: string): string =>
 
 /** What the fragments in doc comments take for granted. */
 const PRELUDE = `
-import { Controller, Get, Injectable, Logger, Module, type DynamicModule, type INestApplication } from '@nestjs/common';
+import { Controller, Delete, Get, Injectable, Logger, Module, type DynamicModule, type INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 declare const context: ContextService;
 declare const app: INestApplication;
@@ -49,7 +49,7 @@ declare function Cron(expression: string): MethodDecorator;
 declare class ConfigModule {}
 declare class ConfigService { get<T>(name: string): T }
 declare class Connection { query(text: string): unknown[] }
-export { Controller, Get, Injectable, Logger, Module, NestFactory, type DynamicModule };
+export { Controller, Delete, Get, Injectable, Logger, Module, NestFactory, type DynamicModule };
 `;
 
 /** All that the package exports, less what an example imports or declares itself. */

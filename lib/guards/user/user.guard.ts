@@ -16,6 +16,8 @@ const NOT_ALLOWED: Refusal = { by: 'user', reason: 'not-allowed', status: 403, m
  * Without a user it refuses with 401, without what is asked for with 403.
  *
  * @example
+ * import { APP_GUARD } from '@nestjs/core';
+ *
  * @Module({ providers: [{ provide: APP_GUARD, useClass: UserGuard }] })
  * export class AuthModule {}
  */

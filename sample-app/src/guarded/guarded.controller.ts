@@ -31,7 +31,7 @@ export class GuardedController {
 
   /** 503 after 50 queries, and nothing of them stays. */
   @Post('import')
-  @QueryBudget({ queries: 20 })
+  @QueryBudget({ queries: 20, hard: { queries: 50 } })
   import(@Query('count', ParseIntPipe) count: number) {
     return this.guarded.import(count);
   }
