@@ -82,10 +82,17 @@ function linesOf(
 }
 
 function headline(record: CostRecord): string {
-  const what = record.breaches.map(
-    ({ dimension, used, limit }) => `${number(used)}/${number(limit)} ${dimension}`,
-  );
-  return `${record.handler ?? record.route ?? record.kind} exceeded its query budget: ${what.join(', ')}`;
+  const name = record.handler ?? record.route ?? record.kind;
+  const hard = record.breaches.filter(breach => breach.hard === true);
+  return hard.length > 0
+    ? `${name} was stopped at its hard limit: ${textOf(hard)}`
+    : `${name} exceeded its query budget: ${textOf(record.breaches)}`;
+}
+
+function textOf(breaches: readonly BreachRecord[]): string {
+  return breaches
+    .map(({ dimension, used, limit }) => `${number(used)}/${number(limit)} ${dimension}`)
+    .join(', ');
 }
 
 function findingOf({ kind, shape, count, duplicates, parents, callSite }: RepeatFinding): string {

@@ -130,6 +130,8 @@ export interface BudgetBreach {
   readonly limit: number;
   /** Where the limit was declared. */
   readonly from: string;
+  /** Set where it was a hard limit, which has stopped the unit of work. */
+  readonly hard?: true;
   /** Groups breaches of the same handler and dimensions; stable over processes and releases. */
   readonly fingerprint: string;
   /** Everything else about the unit of work. */

@@ -130,7 +130,7 @@ export class WorkStop implements CostGate {
   /** Also stops what awaits it: they are one piece of work, in one transaction. */
   stop(breach: BreachRecord, what: string): void {
     if (this.breach !== undefined) return;
-    this.breach = Object.freeze({ ...breach });
+    this.breach = Object.freeze({ ...breach, hard: true });
     const { outer, cost } = this.#context;
     if (outer !== undefined && outer.cost !== cost) stopOf(outer, this.#rules).stop(breach, what);
     this.#abort(new QueryBudgetExceededError(breach, what, true));
@@ -149,7 +149,7 @@ export class WorkStop implements CostGate {
     if (this.breach !== undefined) return [this.breach];
     const { endMs } = this.#context;
     const breach = this.#isOverdue(endMs || performance.now()) ? this.#overdue() : undefined;
-    return breach === undefined ? [] : [breach];
+    return breach === undefined ? [] : [{ ...breach, hard: true }];
   }
 
   /** Aborts when it is stopped, at its deadline, and when its client leaves. */

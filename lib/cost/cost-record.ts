@@ -130,6 +130,8 @@ export interface BreachRecord {
   readonly limit: number;
   /** Where the limit was declared: `@QueryBudget on OrdersController`, `forRoot({ budget })`, … */
   readonly from: string;
+  /** Set where it was a hard limit, which has stopped the unit of work. */
+  readonly hard?: true;
 }
 
 /** Which guard has refused a unit of work. */
