@@ -99,6 +99,8 @@ const COMMON: TestAppOptions = {
   breachWindowMs: 0,
   reportsPerMinute: 1_000_000,
   slowAfterMs: 0,
+  // Each of them fails, which is a line of its own.
+  guards: { breaker: false },
   // A busy machine stalls, and would be one line more.
   stallMs: 0,
   requestId: { trust: true },
