@@ -67,9 +67,9 @@ describe('the watchdog of the event loop', () => {
 
   it.runIf(isLinux)('says nothing of a process that is suspended', async () => {
     await start();
-    const spinning = get('/spin/150');
+    const spinning = get('/spin/100');
     const waiting = get('/wait/600');
-    await sleep(80);
+    await sleep(50);
     process.kill(child.pid, 'SIGSTOP');
     await sleep(2_000);
     process.kill(child.pid, 'SIGCONT');
