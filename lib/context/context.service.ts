@@ -303,7 +303,8 @@ export class ContextService {
   /** @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work, or when it has no user */
   requireUser(): ContextUser {
     const user = this.#require('contextService.requireUser()').currentUser();
-    if (user === undefined || user === null) throw userMissing();
+    // `null` and `false` are nobody, as Passport has it.
+    if (!user) throw userMissing();
     return user;
   }
 

@@ -232,9 +232,10 @@ export class RequestContext {
     if (this.user !== undefined) return this.user;
     if (this.outer !== undefined) return this.outer.currentUser();
     if (this.request === undefined) return undefined;
+    // Not `??`: Passport sets `request.user = false` where nobody is, and a guard lets that pass.
     return (
-      (this.request as { user?: ContextUser }).user ??
-      this.application.userOf(this.request) ??
+      (this.request as { user?: ContextUser }).user ||
+      this.application.userOf(this.request) ||
       this.carriedUser
     );
   }

@@ -4,6 +4,7 @@ import {
   type ExecutionContext,
   Get,
   Injectable,
+  type Type,
   UseGuards,
 } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
@@ -37,6 +38,20 @@ class HeaderGuard implements CanActivate {
     return true;
   }
 }
+
+/** Stands for a guard of Passport whose `handleRequest()` lets everybody in: nobody is `false` there. */
+const nobody = (give: (request: { user?: unknown }, context: ContextService) => void): Type<CanActivate> => {
+  @Injectable()
+  class OptionalGuard implements CanActivate {
+    constructor(private readonly context: ContextService) {}
+
+    canActivate(execution: ExecutionContext): boolean {
+      give(execution.switchToHttp().getRequest(), this.context);
+      return true;
+    }
+  }
+  return OptionalGuard;
+};
 
 const isAdmin = (user: ContextUser): boolean => (user as Staff).roles.includes('admin');
 let ran = 0;
@@ -98,6 +113,26 @@ class StaffController {
   @UseGuards(HeaderGuard)
   dry() {
     return 'dry';
+  }
+
+  @Get('nobody/false')
+  @RequireUser()
+  @UseGuards(nobody(request => (request.user = false)))
+  nobodyOfPassport() {
+    ran += 1;
+  }
+
+  @Get('nobody/set')
+  @RequireUser()
+  @UseGuards(nobody((_, context) => context.setUser(false as never)))
+  nobodySet() {
+    ran += 1;
+  }
+
+  @Get('nobody/asked')
+  @UseGuards(nobody(request => (request.user = false)))
+  nobodyAsked(@CurrentUser() user: unknown) {
+    return { user: user ?? 'nobody' };
   }
 
   @Get('order')
@@ -178,6 +213,15 @@ describe.each(platforms)('@RequireUser() on %s', platform => {
     expect(said).toContain('UserGuard of StaffController.order');
     expect(said).toContain('runs before HeaderGuard');
     expect(said).not.toContain('UserGuard of StaffController.any');
+    await test.close();
+  });
+
+  it('takes the false of Passport for nobody', async () => {
+    const test = await startApp({ platform, controllers: [StaffController] });
+    ran = 0;
+    for (const path of ['false', 'set']) expect((await fetch(`${test.url}/nobody/${path}`)).status).toBe(401);
+    expect(ran).toBe(0);
+    expect(await (await fetch(`${test.url}/nobody/asked`)).json()).toEqual({ user: 'nobody' });
     await test.close();
   });
 

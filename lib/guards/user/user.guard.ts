@@ -87,7 +87,7 @@ function isTrue(answer: unknown): boolean {
   return answer === true;
 }
 
-/** `null` is what Passport gives where nobody is. */
+/** `false` or `null` is what Passport gives where nobody is, and what is handed to `setUser()` then. */
 function userOf(context: RequestContext | undefined): ContextUser | undefined {
-  return context?.knownUser() ?? undefined;
+  return context?.knownUser() || undefined;
 }
