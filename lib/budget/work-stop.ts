@@ -96,19 +96,25 @@ export class WorkStop implements CostGate {
     );
   }
 
-  admit(ledger: CostLedger, { shape, kind }: Statement, below: Below): void {
+  admit(ledger: CostLedger, statement: Statement, below: Below): void {
+    if (!isOwnWork()) return;
     this.resolve();
     if (this.breach === undefined) {
       if (ledger.isClosed || !this.#isOverdue()) return;
-      this.#passDeadline(shape, ledger, below);
+      this.#passDeadline(statement.shape, ledger, below);
     }
+    this.keepBack(statement);
+  }
+
+  /** What is asked of a connection of it once it is stopped, whoever asks. */
+  keepBack({ shape, kind }: Statement): void {
     if (kind === 'transaction' && !isKeptBack(shape)) return;
     throw this.#refusal(shape);
   }
 
   check(ledger: CostLedger, what: string, below: Below): void {
     const { limits = [] } = this.#hard ?? {};
-    if (limits.length === 0) return;
+    if (limits.length === 0 || !isOwnWork()) return;
     const [breach] = findBreaches(limits, ledger);
     if (breach === undefined) return;
     ledger.breachStack ??= captureStack(below);
@@ -118,6 +124,7 @@ export class WorkStop implements CostGate {
 
   /** A lock in a cache is to be released also by a unit of work that has made too many queries. */
   checkCall(ledger: CostLedger, dimension: CallDimension, target: string, below: Below): void {
+    if (!isOwnWork()) return;
     this.resolve();
     const limits = this.#hard?.limits.filter(limit => limit.dimension === dimension) ?? [];
     const [breach] = findBreaches(limits, ledger);
@@ -269,6 +276,14 @@ function makeStop(context: RequestContext, rules: StopRules): WorkStop {
   const atMs = outer && knownStop(outer)?.deadlineMs;
   if (atMs !== undefined) stop.limit(atMs, 'the request that it is a part of');
   return stop;
+}
+
+/**
+ * Whether it is certain whose work runs. What comes by way of a connection (a notification, a message) runs in the
+ * context of who opened it, for as long as it lives: that is counted, but never stopped.
+ */
+function isOwnWork(): boolean {
+  return contextStorage.certain(contextStorage.capture()) !== undefined;
 }
 
 function clientLeft(): DOMException {

@@ -2,7 +2,7 @@ import { type Aside, currentAside, runUncharged } from '../context/aside';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 import { isBudgetExceeded } from '../budget/query-budget-exceeded.error';
-import { isStopped } from '../budget/work-stop';
+import { isStopped, knownStop } from '../budget/work-stop';
 import type { CallDimension } from '../cost/call-ledger';
 import type { CostLedger } from '../cost/cost-ledger';
 import { statementsOf } from '../cost/describe-statement';
@@ -50,7 +50,7 @@ export class ContextQueryReporter implements QueryReporter {
       const statements = statementsOf(dialect);
       const statement = text === undefined ? NO_TEXT : statements.describe(text);
       const literals = text !== undefined && statements.foundLiteral ? text : undefined;
-      if (on !== undefined && statement.kind === 'transaction') admitByHolder(on, statement, below);
+      if (on !== undefined && statement.kind === 'transaction') admitByHolder(on, statement);
       const charge = this.#charge(statement, below, parameters, literals);
       return on === undefined ? charge : this.#pools.note(on, statement, charge);
     } catch (error) {
@@ -164,10 +164,10 @@ export class ContextQueryReporter implements QueryReporter {
 }
 
 /** Whoever commits: what was done on a connection is that of the unit of work which has taken it from its pool. */
-function admitByHolder(connection: object, statement: Statement, below: Below): void {
+function admitByHolder(connection: object, statement: Statement): void {
   const holder = holdingOf(connection)?.context;
   if (holder === undefined || currentAside() !== undefined || !isStopped(holder)) return;
-  holder.cost.gate?.admit(holder.cost, statement, below);
+  knownStop(holder)?.keepBack(statement);
 }
 
 /** What tells a query from others of its shape; `undefined` where that is not known. */

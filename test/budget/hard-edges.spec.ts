@@ -155,6 +155,21 @@ describe('a hard limit', () => {
     server.close();
   });
 
+  it('is none of what comes by a connection that it has opened, which is the work of others', async () => {
+    const listener = new Client({ connectionString: databaseUrl() });
+    const told: unknown[] = [];
+    await test.app.get(Jobs).two(async () => {
+      await listener.connect();
+      await listener.query('LISTEN hard_edges');
+      listener.on('notification', () => void failure(pool.query('SELECT 1')).then(error => told.push(error)));
+      expect(await times(3)).toBe(2);
+    });
+    await pool.query('NOTIFY hard_edges');
+    await until(() => told.length > 0, 'answer to the notification');
+    expect(told).toEqual([undefined]);
+    await listener.end();
+  });
+
   it('holds for what a unit of work does after its close', async () => {
     let later: (() => Promise<unknown>) | undefined;
     await test.app.get(Jobs).two(async () => {
