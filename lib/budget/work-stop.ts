@@ -1,16 +1,18 @@
 import { setMaxListeners } from 'node:events';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
+import { isThenable, whenSettled } from '../context/thenable';
 import type { CallDimension } from '../cost/call-ledger';
 import { captureStack } from '../cost/call-site';
 import type { CostGate, CostLedger } from '../cost/cost-ledger';
 import type { BreachRecord } from '../cost/cost-record';
 import type { Statement } from '../cost/statement';
-import type { BudgetFunction, BudgetLimits } from './budget';
+import type { BudgetFunction, BudgetLimits, ResolvedLimit } from './budget';
 import { findBreaches } from './budget-check';
 import type { AskBudget, ResolvedBudget } from './budget-resolver';
 import { DEADLINE, deadlineInForce, DEFAULT_STATUS, type HardBudget } from './hard-budget';
 import { QueryBudgetExceededError } from './query-budget-exceeded.error';
+import { limitInForce } from './limit-in-force';
 import { isKeptBack, markUndo } from './refused-commit';
 
 type Below = (...args: never[]) => unknown;
@@ -30,6 +32,8 @@ export interface StopRules {
   readonly ask: AskBudget;
   /** Puts a budget in force that a function has given. */
   put(context: RequestContext, budget: ResolvedBudget): void;
+  /** Says that a unit of work was stopped after its close. */
+  stoppedLate(context: RequestContext, breach: BreachRecord): void;
 }
 
 /** Stops one unit of work at its hard limits and at its deadline, once and for good. */
@@ -48,6 +52,10 @@ export class WorkStop implements CostGate {
   #controller: AbortController | undefined = undefined;
   #timer: NodeJS.Timeout | undefined = undefined;
   #leaveOuter: (() => void) | undefined = undefined;
+  /** Whether its client has left, which closes it, and its handler has not settled. */
+  #worksOn = false;
+  /** Queries that it has made since. */
+  #lateQueries = 0;
 
   constructor(context: RequestContext, rules: StopRules) {
     this.#context = context;
@@ -80,10 +88,14 @@ export class WorkStop implements CostGate {
     this.#arm();
   }
 
-  /** Asks what is declared as a function, once it may be asked. */
-  resolve(): void {
+  /**
+   * Asks what is declared as a function, once it may be asked.
+   *
+   * @param isClosing whether its context is about to let go of what the function asks for
+   */
+  resolve(isClosing = false): void {
     const resolve = this.#byFunction;
-    if (resolve === undefined || this.guarding > 0 || this.#context.isClosed) return;
+    if (resolve === undefined || this.guarding > 0 || (this.#context.isClosed && !isClosing)) return;
     // What it asks for in turn stands under the limits of outside.
     this.#byFunction = undefined;
     const ask: AskBudget = (limits, where) => {
@@ -100,7 +112,7 @@ export class WorkStop implements CostGate {
     if (!isOwnWork()) return;
     this.resolve();
     if (this.breach === undefined) {
-      if (ledger.isClosed || !this.#isOverdue()) return;
+      if (!this.#isAtWork || !this.#isOverdue()) return;
       this.#passDeadline(statement.shape, ledger, below);
     }
     this.keepBack(statement);
@@ -114,12 +126,22 @@ export class WorkStop implements CostGate {
 
   check(ledger: CostLedger, what: string, below: Below): void {
     const { limits = [] } = this.#hard ?? {};
-    if (limits.length === 0 || !isOwnWork()) return;
-    const [breach] = findBreaches(limits, ledger);
+    if (limits.length === 0 || !this.#isAtWork || !isOwnWork()) return;
+    const [breach] = ledger.isClosed ? this.#findLate(limits, ledger) : findBreaches(limits, ledger);
     if (breach === undefined) return;
     ledger.breachStack ??= captureStack(below);
     this.stop(breach, what);
     throw this.#refusal(what);
+  }
+
+  /** Or a client would be rid of the limits by leaving. What else is asked for after the close is not told apart. */
+  #findLate(limits: readonly ResolvedLimit[], ledger: CostLedger): BreachRecord[] {
+    this.#lateQueries += 1;
+    const used = ledger.queries + this.#lateQueries;
+    const declared = limits.find(({ dimension }) => dimension === 'queries');
+    const limit = declared && limitInForce(declared, Date.now());
+    if (limit === undefined || used <= limit.limit) return [];
+    return [{ dimension: limit.dimension, used, limit: limit.limit, from: limit.from }];
   }
 
   /** A lock in a cache is to be released also by a unit of work that has made too many queries. */
@@ -141,11 +163,12 @@ export class WorkStop implements CostGate {
     const { outer, cost } = this.#context;
     if (outer !== undefined && outer.cost !== cost) stopOf(outer, this.#rules).stop(breach, what);
     this.#abort(new QueryBudgetExceededError(breach, what, true));
+    if (this.#context.isClosed) this.#rules.stoppedLate(this.#context, this.breach);
   }
 
   /** Whether it is to do nothing more, also where its deadline has passed and nobody has noticed. */
   hasStopped(): boolean {
-    if (this.breach === undefined && !this.#context.isClosed && this.#isOverdue()) {
+    if (this.breach === undefined && this.#isAtWork && this.#isOverdue()) {
       this.#passDeadline(NOTHING_SENT);
     }
     return this.breach !== undefined;
@@ -178,7 +201,23 @@ export class WorkStop implements CostGate {
   close(): void {
     clearTimeout(this.#timer);
     this.#leaveOuter?.();
-    if (this.#context.aborted) this.#abort(clientLeft());
+    if (!this.#context.aborted) return;
+    this.#workOn();
+    this.#abort(clientLeft());
+  }
+
+  /** Node works on where a client leaves. */
+  #workOn(): void {
+    const { handling } = this.#context;
+    if (this.breach !== undefined || !isThenable(handling)) return;
+    this.resolve(true);
+    this.#worksOn = true;
+    const end = (): void => void (this.#worksOn = false);
+    whenSettled(handling, end, end);
+  }
+
+  get #isAtWork(): boolean {
+    return !this.#context.isClosed || this.#worksOn;
   }
 
   #refusal(shape: string): QueryBudgetExceededError {
@@ -204,7 +243,7 @@ export class WorkStop implements CostGate {
     const { startMs, elapsedMs } = this.#context;
     return {
       dimension: DEADLINE,
-      used: Math.round(elapsedMs),
+      used: Math.round(this.#worksOn ? performance.now() - startMs : elapsedMs),
       limit: Math.max(0, Math.round(deadline.atMs - startMs)),
       from: deadline.from,
     };

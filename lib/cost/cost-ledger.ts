@@ -43,7 +43,7 @@ export interface CostAlarm {
 export interface CostGate {
   /** Before anything else of a statement, also of one that comes late. */
   admit(ledger: CostLedger, statement: Statement, below: (...args: never[]) => unknown): void;
-  /** When a query is counted, and not sent yet. */
+  /** When a query is counted, and not sent yet; also one that comes late. */
   check(ledger: CostLedger, what: string, below: (...args: never[]) => unknown): void;
   /** The same for a call. */
   checkCall(
@@ -170,6 +170,7 @@ export class CostLedger {
     if (this.isClosed) {
       this.late += 1;
       this.#noteLate(statement.shape);
+      if (gate !== undefined && statement.kind !== 'transaction') gate.check(this, statement.shape, below);
       return undefined;
     }
     if (statement.kind === 'transaction') {

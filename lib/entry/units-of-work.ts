@@ -31,6 +31,7 @@ import { writeCarrier } from '../context/carrier-writer';
 import { activeSpan, type ExtractedContext, extractContext } from '../context/open-telemetry';
 import { isRequestId, RequestIdSource } from '../context/request-id';
 import { CallTrace } from '../cost/call-trace';
+import type { BreachRecord } from '../cost/cost-record';
 import { buildCostRecord } from '../cost/cost-record-builder';
 import { GrowthHistory } from '../cost/growth-history';
 import { describeQuery } from '../cost/measured-query';
@@ -116,6 +117,7 @@ export class UnitsOfWork implements ContextHost {
         return isThenable(given) ? (given as never) : readBudgetOf(given, where);
       }),
     put: (context, budget) => setBudget(context, budget, this.#stopRules),
+    stoppedLate: (context, breach) => this.#noteLateBreach(context, breach),
   };
   readonly #closing: readonly CloseStep[];
   readonly #close = (context: RequestContext): void => this.close(context);
@@ -532,6 +534,14 @@ export class UnitsOfWork implements ContextHost {
   /** The lines, and the application's own callback, belong to the request they speak of. */
   #logBreaches(context: RequestContext): void {
     if (context.breaches.length > 0) contextStorage.run(context, () => this.#announce(context));
+  }
+
+  /** What the close has found is in the log already, and in the record where that is written. */
+  #noteLateBreach(context: RequestContext, breach: BreachRecord): void {
+    const before = context.breaches;
+    context.breaches = Object.freeze([breach]);
+    this.#faults.guard('log of a breach', () => this.#logBreaches(context));
+    context.breaches = Object.freeze([...before, breach]);
   }
 
   #logSlow(context: RequestContext): void {

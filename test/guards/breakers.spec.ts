@@ -210,7 +210,10 @@ describe.each(platforms)('the breaker of a handler on %s', platform => {
     handle = () => {
       const context = contextStorage.getStore()!;
       const breach = { dimension: 'queries', used: 2, limit: 1, from: 'a test' };
-      stopOf(context, { ask: () => undefined, put: () => undefined }).stop(breach, 'SELECT ?');
+      stopOf(context, { ask: () => undefined, put: () => undefined, stoppedLate: () => undefined }).stop(
+        breach,
+        'SELECT ?',
+      );
       return 'ok';
     };
     for (let i = 1; i <= 2; i += 1) {

@@ -1,0 +1,130 @@
+import { Controller, Get } from '@nestjs/common';
+import { request } from 'node:http';
+import { Pool } from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { QueryBudget, QueryBudgetExceededError } from 'nestjs-async-context';
+import { databaseUrl } from '../support/database';
+import { platforms, startApp, type TestApp, until } from '../support/platforms';
+
+const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
+const TABLE = 'hard_client_left';
+
+let pool: Pool;
+let begun = false;
+let hasLeft = Promise.resolve();
+let end: { sent: number; error: unknown } | undefined;
+
+async function work(times: number, everyMs = 0): Promise<void> {
+  let sent = 0;
+  begun = true;
+  await hasLeft;
+  try {
+    for (; sent < times; sent++) {
+      await pool.query('SELECT 1');
+      await pause(everyMs);
+    }
+    end = { sent, error: undefined };
+  } catch (error) {
+    end = { sent, error };
+    throw error;
+  }
+}
+
+@Controller()
+class LeftController {
+  @Get('queries')
+  @QueryBudget({ hard: { queries: 5 } })
+  queries() {
+    return work(20);
+  }
+
+  @Get('enough')
+  @QueryBudget({ hard: { queries: 5 } })
+  async enough() {
+    const client = await pool.connect();
+    await client.query('BEGIN');
+    begun = true;
+    await hasLeft;
+    for (let i = 0; i < 5; i++) await client.query(`INSERT INTO ${TABLE} VALUES (${i})`);
+    await client.query('COMMIT').finally(() => client.release());
+    end = { sent: 5, error: undefined };
+  }
+
+  @Get('deadline')
+  @QueryBudget({ hard: { deadlineMs: 300 } })
+  deadline() {
+    return work(200, 10);
+  }
+
+  @Get('function')
+  @QueryBudget(context => ({ hard: { queries: context.requestId === 'large' ? 20 : 5 } }))
+  function() {
+    return work(20);
+  }
+
+  @Get('background')
+  @QueryBudget({ hard: { queries: 5, deadlineMs: 200 } })
+  background() {
+    void work(30, 10);
+    return 'ok';
+  }
+}
+
+describe.each(platforms)('a hard limit where the client of %s leaves', platform => {
+  let test: TestApp;
+
+  beforeAll(async () => {
+    pool = new Pool({ connectionString: databaseUrl(), max: 2 });
+    await pool.query(`CREATE TABLE IF NOT EXISTS ${TABLE} (n int)`);
+    test = await startApp({ platform, controllers: [LeftController], breachWindowMs: 0 });
+  });
+  afterAll(async () => {
+    await test.close();
+    await pool.query(`DROP TABLE ${TABLE}`);
+    await pool.end();
+  });
+
+  /** Asks, and leaves when the handler is at work; it goes on when that is known. */
+  async function leave(path: string) {
+    [begun, end] = [false, undefined];
+    let go: () => void = () => undefined;
+    hasLeft = new Promise(resolve => (go = resolve));
+    const records = test.sink.records.length;
+    const visit = request(`${test.url}/${path}`).on('error', () => undefined);
+    visit.end();
+    await until(() => begun, 'handler');
+    visit.destroy();
+    await test.records(records + 1);
+    go();
+    return until(() => end, 'end of the handler');
+  }
+
+  it.each(['queries', 'function'])('holds for the %s of the handler that works on', async path => {
+    const { sent, error } = await leave(path);
+    expect(sent).toBe(5);
+    expect(error).toBeInstanceOf(QueryBudgetExceededError);
+    expect(error).toMatchObject({ isHard: true, dimension: 'queries', used: 6, limit: 5 });
+    expect(test.logs.of('error', 'QueryBudget').at(-1)).toContain(
+      `LeftController.${path} was stopped at its hard limit: 6/5 queries`,
+    );
+  });
+
+  it('lets what keeps to it be committed', async () => {
+    await leave('enough');
+    expect((await pool.query(`SELECT count(*)::int AS n FROM ${TABLE}`)).rows).toEqual([{ n: 5 }]);
+    await pool.query(`DELETE FROM ${TABLE}`);
+  });
+
+  it('holds for its deadline', async () => {
+    const { sent, error } = await leave('deadline');
+    expect(sent).toBeLessThan(31);
+    expect(error).toMatchObject({ isHard: true, dimension: 'deadlineMs', limit: 300 });
+    expect((error as QueryBudgetExceededError).used).toBeGreaterThanOrEqual(300);
+  });
+
+  it('leaves alone what a handler does after its answer', async () => {
+    [begun, end, hasLeft] = [false, undefined, Promise.resolve()];
+    expect(await (await fetch(`${test.url}/background`)).text()).toBe('ok');
+    expect(await until(() => end, 'end of what was not awaited')).toEqual({ sent: 30, error: undefined });
+  });
+});
