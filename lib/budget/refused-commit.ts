@@ -16,6 +16,15 @@ const BEGINS_OR_RELEASES = /(?:^|;)\s*(?:BEGIN|START|LOCK|RELEASE)\b/i;
 /** These end what the session is in, and must come through; in MySQL they commit. */
 const ENDS_SESSION_STATE = /(?:^|;)\s*(?:UNLOCK|SET\b[^;]*\bautocommit)\b/i;
 
+/** A lock of the session outlives its transaction: one that is not given back is held by the connection in its pool. */
+const RELEASES_LOCK =
+  /^(?:SELECT|DO)\s+(?:pg_catalog\.)?(?:pg_advisory_unlock(?:_shared|_all)?|RELEASE_LOCK|RELEASE_ALL_LOCKS)\s*\((?:(?!\bSELECT\b)[^;])*$/i;
+
+/** Whether a statement gives back a lock of its session, and does nothing else. */
+export function releasesLock(shape: string): boolean {
+  return RELEASES_LOCK.test(shape);
+}
+
 /** Whether a statement for transactions, by its shape, is kept back once a unit of work is stopped. */
 export function isKeptBack(shape: string): boolean {
   return COMMITS.test(shape) || BEGINS_OR_RELEASES.test(shape) || ENDS_SESSION_STATE.test(shape);

@@ -13,7 +13,7 @@ import type { AskBudget, ResolvedBudget } from './budget-resolver';
 import { DEADLINE, deadlineInForce, DEFAULT_STATUS, type HardBudget } from './hard-budget';
 import { QueryBudgetExceededError } from './query-budget-exceeded.error';
 import { limitInForce } from './limit-in-force';
-import { isKeptBack, markUndo } from './refused-commit';
+import { isKeptBack, markUndo, releasesLock } from './refused-commit';
 
 type Below = (...args: never[]) => unknown;
 
@@ -120,7 +120,7 @@ export class WorkStop implements CostGate {
 
   /** What is asked of a connection of it once it is stopped, whoever asks. */
   keepBack({ shape, kind }: Statement): void {
-    if (kind === 'transaction' && !isKeptBack(shape)) return;
+    if (kind === 'transaction' ? !isKeptBack(shape) : releasesLock(shape)) return;
     throw this.#refusal(shape);
   }
 
@@ -128,7 +128,7 @@ export class WorkStop implements CostGate {
     const { limits = [] } = this.#hard ?? {};
     if (limits.length === 0 || !this.#isAtWork || !isOwnWork()) return;
     const [breach] = ledger.isClosed ? this.#findLate(limits, ledger) : findBreaches(limits, ledger);
-    if (breach === undefined) return;
+    if (breach === undefined || releasesLock(what)) return;
     ledger.breachStack ??= captureStack(below);
     this.stop(breach, what);
     throw this.#refusal(what);

@@ -37,6 +37,12 @@ class Jobs {
   }
 
   @RunInContext()
+  @QueryBudget({ hard: { queries: 2 } })
+  few<T>(work: () => T): T {
+    return work();
+  }
+
+  @RunInContext()
   @QueryBudget({ hard: { deadlineMs: 1_000 } })
   late<T>(work: () => T): T {
     return work();
@@ -361,6 +367,30 @@ describe('PostgreSQL', () => {
     await pool.end();
   });
 
+  it('lets a lock of the session be given back, before the limit and beyond it', async () => {
+    const pool = new Pool({ connectionString: databaseUrl(), max: 2 });
+    const [keeper, other] = [await pool.connect(), await pool.connect()];
+    const unlocks = [
+      'SELECT pg_advisory_unlock(4711)',
+      'select pg_catalog.pg_advisory_unlock( $1::bigint ) AS unlocked -- 4711',
+      'SELECT pg_advisory_unlock_all()',
+    ];
+    for (const unlock of unlocks) {
+      for (const queries of [0, 1, 5]) {
+        await test.app.get(Jobs).few(async () => {
+          await keeper.query('SELECT pg_advisory_lock(4711)');
+          for (let n = 0; n < queries; n++) await keeper.query('SELECT 1').catch(() => undefined);
+          await keeper.query(unlock, unlock.includes('$1') ? [4711] : []);
+        });
+        const { rows } = await other.query('SELECT pg_try_advisory_xact_lock(4711) AS is_free');
+        expect(rows).toEqual([{ is_free: true }]);
+      }
+    }
+    keeper.release();
+    other.release();
+    await pool.end();
+  });
+
   it('leaves what is kept apart to commit', async () => {
     const pool = new Pool({ connectionString: databaseUrl(), max: 2 });
     await run(async () => {
@@ -465,6 +495,28 @@ describe.skipIf(!hasMariadb)('MariaDB', () => {
         end: () => asPromise(done => connection.end(done as never)),
       };
     }));
+
+  it('lets a lock of the session be given back', async () => {
+    const other = await mysqlPromises.createConnection(mariadbOptions);
+    const opens: readonly (() => Promise<Sending>)[] = [
+      () => mysqlPromises.createConnection(mariadbOptions),
+      () => mariadb.createConnection(mariadbOptions),
+    ];
+    for (const open of opens) {
+      for (const unlock of ["SELECT RELEASE_LOCK('hard')", "DO RELEASE_LOCK('hard')"]) {
+        const connection = await open();
+        await test.app.get(Jobs).few(async () => {
+          await connection.query("SELECT GET_LOCK('hard', 5)");
+          for (let n = 0; n < 3; n++) await connection.query('SELECT 1').catch(() => undefined);
+          await connection.query(unlock);
+        });
+        const [rows] = await other.query("SELECT IS_FREE_LOCK('hard') AS is_free");
+        expect(rows).toEqual([{ is_free: 1 }]);
+        await connection.end();
+      }
+    }
+    await other.end();
+  });
 
   it('lets SET autocommit through, and rolls back first', async () => {
     const opens: readonly (() => Promise<Sending>)[] = [
