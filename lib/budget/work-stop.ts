@@ -24,6 +24,8 @@ interface Deadline {
   /** By `performance.now()`. */
   readonly atMs: number;
   readonly from: string;
+  /** Whose it is: nobody waits any more once that is over. Without, it is there to stay. */
+  readonly of?: RequestContext | undefined;
 }
 
 /** What the stop of a unit of work asks of its application. */
@@ -81,10 +83,14 @@ export class WorkStop implements CostGate {
     this.#arm();
   }
 
-  /** Somebody else waits for it no longer than this: who has called, or the unit of work around it. */
-  limit(atMs: number, from: string): void {
+  /**
+   * Somebody else waits for it no longer than this: who has called, or the unit of work around it.
+   *
+   * @param of that unit of work
+   */
+  limit(atMs: number, from: string, of?: RequestContext): void {
     if (this.#given !== undefined && this.#given.atMs <= atMs) return;
-    this.#given = { atMs, from };
+    this.#given = { atMs, from, of };
     this.#arm();
   }
 
@@ -112,7 +118,7 @@ export class WorkStop implements CostGate {
     if (!isOwnWork()) return;
     this.resolve();
     if (this.breach === undefined) {
-      if (!this.#isAtWork || !this.#isOverdue()) return;
+      if (!this.isAtWork || !this.#isOverdue()) return;
       this.#passDeadline(statement.shape, ledger, below);
     }
     this.keepBack(statement);
@@ -126,7 +132,7 @@ export class WorkStop implements CostGate {
 
   check(ledger: CostLedger, what: string, below: Below): void {
     const { limits = [] } = this.#hard ?? {};
-    if (limits.length === 0 || !this.#isAtWork || !isOwnWork()) return;
+    if (limits.length === 0 || !this.isAtWork || !isOwnWork()) return;
     const [breach] = ledger.isClosed ? this.#findLate(limits, ledger) : findBreaches(limits, ledger);
     if (breach === undefined || releasesLock(what)) return;
     ledger.breachStack ??= captureStack(below);
@@ -168,7 +174,7 @@ export class WorkStop implements CostGate {
 
   /** Whether it is to do nothing more, also where its deadline has passed and nobody has noticed. */
   hasStopped(): boolean {
-    if (this.breach === undefined && this.#isAtWork && this.#isOverdue()) {
+    if (this.breach === undefined && this.isAtWork && this.#isOverdue()) {
       this.#passDeadline(NOTHING_SENT);
     }
     return this.breach !== undefined;
@@ -216,7 +222,8 @@ export class WorkStop implements CostGate {
     whenSettled(handling, end, end);
   }
 
-  get #isAtWork(): boolean {
+  /** Whether it is open, or its handler works on. */
+  get isAtWork(): boolean {
     return !this.#context.isClosed || this.#worksOn;
   }
 
@@ -227,7 +234,8 @@ export class WorkStop implements CostGate {
   }
 
   #deadline(): Deadline | undefined {
-    const [given, declared] = [this.#given, this.#declared];
+    const given = this.#given?.of === undefined || mayWait(this.#given.of) ? this.#given : undefined;
+    const declared = this.#declared;
     if (given === undefined || declared === undefined) return given ?? declared;
     return given.atMs < declared.atMs ? given : declared;
   }
@@ -306,6 +314,13 @@ export function knownStop({ cost }: RequestContext): WorkStop | undefined {
 /** Whether it has been stopped; its transactions are not to be committed. */
 export function isStopped(context: RequestContext | undefined): boolean {
   return context !== undefined && knownStop(context)?.hasStopped() === true;
+}
+
+/** Whether a unit of work may wait for what it has begun; its own deadline may be that of another one around it. */
+function mayWait(context: RequestContext): boolean {
+  const stop = knownStop(context);
+  if (stop === undefined) return !context.isClosed;
+  return stop.isAtWork && stop.deadlineMs !== undefined;
 }
 
 function makeStop(context: RequestContext, rules: StopRules): WorkStop {

@@ -241,7 +241,8 @@ export class UnitsOfWork implements ContextHost {
       context.knownTrace = undefined;
       context.baggage = parent.baggage;
       const deadlineMs = parent.isClosed ? undefined : this.deadlineOf(parent);
-      if (deadlineMs !== undefined) this.limitTime(context, deadlineMs, 'the unit of work that has begun it');
+      if (deadlineMs !== undefined)
+        this.limitTime(context, deadlineMs, 'the unit of work that has begun it', parent);
     }
     const within = this.seed(context, checked, handler);
     context.time.runs();
@@ -526,9 +527,10 @@ export class UnitsOfWork implements ContextHost {
     return own === undefined || around === undefined ? (own ?? around) : Math.min(own, around);
   }
 
-  limitTime(context: RequestContext, atMs: number, from: string): void {
+  /** @param of the unit of work that waits for it, where it is one of this process */
+  limitTime(context: RequestContext, atMs: number, from: string, of?: RequestContext): void {
     answerHardErrors(context.kind);
-    stopOf(context, this.#stopRules).limit(atMs, from);
+    stopOf(context, this.#stopRules).limit(atMs, from, of);
   }
 
   /** The lines, and the application's own callback, belong to the request they speak of. */

@@ -109,6 +109,18 @@ class WorkController {
     return [deadline, ...inside];
   }
 
+  @Get('run/later')
+  @QueryBudget({ hard: { deadlineMs: 150 } })
+  async runLater(@Query('awaited') awaited?: string) {
+    const later = async (): Promise<void> => {
+      await aborted(AbortSignal.timeout(200));
+      seen.push(await failure(pool.query('SELECT 1')), this.context.deadline);
+    };
+    const job = this.context.run({}, () => this.context.run({}, later));
+    if (awaited !== undefined) await job;
+    return 'ok';
+  }
+
   @Inject() private readonly jobs!: Jobs;
 }
 
@@ -219,6 +231,15 @@ describe.each(platforms)('the deadline and the signal on %s', platform => {
     expect(Math.abs(inside! - own!)).toBeLessThan(5);
     expect(sooner).toBeLessThan(own! - HOUR_MS / 2);
     expect(Math.abs(later! - own!)).toBeLessThan(5);
+  });
+
+  it('is that of run() as long as the unit of work around it is open, which may wait for it', async () => {
+    await get('run/later?awaited');
+    expect(seen[0]).toMatchObject({ isHard: true, dimension: 'deadlineMs' });
+    expect(seen[1]).toBeInstanceOf(Date);
+    await get('run/later');
+    await until(() => seen.length === 2, 'job that goes on after the answer');
+    expect(seen).toEqual([undefined, undefined]);
   });
 
   it('goes to the services that are asked, as what is left', async () => {
