@@ -1,3 +1,4 @@
+import { limitInForce } from '../../budget/limit-in-force';
 import type { RequestContext } from '../../context/request-context';
 import type { CostPrices } from './cost-prices';
 
@@ -18,7 +19,8 @@ const PRICED: Readonly<Record<string, keyof CostPrices>> = {
  * they leave out is not in it.
  */
 export function hardPrice({ budget }: RequestContext, prices: Required<CostPrices>): number | undefined {
-  const limits = budget?.hard?.limits ?? [];
+  const now = Date.now();
+  const limits = budget?.hard?.limits.flatMap(limit => limitInForce(limit, now) ?? []) ?? [];
   if (!limits.some(({ dimension }) => dimension === 'queries')) return undefined;
   let points = 0;
   for (const { dimension, limit } of limits) {
