@@ -69,6 +69,10 @@ export class CostLedger {
   lateWork: Map<string, number> | undefined = undefined;
   /** Told of each thing that is asked for after the close, by whoever wants to hear of it. */
   onLate: (() => void) | undefined = undefined;
+  /** Whether what is asked for after the close is counted in full, as somebody pays for it. */
+  countsAfter = false;
+  /** Where that is; absent until something is asked for. */
+  after: CostLedger | undefined = undefined;
   bytes = 0;
   waitMs = 0;
   isClosed = false;
@@ -114,9 +118,9 @@ export class CostLedger {
     return this.time?.blockedMs ?? 0;
   }
 
-  /** Queries that have not ended. */
+  /** Queries that have not ended, also those that came after the close. */
   get underWay(): number {
-    return this.#open;
+    return this.#open + (this.after?.underWay ?? 0);
   }
 
   /** Commands to a cache so far. */
@@ -160,7 +164,8 @@ export class CostLedger {
   }
 
   /**
-   * Counts a query that is about to be sent; `undefined` for one that comes too late. What it throws is not sent.
+   * Counts a query that is about to be sent; `undefined` for one that comes too late, unless somebody pays for it.
+   * What it throws is not sent.
    *
    * @param parameters hash of its parameters; `undefined` when they cannot be compared
    */
@@ -171,7 +176,7 @@ export class CostLedger {
       this.late += 1;
       this.#noteLate(statement.shape);
       if (gate !== undefined && statement.kind !== 'transaction') gate.check(this, statement.shape, below);
-      return undefined;
+      return this.countsAfter ? (this.after ??= new CostLedger()).begin(statement, below) : undefined;
     }
     if (statement.kind === 'transaction') {
       this.transactions += 1;
@@ -295,6 +300,7 @@ export class CostLedger {
     if (this.isClosed) {
       this.late += 1;
       this.#noteLate(statement.shape);
+      if (this.countsAfter) (this.after ??= new CostLedger()).record(statement, rows, durationMs);
       return;
     }
     const shape = this.#count(statement);

@@ -33,9 +33,12 @@ export const DEFAULT_PRICES: Readonly<Required<CostPrices>> = Object.freeze({
 
 /** What a unit of work has cost by now, in points, with what it does after its close. */
 export function pointsOf(cost: CostLedger, prices: Required<CostPrices>): number {
-  const { calls } = cost;
+  const { calls, after } = cost;
+  // What was asked for after the close is counted in full from when a guard was told of it.
+  const late = cost.late - (after === undefined ? 0 : after.queries + after.transactions);
   let points =
-    (cost.queries + cost.late) * prices.query +
+    (after === undefined ? 0 : pointsOf(after, prices)) +
+    (cost.queries + late) * prices.query +
     cost.rows * prices.row +
     cost.durationMs * prices.databaseMs +
     cost.loopBlockMs * prices.blockedMs +

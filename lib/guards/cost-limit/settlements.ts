@@ -24,6 +24,8 @@ export class Settlements {
   watch(context: RequestContext, reservation: Reservation): void {
     if (reservation.isWatched) return;
     reservation.isWatched = true;
+    // Or a client that leaves before the rows are asked for would have them for nothing.
+    context.cost.countsAfter = true;
     this.#whenOver(context, reservation, 1);
   }
 

@@ -107,6 +107,24 @@ class WorkController {
     return 'not awaited';
   }
 
+  @Get('rows')
+  @CostLimit({
+    burst: 1_000,
+    restorePerSecond: 1e-9,
+    by: 'ip',
+    cost: { query: 1, row: 5, databaseMs: 0, blockedMs: 0 },
+    estimate: 1,
+    name: 'rows',
+  })
+  async rows() {
+    isHeld = true;
+    await new Promise<void>(resolve => (finish = resolve));
+    await pool.query('BEGIN');
+    await pool.query('SELECT generate_series(1, 3)');
+    await pool.query('COMMIT');
+    this.context.record({ system: 'postgresql', statement: 'SELECT 1', durationMs: 1, rows: 2 });
+  }
+
   @Get('user')
   @CostLimit({ burst: 100, restorePerSecond: 1, by: 'user', cost: exact, estimate: 1, name: 'user' })
   user() {
@@ -254,6 +272,17 @@ describe.each(platforms)('what @CostLimit() charges on %s', platform => {
     );
     finish();
     await until(() => store.sum('never') === 23, 'settlement of the rest');
+  });
+
+  it('is also what queries return that are made when the client has left', async () => {
+    const { test, store } = await start(platform);
+    isHeld = false;
+    await leave(`${test.url}/rows`, () => isHeld);
+    await test.records(1);
+    finish();
+    await until(() => store.sum('rows') !== 1, 'settlement');
+    expect(store.sum('rows')).toBe(2 * 1 + 5 * 5);
+    expect((await test.records(1))[0]?.queries.rows).toBe(0);
   });
 
   it('is also what queries cost that nobody awaits, when they have ended', async () => {
