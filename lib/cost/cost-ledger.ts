@@ -41,6 +41,8 @@ export interface CostAlarm {
 
 /** Stands in front of one unit of work that may have to be stopped; it throws to keep back what is asked for. */
 export interface CostGate {
+  /** Whether the unit of work is open, or works on where its client has left. */
+  readonly isAtWork: boolean;
   /** Before anything else of a statement, also of one that comes late. */
   admit(ledger: CostLedger, statement: Statement, below: (...args: never[]) => unknown): void;
   /** When a query is counted, and not sent yet; also one that comes late. */

@@ -72,8 +72,10 @@ export class PartLedger extends CostLedger {
   }
 
   // Also what the part does when it has closed itself: late in its own record, and the whole is still at work.
+  // After its close it still is where its client has left and limits hold on, or where somebody pays for it.
   get #isShared(): boolean {
-    return !this.#whole.isClosed;
+    const { isClosed, gate, countsAfter } = this.#whole;
+    return !isClosed || countsAfter || gate?.isAtWork === true;
   }
 }
 

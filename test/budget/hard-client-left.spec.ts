@@ -1,4 +1,5 @@
-import { Controller, Get } from '@nestjs/common';
+import { Controller, Get, Inject } from '@nestjs/common';
+import { CommandBus, CommandHandler, CqrsModule, type ICommandHandler } from '@nestjs/cqrs';
 import { request } from 'node:http';
 import { Pool } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -30,12 +31,29 @@ async function work(times: number, everyMs = 0): Promise<void> {
   }
 }
 
+class Work {}
+
+@CommandHandler(Work)
+class WorkHandler implements ICommandHandler<Work> {
+  execute() {
+    return work(20);
+  }
+}
+
 @Controller()
 class LeftController {
+  constructor(@Inject(CommandBus) private readonly commands: CommandBus) {}
+
   @Get('queries')
   @QueryBudget({ hard: { queries: 5 } })
   queries() {
     return work(20);
+  }
+
+  @Get('command')
+  @QueryBudget({ hard: { queries: 5 } })
+  command() {
+    return this.commands.execute(new Work());
   }
 
   @Get('enough')
@@ -76,7 +94,13 @@ describe.each(platforms)('a hard limit where the client of %s leaves', platform 
   beforeAll(async () => {
     pool = new Pool({ connectionString: databaseUrl(), max: 2 });
     await pool.query(`CREATE TABLE IF NOT EXISTS ${TABLE} (n int)`);
-    test = await startApp({ platform, controllers: [LeftController], breachWindowMs: 0 });
+    test = await startApp({
+      platform,
+      imports: [CqrsModule],
+      providers: [WorkHandler],
+      controllers: [LeftController],
+      breachWindowMs: 0,
+    });
   });
   afterAll(async () => {
     await test.close();
@@ -99,7 +123,7 @@ describe.each(platforms)('a hard limit where the client of %s leaves', platform 
     return until(() => end, 'end of the handler');
   }
 
-  it.each(['queries', 'function'])('holds for the %s of the handler that works on', async path => {
+  it.each(['queries', 'function', 'command'])('holds for the %s of the handler that works on', async path => {
     const { sent, error } = await leave(path);
     expect(sent).toBe(5);
     expect(error).toBeInstanceOf(QueryBudgetExceededError);
