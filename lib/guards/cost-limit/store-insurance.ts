@@ -99,12 +99,20 @@ export class InsuredStore {
     const { timeoutMs } = this.#insurance;
     return new Promise(resolve => {
       let isLate = false;
-      const timer = setTimeout(() => {
+      let hasAnswered = false;
+      const giveUp = (): void => {
+        if (hasAnswered) return;
         isLate = true;
         resolve(this.#fail(new OwnError(`it did not answer within ${timeoutMs} ms`), take));
-      }, timeoutMs).unref();
-      const failed = (error: unknown): void => {
+      };
+      // Where the event loop was blocked, timers come before an answer that has been there for long: it is read first.
+      const timer = setTimeout(() => setImmediate(giveUp), timeoutMs).unref();
+      const answered = (): void => {
+        hasAnswered = true;
         clearTimeout(timer);
+      };
+      const failed = (error: unknown): void => {
+        answered();
         if (!isLate) resolve(this.#fail(error, take));
       };
       whenSettled(
@@ -113,7 +121,7 @@ export class InsuredStore {
           if (isLate) return this.#giveBack(level, take);
           try {
             const taken = this.#read(level);
-            clearTimeout(timer);
+            answered();
             resolve(taken);
           } catch (error) {
             failed(error);

@@ -1,5 +1,6 @@
 import { Controller, Get } from '@nestjs/common';
 import { Redis } from 'ioredis';
+import { stat } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import {
   ContextService,
@@ -165,6 +166,11 @@ describe.each(stores)('with %s', (_name, newStore) => {
   });
 });
 
+function block(ms: number): void {
+  const endMs = performance.now() + ms;
+  while (performance.now() < endMs);
+}
+
 /** Fails, or takes its time, when it is told to. */
 class FaultyStore extends MemoryCostLimitStore {
   takes: CostLimitTake[] = [];
@@ -227,6 +233,21 @@ describe('a store of @CostLimit() that fails', () => {
     // What it is owed comes with the next request.
     expect(await statuses(1)).toEqual([200]);
     await until(() => store.level === 20, 'level of one request');
+  });
+
+  it('is not late where the event loop was blocked, and the answer was there', async () => {
+    const store: CostLimitStore = {
+      // An answer from outside, as that of a socket; what blocks the loop runs before it can be read.
+      async take({ burst }) {
+        const answer = stat(import.meta.dirname);
+        queueMicrotask(() => block(150));
+        await answer;
+        return { admitted: true, level: burst };
+      },
+    };
+    const { statuses, said } = await start({ store, onStoreFailure: 'refuse', timeoutMs: 50 });
+    expect(await statuses(2)).toEqual([200, 200]);
+    expect(said()).toEqual([]);
   });
 
   it('is paid later what was to be settled while it was away', async () => {
