@@ -1,6 +1,7 @@
 import { PostgresCostLimitStore } from 'nestjs-async-context/postgres';
 import { Pool } from 'pg';
 import { afterAll, describe, expect, it } from 'vitest';
+import { StatementCache } from '../../../lib/cost/statement-cache';
 import { databaseUrl, isEmbedded } from '../../support/database';
 import { expectNoOverspending } from './overspending';
 
@@ -35,6 +36,28 @@ describe('PostgresCostLimitStore', () => {
     expect(refused.level).toBeLessThan(1_000);
     await set(8);
     expect(await store.take({ ...bucket, need: 1_000, take: 1_000 })).toEqual({ admitted: true, level: 0 });
+  });
+
+  it('knows debt that is not paid in a lifetime', async () => {
+    const store = new PostgresCostLimitStore({ pool, table: TABLE });
+    const bucket = { key: 'slow', burst: 10, restorePerSecond: 1e-9, need: -Infinity, take: 1_000_010 };
+    expect((await store.take(bucket)).level).toBeCloseTo(-1_000_000, 3);
+    expect((await store.take({ ...bucket, need: 0 })).admitted).toBe(false);
+  });
+
+  it('asks in a text without literals, which what counts queries need not scan again', async () => {
+    const texts: string[] = [];
+    const noting = {
+      query: (text: string, values?: unknown[]) => {
+        texts.push(text);
+        return pool.query(text, values);
+      },
+    };
+    const store = new PostgresCostLimitStore({ pool: noting, table: TABLE });
+    await store.take({ key: 'text', burst: 10, restorePerSecond: 1, need: 1, take: 1 });
+    const cache = new StatementCache('postgresql');
+    cache.describe(texts[0]!);
+    expect(cache.size).toBe(1);
   });
 
   it('deletes what is full again, and nothing else', async () => {
