@@ -17,6 +17,8 @@ import { isKeptBack, markUndo, releasesLock } from './refused-commit';
 
 type Below = (...args: never[]) => unknown;
 
+/** How long after its end what a unit of work has begun is still stopped. */
+const STOPPED_FOR_MS = 60_000;
 const NOTHING_SENT = 'the deadline has passed';
 
 /** When a unit of work is to be over, and who says so. */
@@ -121,6 +123,7 @@ export class WorkStop implements CostGate {
       if (!this.isAtWork || !this.#isOverdue()) return;
       this.#passDeadline(statement.shape, ledger, below);
     }
+    if (this.#isLongOver()) return;
     this.keepBack(statement);
   }
 
@@ -177,7 +180,16 @@ export class WorkStop implements CostGate {
     if (this.breach === undefined && this.isAtWork && this.#isOverdue()) {
       this.#passDeadline(NOTHING_SENT);
     }
-    return this.breach !== undefined;
+    return this.breach !== undefined && !this.#isLongOver();
+  }
+
+  /**
+   * What it has begun and not awaited is stopped with it. But a timer that was made in it once, for all, would
+   * have its queries rejected for as long as the process lives.
+   */
+  #isLongOver(): boolean {
+    const { isClosed, endMs } = this.#context;
+    return isClosed && !this.isAtWork && performance.now() - endMs > STOPPED_FOR_MS;
   }
 
   /** What the record says of it, at the close. */

@@ -6,8 +6,8 @@ import { type BreakerOptions, readBreaker, type ResolvedBreaker } from './breake
 /** What all guards of an application have in common; each handler's own is declared with its decorators. */
 export interface GuardOptions {
   /**
-   * Whether guards only count and log what they would refuse, and refuse nothing: to see what a limit does
-   * before it is in force. A decorator may say so for its handler alone.
+   * Whether limits only count and log what they would refuse, and refuse nothing: to see what one does before it is
+   * in force. A decorator may say so for its handler alone. Not `@RequireUser()`: it would let everybody in.
    * @default false
    */
   readonly dryRun?: boolean;

@@ -2,8 +2,8 @@ import { Controller, Get, Inject } from '@nestjs/common';
 import { CommandBus, CommandHandler, CqrsModule, type ICommandHandler } from '@nestjs/cqrs';
 import { request } from 'node:http';
 import { Pool } from 'pg';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { QueryBudget, QueryBudgetExceededError } from 'nestjs-async-context';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { ContextService, QueryBudget, QueryBudgetExceededError } from 'nestjs-async-context';
 import { databaseUrl } from '../support/database';
 import { platforms, startApp, type TestApp, until } from '../support/platforms';
 
@@ -11,6 +11,7 @@ const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(r
 const TABLE = 'hard_client_left';
 
 let pool: Pool;
+let later: () => Promise<unknown>;
 let begun = false;
 let hasLeft = Promise.resolve();
 let end: { sent: number; error: unknown } | undefined;
@@ -42,7 +43,10 @@ class WorkHandler implements ICommandHandler<Work> {
 
 @Controller()
 class LeftController {
-  constructor(@Inject(CommandBus) private readonly commands: CommandBus) {}
+  constructor(
+    @Inject(CommandBus) private readonly commands: CommandBus,
+    private readonly context: ContextService,
+  ) {}
 
   @Get('queries')
   @QueryBudget({ hard: { queries: 5 } })
@@ -78,6 +82,14 @@ class LeftController {
   @QueryBudget(context => ({ hard: { queries: context.requestId === 'large' ? 20 : 5 } }))
   function() {
     return work(20);
+  }
+
+  /** A timer that is made once, by whoever comes first. */
+  @Get('timer')
+  @QueryBudget({ hard: { queries: 0 } })
+  timer() {
+    later = this.context.bind(() => pool.query('SELECT 1'));
+    return pool.query('SELECT 1');
   }
 
   @Get('background')
@@ -131,6 +143,17 @@ describe.each(platforms)('a hard limit where the client of %s leaves', platform 
     expect(test.logs.of('error', 'QueryBudget').at(-1)).toContain(
       `LeftController.${path} was stopped at its hard limit: 6/5 queries`,
     );
+  });
+
+  it('stops what it has begun for a minute after its end, and not for good', async () => {
+    const records = test.sink.records.length;
+    expect((await fetch(`${test.url}/timer`)).status).toBe(503);
+    await test.records(records + 1);
+    await expect(later()).rejects.toBeInstanceOf(QueryBudgetExceededError);
+    const now = performance.now.bind(performance);
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => now() + 60_000);
+    await later();
+    clock.mockRestore();
   });
 
   it('lets what keeps to it be committed', async () => {

@@ -241,6 +241,13 @@ describe.each(platforms)('@RequireUser() on %s', platform => {
     await test.close();
   });
 
+  it('is not opened by a dry run of the limits', async () => {
+    const test = await startApp({ platform, controllers: [StaffController], guards: { dryRun: true } });
+    expect((await fetch(`${test.url}/any`)).status).toBe(401);
+    expect((await fetch(`${test.url}/admin`, { headers: alice })).status).toBe(403);
+    await test.close();
+  });
+
   it('holds for the application, but for what is public', async () => {
     const test = await startApp({
       platform,

@@ -1,6 +1,6 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
 import type { RequestContext } from '../../context/request-context';
-import type { GuardKit } from '../guard-kit';
+import { type GuardKit, nameOf } from '../guard-kit';
 import type { Refusal } from '../refusal';
 import type { CostLimitPlan } from './cost-limit-policy';
 import { learning, spent, storeDown } from './cost-limit-refusals';
@@ -76,7 +76,14 @@ export class CostLimiter {
     const context = this.#kit.contextOf(execution);
     // Also one that is closed: a client that leaves while an earlier guard is at work has its handler run, and
     // would have it for nothing.
-    if (context === undefined) return true;
+    if (context === undefined) {
+      // Nothing would say what it has cost.
+      this.#kit.faults.say(
+        `@CostLimit of ${nameOf(execution)}`,
+        'it finds no unit of work, and lets all in.',
+      );
+      return true;
+    }
     const field = fieldOf(execution);
     if (field !== undefined && isNested(field) && !handler.isDeclared) return true;
     const account = this.#accountOf(context);
@@ -144,8 +151,10 @@ export class CostLimiter {
     const { key, reserved } = reservation;
     // Its own: the policies of two fields may have one name, and so one bucket.
     const { policy } = handler;
-    const hard = hardPrice(account.context, policy.prices);
-    const price = Math.max(hard ?? 0, policy.estimate ?? 0, handler.costs.p95);
+    const bound = hardPrice(account.context, policy.prices);
+    // One that is above the burst bounds nothing here: it is a net below, and would let in one at a time.
+    const hard = bound !== undefined && bound <= plan.burst ? bound : undefined;
+    const price = hard ?? Math.max(policy.estimate ?? 0, handler.costs.p95);
     if (hard === undefined && policy.estimate === undefined && !handler.costs.isKnown) {
       const place = `${handler.name} ${key}`;
       if (!this.#learning.enter(place, account.context)) return this.#refuseToLearn(question, plan);

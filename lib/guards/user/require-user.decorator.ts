@@ -7,8 +7,8 @@ import { UserGuard } from './user.guard';
 /** Options of `@RequireUser()`. */
 export interface RequireUserOptions {
   /**
-   * Whether it only counts and logs whom it would refuse.
-   * @default what `forRoot({ guards: { dryRun } })` says
+   * Whether it only counts and logs whom it would refuse. `forRoot({ guards: { dryRun } })` does not say so for it.
+   * @default false
    */
   readonly dryRun?: boolean;
 }

@@ -33,7 +33,8 @@ export class UserGuard implements CanActivate {
   canActivate(execution: ExecutionContext): boolean | Promise<boolean> {
     const access = declaredAccess.of(execution)?.value;
     if (access?.isPublic === true) return true;
-    const dryRun = access?.dryRun ?? this.#kit.options.dryRun;
+    // Not what all guards have: who tries a limit must not open what this one protects.
+    const dryRun = access?.dryRun === true;
     const user = userOf(this.#kit.contextOf(execution));
     if (user === undefined) {
       this.#sayOrder(execution);

@@ -22,6 +22,14 @@ class PriceController {
   @Get('gone')
   @QueryBudget.exempt({ hard: { queries: 900 }, ...UNTIL })
   gone() {}
+
+  @Get('within')
+  @QueryBudget({ hard: { queries: 1_000 } })
+  within() {}
+
+  @Get('above')
+  @QueryBudget({ hard: { queries: 1_001 } })
+  above() {}
 }
 
 describe('what hard limits allow', () => {
@@ -29,12 +37,12 @@ describe('what hard limits allow', () => {
     const store = new NotingStore();
     const test = await startApp({ controllers: [PriceController], guards: { costLimit: { store } } });
     const reserved: number[] = [];
-    for (const path of ['exempt', 'expired', 'gone']) {
+    for (const path of ['exempt', 'expired', 'gone', 'within', 'above']) {
       store.takes.length = 0;
       await fetch(`${test.url}/${path}`);
       reserved.push(store.takes[0]!.take);
     }
-    expect(reserved).toEqual([900, 100, 10]);
+    expect(reserved).toEqual([900, 100, 10, 1_000, 10]);
     await test.close();
   });
 });
