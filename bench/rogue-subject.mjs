@@ -1,13 +1,19 @@
 /**
- * `node bench/rogue-subject.mjs <mode> <platform>` with an IPC channel: an application whose `rogue` blocks the
- * event loop, beside `light`, which waits a little and works a little. It answers `usage` with what became of it.
+ * `node bench/rogue-subject.mjs <mode> <platform> <blockMs> <workMs> <rogue>` with an IPC channel: an application
+ * whose `rogue` blocks the event loop (`block`), holds a connection (`pool`) or makes 30,000 queries (`queries`),
+ * beside `light`, which waits a little, or asks the database, and works a little. It answers `usage` with what
+ * became of it.
  */
 import { createRequire } from 'node:module';
 import { Controller, Get, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { AsyncContextModule, ContextService, MemorySink } from 'nestjs-async-context';
+import { AsyncContextModule, ContextService, MemorySink, QueryBudget } from 'nestjs-async-context';
+import { Pool } from 'pg';
+import { SERVER_URL } from './postgres.mjs';
 
-const [mode, platform, blockMs, workMs] = process.argv.slice(2);
+const [mode, platform, blockMs, workMs, kind] = process.argv.slice(2);
+const pool = kind === 'block' ? undefined : new Pool({ connectionString: SERVER_URL, max: 4 });
+const wait = ms => new Promise(resolve => setTimeout(resolve, ms));
 const sink = new MemorySink({ capacity: 100_000 });
 const OPTIONS = {
   nothing: { guards: { breaker: false } },
@@ -24,15 +30,26 @@ const spin = ms => {
 
 class MixController {
   async light() {
-    await new Promise(resolve => setTimeout(resolve, 5));
+    await (pool === undefined ? wait(5) : pool.query('SELECT 1'));
     spin(Number(workMs));
     return 'ok';
   }
 
-  rogue() {
-    spin(Number(blockMs));
+  async rogue() {
+    if (kind === 'block') spin(Number(blockMs));
+    else if (kind === 'pool') await this.hold();
+    else for (let i = 0; i < 30_000; i++) await pool.query('SELECT 1');
     return 'ok';
   }
+
+  async hold() {
+    const client = await pool.connect();
+    await wait(Number(blockMs)).finally(() => client.release());
+  }
+}
+if (kind === 'queries' && (mode === 'breaker' || mode === 'both')) {
+  const rogue = Object.getOwnPropertyDescriptor(MixController.prototype, 'rogue');
+  QueryBudget({ hard: { queries: 1_000 } })(MixController.prototype, 'rogue', rogue);
 }
 Controller()(MixController);
 for (const method of ['light', 'rogue']) {

@@ -1,8 +1,8 @@
 /**
- * What a handler that blocks the event loop leaves of the others: with nothing, with `@fastify/under-pressure`, with
+ * What a handler that blocks the event loop, holds the pool or makes 30,000 queries leaves of the others: with nothing, with `@fastify/under-pressure`, with
  * our breaker, with our overload control. Each in a process of its own; medians over the rounds, which take turns.
  *
- *   npm run --silent build && node bench/rogue.mjs [--seconds 20] [--rounds 3] [--platform fastify]
+ *   npm run --silent build && node bench/rogue.mjs [--seconds 20] [--rounds 3] [--platform fastify] [--rogue block|pool|queries]
  *
  * Requests are sent at a fixed rate, whatever becomes of them, each on a connection of its own pool. A good answer
  * is 200 within `--goodMs`.
@@ -17,6 +17,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '3' },
     platform: { type: 'string', default: 'fastify' },
     modes: { type: 'string', default: 'alone,nothing,under-pressure,breaker,overload,both' },
+    rogue: { type: 'string', default: 'block' },
     lightPerSecond: { type: 'string', default: '40' },
     workMs: { type: 'string', default: '3' },
     roguePerSecond: { type: 'string', default: '3' },
@@ -54,7 +55,7 @@ async function pace(perSecond, untilMs, send) {
 
 async function round(mode) {
   const child = new Child('./rogue-subject.mjs', {
-    args: [mode === 'alone' ? 'nothing' : mode, values.platform, values.blockMs, values.workMs],
+    args: [mode === 'alone' ? 'nothing' : mode, values.platform, values.blockMs, values.workMs, values.rogue],
     execArgv: ['--no-warnings'],
   });
   const { port } = await child.answer();
@@ -89,7 +90,7 @@ for (let turn = 0; turn < numbers.rounds; turn++) {
   }
 }
 console.log(
-  `${values.platform}: ${values.lightPerSecond} light requests of ${values.workMs} ms a second, ${values.roguePerSecond} that block ${values.blockMs} ms; good within ${values.goodMs} ms`,
+  `${values.platform}: ${values.lightPerSecond} light requests of ${values.workMs} ms a second, ${values.roguePerSecond} rogues (${values.rogue}, ${values.blockMs} ms); good within ${values.goodMs} ms`,
 );
 for (const [mode, list] of results) {
   const good = median(list.map(result => result.good));
