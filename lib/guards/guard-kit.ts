@@ -1,10 +1,8 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { contextStorage } from '../context/context-storage';
 import { sharedName } from '../context/protocol';
 import type { ContextService } from '../context/context.service';
 import type { RequestContext } from '../context/request-context';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
-import { type PlatformRequest, rememberedContext } from '../entry/remembered-context';
 import type { UnitsOfWork } from '../entry/units-of-work';
 import { Callers } from './caller/callers';
 import { AllSlots } from './concurrency/concurrency';
@@ -12,6 +10,7 @@ import type { ResolvedGuards } from './guard-options';
 import type { Refusal } from './refusal';
 import { answerRefusal, refusalError } from './refusal-error';
 import type { Refusals } from './refusals';
+import { unitOf } from './unit-of';
 import { whenOver } from './when-over';
 
 /** Nest injects the kit under it, the same for all copies of the package. */
@@ -44,9 +43,9 @@ export class GuardKit {
     this.faults = faults;
   }
 
-  /** The unit of work that a guard is asked for; a middleware may have lost it. */
+  /** The unit of work of this application that a guard is asked for. */
   contextOf(execution: ExecutionContext): RequestContext | undefined {
-    const context = contextStorage.getStore() ?? remembered(execution);
+    const context = unitOf(execution);
     return context?.isOf(this.#units) === true ? context : undefined;
   }
 
@@ -63,7 +62,10 @@ export class GuardKit {
     details?: Readonly<Record<string, string | number>>,
   ): true {
     const context = this.contextOf(execution);
-    this.refusals.note(context, nameOf(execution), refusal, dryRun, details);
+    // A logger of the application may throw.
+    this.faults.guard('log of a refusal', () =>
+      this.refusals.note(context, this.#handlerOf(execution), refusal, dryRun, details),
+    );
     if (dryRun) return true;
     const { problemJson } = this.options;
     const type = execution.getType<string>();
@@ -75,16 +77,19 @@ export class GuardKit {
 
   /** Calls back once, when a unit of work is over for good; see `whenOver()`. */
   whenOver(context: RequestContext, maxHoldMs: number, over: (hasEnded: boolean) => void): void {
-    whenOver(context, this.onClose, maxHoldMs, over);
+    whenOver(context, this.onClose, maxHoldMs, hasEnded =>
+      // A timer may call it, and what it throws would end the process.
+      this.faults.guard('what a guard has taken', () => over(hasEnded)),
+    );
+  }
+
+  /** As records have it: a decorator may have put a function of another name in the place of the method. */
+  #handlerOf(execution: ExecutionContext): string {
+    return this.#units.handlers.ofMethod(execution.getClass(), execution.getHandler()).name;
   }
 }
 
 /** `OrdersController.list` */
 export function nameOf(execution: ExecutionContext): string {
   return `${execution.getClass().name}.${execution.getHandler().name}`;
-}
-
-function remembered(execution: ExecutionContext): RequestContext | undefined {
-  if (execution.getType() !== 'http') return undefined;
-  return rememberedContext(execution.switchToHttp().getRequest<PlatformRequest>());
 }

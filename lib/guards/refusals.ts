@@ -6,6 +6,18 @@ import { number, Report } from '../diagnosis/report-text';
 import type { Refusal } from './refusal';
 
 const REFUSED: ReportKind = { name: 'refusals', isError: false };
+/** What to do about a refusal, by its reason. */
+const NEXT: Readonly<Record<string, string>> = {
+  'no-user': 'If callers are signed in here, make sure that authentication runs before this guard.',
+  'not-allowed': 'If this caller should be let in, check the function of @RequireUser().',
+  spent:
+    'If the caller should have more, raise burst or restorePerSecond; otherwise find what makes it expensive.',
+  learning:
+    'Give @CostLimit() an estimate, so that callers may send several requests at once from the start.',
+  'store-down': 'Check the store of the cost limits.',
+  busy: 'Make the handler faster, raise limit, or let callers wait (waitMs of @Concurrency()).',
+  waited: 'Make the handler faster, or raise limit or waitMs of @Concurrency().',
+};
 /** Handlers, guards and reasons that are told apart. */
 const MAX_COUNTS = 5_000;
 
@@ -68,6 +80,7 @@ export class Refusals {
     const headline = dryRun
       ? `${handler} would have been refused with ${status} (dry run): ${message}`
       : `${handler} was refused with ${status}: ${message}`;
+    const next = NEXT[reason];
     const facts = Object.entries(details).map(([name, value]) => `${name} ${value}`);
     this.#logger.warn(
       new Report(
@@ -75,6 +88,7 @@ export class Refusals {
         [
           ...(context === undefined ? [] : [['request', requestOf(context)] as const]),
           ['guard', [by, reason, ...facts].join(', ')],
+          ...(next === undefined ? [] : [['next', next] as const]),
           ...(suppressed === 0
             ? []
             : [['more', `${number(suppressed)} were not logged since the last one`] as const]),
@@ -87,6 +101,7 @@ export class Refusals {
           status,
           dryRun,
           ...details,
+          next,
           suppressed,
         },
       ),

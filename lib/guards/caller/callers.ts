@@ -53,9 +53,9 @@ export class Callers {
     this.#hasLookedAtProxy = true;
     if (!trustsAnybody(request)) return;
     this.#kit.faults.say(
-      'telling callers of @CostLimit() apart by their address',
+      'telling callers apart by their address',
       'the setting "trust proxy" is true: request.ip is what the client has written into x-forwarded-for, and it ' +
-        'has a new bucket with each request. Set it to the number or the addresses of your proxies.',
+        'is a new caller with each request. Set it to the number or the addresses of your proxies.',
     );
   }
 }

@@ -59,7 +59,10 @@ export class ConcurrencyGuard implements CanActivate {
     const context = kit.contextOf(execution);
     if (context === undefined) {
       // Nothing would say when a slot comes back.
-      kit.faults.say(`@Concurrency of ${nameOf(execution)}`, 'it finds no unit of work, and lets all in.');
+      kit.faults.say(
+        `@Concurrency of ${nameOf(execution)}`,
+        'no context was found for it, so nothing is limited.',
+      );
       return true;
     }
     const slots = kit.slots.of(rule, execution.getClass<unknown>() as Type);

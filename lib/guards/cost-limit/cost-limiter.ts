@@ -80,7 +80,7 @@ export class CostLimiter {
       // Nothing would say what it has cost.
       this.#kit.faults.say(
         `@CostLimit of ${nameOf(execution)}`,
-        'it finds no unit of work, and lets all in.',
+        'no context was found for it, so nothing is limited.',
       );
       return true;
     }

@@ -42,8 +42,8 @@ export class Settlements {
         this.leave(context, reservation);
         if (hasEnded) return this.#end(context, reservation, points);
         this.#kit.faults.say(
-          `settling @CostLimit() of ${name} in time`,
-          `the work was not over after ${hold * maxHoldMs} ms. What it had cost by then is charged, and the rest will be.`,
+          `@CostLimit() of ${name}`,
+          `a request is still running after ${hold * maxHoldMs} ms. What it has cost so far is charged; the rest follows.`,
         );
         if (hold < MOST_HOLDS) this.#whenOver(context, reservation, hold + 1);
       });

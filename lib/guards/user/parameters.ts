@@ -1,6 +1,6 @@
-import { createParamDecorator } from '@nestjs/common';
-import { contextStorage } from '../../context/context-storage';
+import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { ContextUser } from '../../context/request-context';
+import { unitOf } from '../unit-of';
 
 /**
  * The user of the context, as a parameter of a handler, or one property of it. `undefined` without a user.
@@ -15,8 +15,8 @@ import type { ContextUser } from '../../context/request-context';
  * }
  */
 export const CurrentUser: (property?: keyof ContextUser) => ParameterDecorator = createParamDecorator(
-  (property: keyof ContextUser | undefined) => {
-    const user = contextStorage.getStore()?.currentUser();
+  (property: keyof ContextUser | undefined, execution: ExecutionContext) => {
+    const user = unitOf(execution)?.currentUser();
     return property === undefined ? user : user?.[property];
   },
 );
@@ -33,5 +33,5 @@ export const CurrentUser: (property?: keyof ContextUser) => ParameterDecorator =
  * }
  */
 export const RequestId: () => ParameterDecorator = createParamDecorator(
-  () => contextStorage.getStore()?.requestId,
+  (_: unknown, execution: ExecutionContext) => unitOf(execution)?.requestId,
 );
