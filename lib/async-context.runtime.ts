@@ -21,6 +21,7 @@ import { reports } from './diagnosis/reports';
 import { StallLog } from './diagnosis/stall-log';
 import { ResourceMonitor } from './diagnosis/resource-monitor';
 import { LostErrors } from './diagnosis/lost-errors';
+import { poolWatch } from './diagnosis/pools/pool-watch';
 import { BullmqEntry } from './entry/bullmq.entry';
 import { ContextInterceptor } from './entry/context.interceptor';
 import { noteErrorsOfRequests } from './entry/error-note';
@@ -145,7 +146,15 @@ export class AsyncContextRuntime
     const { breaker, problemJson } = resolved.guards;
     if (breaker !== undefined) {
       const onClose: OnClose = (context, fn) => this.#units.onClose(context, fn);
-      this.#units.breakers = new Breakers(breaker, answers, refusals, faults, onClose, problemJson);
+      this.#units.breakers = new Breakers(
+        breaker,
+        answers,
+        refusals,
+        faults,
+        onClose,
+        problemJson,
+        poolWatch(),
+      );
     }
     const { overload } = resolved;
     if (overload !== undefined) {
@@ -209,6 +218,7 @@ export class AsyncContextRuntime
     prepareCallSites();
     loopMonitor().start(this.#loopUser);
     this.#units.overloadMonitor?.start();
+    this.#units.breakers?.start();
     if (this.#monitored !== undefined) this.resourceMonitor.start(this.#monitored);
     this.#warnOfNest();
     const { warning: ofDrivers } = this.#instrumentations;
@@ -244,6 +254,7 @@ export class AsyncContextRuntime
     this.#takeBack('propagate', () => this.#propagation?.uninstall());
     this.#units.outgoing = undefined;
     this.#takeBack('entry of requests', () => this.#http.uninstall());
+    this.#takeBack('breakers', () => this.#units.breakers?.stop());
     this.#takeBack('overload', () => this.#units.overloadMonitor?.stop());
     this.#takeBack('entry of overload', () => this.#overload?.uninstall());
     this.#takeBack('entry of upgrades', () => this.#upgrades.uninstall());

@@ -116,6 +116,27 @@ describe('a breaker', () => {
     expect(busy.cause).toBe('blocked');
   });
 
+  it('asks whether all that come would hold half of a pool, where waits for connections opened it', () => {
+    const probed = (arrivals: number, wholePoolMs: number): boolean => {
+      const breaker = new Breaker(limits, () => 0);
+      expect(breaker.learnWait(10_000, 10_000, 100)).toBe(true);
+      for (let i = 1; i < arrivals; i += 1) breaker.admit({}, 200);
+      const probe = {};
+      expect(breaker.admit(probe, 1_100)).toBe('probe');
+      return breaker.judge(probe, { ...GOOD, wholePoolMs }, 1_200);
+    };
+    // 100 in 10 s, each for 50 ms of the whole pool, is half of it all the time.
+    expect(probed(100, 49)).toBe(true);
+    expect(probed(100, 50)).toBe(false);
+    expect(probed(50, 99)).toBe(true);
+    expect(probed(50, 100)).toBe(false);
+    const blocked = open();
+    for (let i = 0; i < 100; i += 1) blocked.admit({}, 200);
+    const probe = {};
+    blocked.admit(probe, 1_100);
+    expect(blocked.judge(probe, { ...GOOD, wholePoolMs: 1_000 }, 1_200)).toBe(true);
+  });
+
   it('says at the start what it cannot take', () => {
     const start = (breaker: unknown) => () =>
       AsyncContextModule.forRoot({ guards: { breaker: breaker as never } });

@@ -178,6 +178,8 @@ describe('the wait for a pool', () => {
       outside: fn => fn(),
       fault: () => undefined,
       reportWait: () => undefined,
+      hearsOfShares: false,
+      tellShares: () => undefined,
     });
     const checkouts = [1, 2].map(
       () => new Checkout(pool, undefined, undefined, undefined as never, undefined),

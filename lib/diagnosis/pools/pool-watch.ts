@@ -17,6 +17,7 @@ import { HeldQuery } from './held-query';
 import { type Holding, nameOf } from './holding';
 import type { PoolLimits, PoolWait } from './pool-wait';
 import { describeWait } from './pool-wait-report';
+import type { WaitShare } from './wait-shares';
 import { holdingOf, WatchedPool } from './watched-pool';
 import { sharedName } from '../../context/protocol';
 
@@ -35,6 +36,9 @@ const MAX_WAITS = 5;
 
 type Below = (...args: never[]) => unknown;
 
+/** Hears of who holds connections while others wait for them. */
+export type ShareListener = (shares: readonly WaitShare[], nowMs: number) => void;
+
 /** Knows the pools of the process: one for all applications, as they may share a pool. */
 export class PoolWatch {
   readonly #faults = new FaultReporter();
@@ -43,6 +47,7 @@ export class PoolWatch {
   readonly #outside = new AsyncResource('nestjs-async-context.pools');
   readonly #users = new Map<object, PoolLimits>();
   readonly #active = new Set<WatchedPool>();
+  readonly #shareListeners = new Set<ShareListener>();
   /** Of work that no handler has taken, or not yet. */
   readonly #lines = new AcquiringLines();
   #sweepMs = SWEEP_MS;
@@ -96,6 +101,27 @@ export class PoolWatch {
     let longestMs = 0;
     for (const pool of this.#active) longestMs = Math.max(longestMs, pool.longestWaitMs(nowMs));
     return longestMs;
+  }
+
+  /** The largest part of a pool that a unit of work holds now, from 0 to 1. */
+  shareOf(context: RequestContext): number {
+    let share = 0;
+    for (const pool of this.#active) share = Math.max(share, pool.shareOf(context));
+    return share;
+  }
+
+  /** @returns what ends it */
+  hear(listener: ShareListener): () => void {
+    this.#shareListeners.add(listener);
+    return () => void this.#shareListeners.delete(listener);
+  }
+
+  get hearsOfShares(): boolean {
+    return this.#shareListeners.size > 0;
+  }
+
+  tellShares(shares: readonly WaitShare[], nowMs: number): void {
+    for (const listener of this.#shareListeners) listener(shares, nowMs);
   }
 
   fault(error: unknown): void {

@@ -1,12 +1,17 @@
 import { clearTimeout, setTimeout } from '../../context/real-timers';
+import type { RequestContext } from '../../context/request-context';
 import type { Checkout } from './checkout';
 import type { Holding } from './holding';
 import { summarizeHolders } from './holders';
 import type { PoolWait } from './pool-wait';
+import { shareWaits, type WaitShare } from './wait-shares';
 import { sharedName } from '../../context/protocol';
 
 /** On a connection, for as long as it lives: a WeakMap costs 125 ns more. */
 const SLOT = Symbol.for(sharedName('connection'));
+
+/** How often is looked at who waits and who holds, while somebody does. */
+const SAMPLE_MS = 100;
 
 /** One connection of a pool. */
 interface Slot {
@@ -28,6 +33,10 @@ export interface PoolWatcher {
   /** Says that something of ours has failed. */
   fault(error: unknown): void;
   reportWait(checkout: Checkout, wait: PoolWait): void;
+  /** Whether somebody wants to hear of it. */
+  readonly hearsOfShares: boolean;
+  /** Says who held connections while others waited. */
+  tellShares(shares: readonly WaitShare[], nowMs: number): void;
 }
 
 /** Who waits for the connections of one pool, and who holds them. */
@@ -44,6 +53,8 @@ export class WatchedPool {
   /** All that wait, in the order of their start. */
   readonly #queue = new Set<Checkout>();
   #timer: NodeJS.Timeout | undefined;
+  #sampling: NodeJS.Timeout | undefined;
+  #sampledMs = 0;
 
   constructor(driver: string, watcher: PoolWatcher) {
     this.driver = driver;
@@ -98,6 +109,7 @@ export class WatchedPool {
   enqueue(checkout: Checkout): void {
     this.waiting += 1;
     this.#queue.add(checkout);
+    if (this.#sampling === undefined && this.#watcher.hearsOfShares) this.#sampleLater(checkout.sinceMs);
     if (checkout.poolWaitMs === 0) return;
     this.#waiters.add(checkout);
     if (this.#timer === undefined) this.#arm(checkout.poolWaitMs);
@@ -111,7 +123,9 @@ export class WatchedPool {
 
   forget(): void {
     clearTimeout(this.#timer);
+    clearTimeout(this.#sampling);
     this.#timer = undefined;
+    this.#sampling = undefined;
     this.#waiters.clear();
     this.#queue.clear();
     for (const slot of this.#slots) {
@@ -119,6 +133,29 @@ export class WatchedPool {
       slot.isListed = false;
     }
     this.#slots.length = 0;
+  }
+
+  /** The part of the connections that one unit of work holds, from 0 to 1. */
+  shareOf(context: RequestContext): number {
+    let held = 0;
+    for (const { holding } of this.#slots) if (holding?.context === context) held += 1;
+    return this.size === 0 ? 0 : held / this.size;
+  }
+
+  #sampleLater(nowMs: number): void {
+    this.#sampledMs = nowMs;
+    this.#sampling = this.#watcher.outside(() => setTimeout(() => this.#sample(), SAMPLE_MS).unref());
+  }
+
+  /** So it costs the requests nothing; a wait that is over before it is looked at does no harm. */
+  #sample(): void {
+    this.#sampling = undefined;
+    if (this.#queue.size === 0) return;
+    const now = performance.now();
+    // Of a time in which the event loop was blocked, whoever held a connection could not give it back.
+    const passedMs = Math.min(now - this.#sampledMs, 2 * SAMPLE_MS);
+    this.#sampleLater(now);
+    this.#watcher.tellShares(shareWaits(this.#queue, this.holdings, passedMs), now);
   }
 
   #arm(delayMs: number): void {

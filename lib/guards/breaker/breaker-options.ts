@@ -18,9 +18,9 @@ export interface BreakerOptions {
    */
   readonly blockedMs?: number;
   /**
-   * Milliseconds that others have waited for a connection, each longer than `poolWaitMs` of `forRoot()`, because it
-   * held connections: its part of each wait, by how many of them it held, as far as that is at least half of what
-   * all handlers have waited for each other. 0 for no such limit.
+   * Milliseconds that requests of other handlers have waited for a connection because it held some: its part of each
+   * wait, by how many of them it held, as far as that is at least half of what all handlers have waited for each
+   * other. 0 for no such limit.
    * @default 10_000
    */
   readonly connectionsMs?: number;

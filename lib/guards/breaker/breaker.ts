@@ -2,6 +2,8 @@ import type { ResolvedBreaker } from './breaker-options';
 
 /** Callers that come again at once would meet the only request that may try. */
 const JITTER = 0.2;
+/** From which part of a pool on one handler leaves too little to the others. */
+const TOO_MUCH_OF_A_POOL = 0.5;
 
 /** Why a handler is refused. */
 export type BreakerCause = 'blocked' | 'connections' | 'failures';
@@ -12,6 +14,11 @@ export interface Outcome {
   readonly blockedMs: number;
   /** Its client left before there was an answer: that says nothing of the handler. */
   readonly aborted: boolean;
+  /**
+   * Of one that tries: milliseconds for which it has held connections, as if each had been the whole pool. Half a
+   * pool of ten for a second is 500.
+   */
+  readonly wholePoolMs?: number;
 }
 
 /** What the requests of half a window have done. */
@@ -111,7 +118,8 @@ export class Breaker {
   judge(request: object, outcome: Outcome, nowMs: number): boolean {
     this.giveBack(request);
     if (this.#cause === undefined) return false;
-    if (outcome.failed || this.#wouldBlock(outcome.blockedMs, nowMs)) {
+    const { failed, blockedMs, wholePoolMs = 0 } = outcome;
+    if (failed || this.#wouldBlock(blockedMs, nowMs) || this.#wouldHold(wholePoolMs, nowMs)) {
       this.#stayOpen(nowMs);
       return false;
     }
@@ -130,10 +138,23 @@ export class Breaker {
 
   /** Whether all that have come meanwhile would have blocked the loop for too long, had each been like this one. */
   #wouldBlock(blockedMs: number, nowMs: number): boolean {
-    const { blockedMs: limit, windowMs } = this.#limits;
-    if (limit === 0 || blockedMs === 0) return false;
-    const perWindow = (this.#arrivals * windowMs) / Math.max(windowMs, nowMs - this.#openedMs);
-    return blockedMs * perWindow >= limit;
+    const { blockedMs: limit } = this.#limits;
+    return limit > 0 && blockedMs * this.#arrivalsPerWindow(nowMs) >= limit;
+  }
+
+  /**
+   * Whether all that have come meanwhile would hold half of a pool at a time, had each been like this one: what is
+   * held at a time is how many come, times how long each holds (Little's law).
+   */
+  #wouldHold(wholePoolMs: number, nowMs: number): boolean {
+    const { connectionsMs: limit, windowMs } = this.#limits;
+    if (limit === 0 || this.#cause !== 'connections') return false;
+    return wholePoolMs * this.#arrivalsPerWindow(nowMs) >= TOO_MUCH_OF_A_POOL * windowMs;
+  }
+
+  #arrivalsPerWindow(nowMs: number): number {
+    const { windowMs } = this.#limits;
+    return (this.#arrivals * windowMs) / Math.max(windowMs, nowMs - this.#openedMs);
   }
 
   #judge(nowMs: number, isToBlame = false): boolean {

@@ -9,6 +9,9 @@ import type { FilterAnswer } from '../../entry/filter-answer';
 import { Handler } from '../../entry/handlers';
 import { Breaker, type BreakerCause, type Outcome } from './breaker';
 import type { ResolvedBreaker } from './breaker-options';
+import type { PoolWatch } from '../../diagnosis/pools/pool-watch';
+import type { WaitShare } from '../../diagnosis/pools/wait-shares';
+import { HeldShare } from './held-share';
 import { RecentSum } from './recent-sum';
 import type { Refusal } from '../refusal';
 import { answerRefusal, refusalError } from '../refusal-error';
@@ -31,8 +34,10 @@ export class Breakers {
   readonly #logger = new Logger('Guards');
   /** What handlers have waited for connections that others held. */
   readonly #waits: RecentSum;
-  readonly #byName = new Map<string, Handler>();
   readonly #problemJson: boolean;
+  readonly #pools: PoolWatch;
+  /** Ends that it hears of waits for connections. */
+  #stopHearing: (() => void) | undefined;
 
   constructor(
     limits: ResolvedBreaker,
@@ -41,7 +46,9 @@ export class Breakers {
     faults: FaultReporter,
     onClose: OnClose,
     problemJson: boolean,
+    pools: PoolWatch,
   ) {
+    this.#pools = pools;
     this.#problemJson = problemJson;
     this.#limits = limits;
     this.#waits = new RecentSum(limits.windowMs);
@@ -51,13 +58,23 @@ export class Breakers {
     this.#onClose = onClose;
   }
 
+  start(): void {
+    if (this.#limits.connectionsMs === 0) return;
+    this.#stopHearing = this.#pools.hear((shares, nowMs) =>
+      this.#faults.guard('breaker, waits for connections', () => this.#learnWaits(shares, nowMs)),
+    );
+  }
+
+  stop(): void {
+    this.#stopHearing?.();
+  }
+
   /** Looks at a unit of work that is closed. */
   learn(context: RequestContext): void {
-    const { handler, endMs, poolWaits } = context;
-    if (context.kind !== 'http' || !(handler instanceof Handler)) return;
-    if (handler.isStream || context.refused !== undefined) return;
-    if (poolWaits !== undefined) this.#learnWaits(context, handler);
-    const breaker = this.#of(handler);
+    const { endMs } = context;
+    const handler = routeOf(context);
+    if (handler === undefined || context.refused !== undefined) return;
+    const breaker = ofHandler(handler, this.#limits);
     if (breaker.cause === undefined && breaker.learn(this.#outcomeOf(context), endMs))
       this.#open(handler, breaker);
   }
@@ -105,37 +122,31 @@ export class Breakers {
   /** Others may try after a while, also where it never ends; it is judged when it does. */
   #watch(context: RequestContext, handler: Handler, breaker: Breaker): void {
     const timer = setTimeout(() => breaker.giveBack(context), this.#limits.openMs).unref();
+    const held = breaker.cause === 'connections' ? new HeldShare(this.#pools, context) : undefined;
     whenOver(context, this.#onClose, MAX_PROBE_MS, hasEnded => {
       clearTimeout(timer);
+      const wholePoolMs = held?.end() ?? 0;
       if (!hasEnded) return;
       // A guard has refused it: that says nothing of the handler.
       const outcome =
         context.refused === undefined
-          ? this.#outcomeOf(context)
+          ? { ...this.#outcomeOf(context), wholePoolMs }
           : { failed: false, blockedMs: 0, aborted: true };
       if (breaker.judge(context, outcome, performance.now())) this.#close(handler, breaker);
     });
   }
 
-  /** Who held connections is charged with its part of the waits of others. */
-  #learnWaits(context: RequestContext, own: Handler): void {
-    for (const { holders, held, waitedMs } of context.poolWaits ?? []) {
-      for (const { handler: name, connections } of holders) {
-        if (name === own.name || held === 0) continue;
-        const partMs = (waitedMs * connections) / held;
-        const ofAllMs = this.#waits.add(partMs, context.endMs);
-        const handler = this.#byName.get(name);
-        if (handler === undefined) continue;
-        const breaker = this.#of(handler);
-        if (breaker.learnWait(partMs, ofAllMs, context.endMs)) this.#open(handler, breaker);
-      }
+  /** Who holds connections is charged with its part of what others wait, while they wait. */
+  #learnWaits(shares: readonly WaitShare[], nowMs: number): void {
+    let ofAllMs = 0;
+    for (const { waitedMs } of shares) ofAllMs = this.#waits.add(waitedMs, nowMs);
+    for (const { holder, waitedMs } of shares) {
+      const handler = routeOf(holder);
+      if (handler === undefined || (holder.application as { breakers?: Breakers }).breakers !== this)
+        continue;
+      const breaker = ofHandler(handler, this.#limits);
+      if (breaker.learnWait(waitedMs, ofAllMs, nowMs)) this.#open(handler, breaker);
     }
-  }
-
-  #of(handler: Handler): Breaker {
-    if (handler.breaker !== undefined) return handler.breaker;
-    this.#byName.set(handler.name, handler);
-    return (handler.breaker = new Breaker(this.#limits));
   }
 
   #outcomeOf(context: RequestContext): Outcome {
@@ -205,6 +216,15 @@ export class Breakers {
       this.#faults.guard('log of a breaker', () => this.#logger.warn(new Report(headline, lines, fields))),
     );
   }
+}
+
+/** The handler that a breaker is for. */
+function routeOf({ kind, handler }: RequestContext): Handler | undefined {
+  return kind === 'http' && handler instanceof Handler && !handler.isStream ? handler : undefined;
+}
+
+function ofHandler(handler: Handler, limits: ResolvedBreaker): Breaker {
+  return (handler.breaker ??= new Breaker(limits));
 }
 
 const NEXT: Readonly<Record<BreakerCause, string>> = {
