@@ -36,6 +36,7 @@ const HELLO = 'Hello World!';
 class OrdersController {
   static statement;
   static evidence;
+  static handle;
 
   constructor(orders) {
     this.orders = orders;
@@ -78,9 +79,15 @@ class OrdersController {
     return { rows: await this.orders.list(100, OrdersController.statement) };
   }
 
+  /** A handler that is given. */
+  async given() {
+    return OrdersController.handle();
+  }
+
   /** What the variant can show for itself from inside a handler: the run fails if it is not what it claims. */
   async evidence() {
     await this.orders.find(1);
+    await OrdersController.handle?.();
     if (OrdersService.database) await this.orders.list(1, OrdersController.statement);
     return OrdersController.evidence();
   }
@@ -94,6 +101,7 @@ decorateMethod(OrdersController, 'outage', Get('outage'));
 decorateMethod(OrdersController, 'servicesSync', Get('services-sync'));
 decorateMethod(OrdersController, 'queries10', Get('queries10'));
 decorateMethod(OrdersController, 'queries100', Get('queries100'));
+decorateMethod(OrdersController, 'given', Get('given'));
 decorateMethod(OrdersController, 'evidence', Get('evidence'));
 
 async function createAdapter(platform) {
@@ -109,9 +117,10 @@ async function createAdapter(platform) {
  * The application under test, listening on a free loopback port. It is the same for every variant but for
  * what the variant itself asks of a user: modules to import, options of `NestFactory.create`, a global hook.
  */
-export async function listen({ platform, database, statement, variant }) {
+export async function listen({ platform, database, statement, handle, variant }) {
   OrdersService.database = database;
   OrdersController.statement = statement;
+  OrdersController.handle = handle;
 
   // oxlint-disable-next-line typescript/no-extraneous-class -- a module is what its decorator says
   class AppModule {}

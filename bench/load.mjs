@@ -1,5 +1,5 @@
 /**
- * The client, a process of its own: 32 keep-alive connections, one request in flight on each, over `node:net`.
+ * The client, a process of its own: 32 keep-alive connections or as many as asked for, one request in flight on each, over `node:net`.
  * It reads only what it must (status line and Content-Length), so that the server is what is measured.
  */
 import { connect } from 'node:net';
@@ -19,10 +19,10 @@ function responseLength(bytes, end) {
   return end >= length ? length : -1;
 }
 
-function drive({ port, path, requests }) {
+function drive({ port, path, requests, connections = CONNECTIONS }) {
   const request = Buffer.from(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`);
   let left = requests;
-  let open = Math.min(CONNECTIONS, requests);
+  let open = Math.min(connections, requests);
   return new Promise((resolve, reject) => {
     const startedAt = process.hrtime.bigint();
 

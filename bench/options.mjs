@@ -20,14 +20,14 @@ function fail(text) {
   process.exit(2);
 }
 
-function list(option, value, known) {
+export function list(option, value, known) {
   const chosen = value.split(',');
   const unknown = chosen.find(item => !known.includes(item));
   if (unknown !== undefined) fail(`--${option}: "${unknown}" is not one of ${known.join(', ')}`);
   return chosen;
 }
 
-function count(option, value) {
+export function count(option, value) {
   const number = Number(value);
   if (!Number.isInteger(number) || number < 1) fail(`--${option}: "${value}" is not a whole number above 0`);
   return number;

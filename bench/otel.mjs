@@ -22,6 +22,13 @@ registerInstrumentations({
   instrumentations: [new HttpInstrumentation(), new NestInstrumentation(), new PgInstrumentation()],
 });
 
+/** One more, by the name of its package; what it hooks must not have been imported yet. */
+export async function instrument(packageName) {
+  const exported = await import(packageName);
+  const [, Instrumentation] = Object.entries(exported).find(([name]) => name.endsWith('Instrumentation'));
+  registerInstrumentations({ instrumentations: [new Instrumentation()] });
+}
+
 export async function evidence() {
   const { default: pg } = await import('pg');
   // The innermost span is the handler's own, which only the Nest instrumentation makes.

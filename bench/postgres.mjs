@@ -25,3 +25,15 @@ export async function whyNoServer() {
     await pool.end();
   }
 }
+
+/** 1,000 orders of three items each, unlogged: no transaction waits for the disk. Gives back what drops them. */
+export async function createOrders(pool, table) {
+  await pool.query(`
+    CREATE UNLOGGED TABLE ${table} AS SELECT id, 'order ' || id AS name, 0 AS seen FROM generate_series(1, 1000) AS id;
+    ALTER TABLE ${table} ADD PRIMARY KEY (id);
+    CREATE UNLOGGED TABLE ${table}_items AS
+      SELECT id, (id + 2) / 3 AS order_id, 'item ' || id AS name FROM generate_series(1, 3000) AS id;
+    CREATE INDEX ON ${table}_items (order_id);
+    ANALYZE ${table}, ${table}_items`);
+  return () => pool.query(`DROP TABLE ${table}, ${table}_items`).finally(() => pool.end());
+}

@@ -5,14 +5,13 @@
  *                    [--platforms fastify,express] [--node /path/a,/path/b] [--no-micro] [--save]
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import { cpus } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { Child } from './child.mjs';
+import { startCollector } from './collector.mjs';
 import { runMicro } from './micro.mjs';
 import { HANDLERS, PLATFORM_SHARES, readOptions } from './options.mjs';
 import { whyNoServer } from './postgres.mjs';
+import { save } from './save.mjs';
 import { summarise } from './statistics.mjs';
 import { requestTable } from './table.mjs';
 import { VARIANTS } from './variants.mjs';
@@ -23,15 +22,6 @@ const skipped = new Set();
 
 /** Servers are started anew once: two processes of one variant differ by up to 6 µs in ten queries. */
 const GENERATIONS = 2;
-
-/** Answers what @nestjs/observe sends: without a collector it would retry and complain. */
-async function startCollector() {
-  const server = createServer((request, response) => {
-    request.resume().on('end', () => response.setHeader('content-type', 'application/json').end('{}'));
-  });
-  await new Promise(resolve => server.listen(0, '127.0.0.1', resolve));
-  return server;
-}
 
 function skip(line) {
   if (!skipped.has(line)) console.log(`skipped: ${line}`);
@@ -155,16 +145,6 @@ async function compareAll(execPath, version, collector) {
   return results;
 }
 
-function save(version, results) {
-  const directory = new URL('./results/', import.meta.url);
-  mkdirSync(directory, { recursive: true });
-  const file = new URL(`v${version}.json`, directory);
-  const machine = { cpu: cpus()[0]?.model, cores: cpus().length };
-  const saved = { node: version, measuredAt: new Date().toISOString(), machine, ...results };
-  writeFileSync(file, `${JSON.stringify(saved, null, 2)}\n`);
-  console.log(`\nsaved: bench/results/v${version}.json`);
-}
-
 async function main() {
   const startedAt = Date.now();
   const collector = await startCollector();
@@ -175,7 +155,7 @@ async function main() {
       const micro = options.micro
         ? await runMicro({ execPath, version, quick: options.quick, skip })
         : undefined;
-      if (options.save) save(version, { requests, micro });
+      if (options.save) save(`v${version}`, version, { requests, micro });
     }
   } finally {
     collector.close();

@@ -4,6 +4,22 @@ export function median(values) {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
+/**
+ * The median, and the two values between which that of the whole lies with 95 %: order statistics, which assume
+ * nothing of how the values are spread. Of fewer than six it is all of their range, and less certain.
+ */
+export function medianInterval(values) {
+  const sorted = values.toSorted((a, b) => a - b);
+  let rank = 0;
+  // The chance that at most `rank` values lie below the median, as tosses of a coin.
+  for (let term = 0.5 ** sorted.length, sum = term; sum <= 0.025; sum += term) {
+    rank++;
+    term *= (sorted.length - rank + 1) / rank;
+  }
+  const left = Math.max(0, rank - 1);
+  return { median: median(values), low: sorted[left], high: sorted[sorted.length - 1 - left] };
+}
+
 /** Half the distance between the quartiles: how far a typical round lies from the median. */
 export function spread(values) {
   const sorted = values.toSorted((a, b) => a - b);

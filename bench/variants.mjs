@@ -23,7 +23,8 @@ async function ours(options) {
     evidence: app => {
       const context = app.get(ContextService, { strict: false });
       const calls = context.cost?.trace().find(({ call }) => call === 'OrdersService.find')?.count;
-      return { context: context.isActive, queries: context.cost?.queries, calls };
+      const { queries, cache, http } = context.cost ?? {};
+      return { context: context.isActive, queries, cache, http, calls };
     },
   };
 }
@@ -133,6 +134,39 @@ export const VARIANTS = {
     label: 'nestjs-async-context, budget, pg and diagnosis',
     expects: { context: true, queries: 1 },
     create: () => ours({ budget: { queries: 1000 }, serverTiming: true, answerLostErrors: true }),
+  },
+};
+
+/**
+ * What `real.mjs` compares. Those with `counts` have to count in the handler what the handler says that it asks;
+ * those with `handlers` are made for these alone.
+ */
+export const REAL_VARIANTS = {
+  bare: VARIANTS.bare,
+  bare2: { ...VARIANTS.bare, label: 'bare Nest again (the control)' },
+  raw: VARIANTS.raw,
+  floor: {
+    label: 'the floor: counted in 80 lines',
+    expects: { context: true },
+    counts: true,
+    handlers: ['pg-query', 'pg-shapes'],
+    create: async () => (await import('./floor.mjs')).floor(),
+  },
+  cls: VARIANTS.cls,
+  otel: { ...VARIANTS.otel, label: 'OpenTelemetry http + nestjs-core + the driver' },
+  observe: VARIANTS.observe,
+  context: VARIANTS.context,
+  counting: {
+    ...VARIANTS.budget,
+    label: 'nestjs-async-context, counting',
+    expects: { context: true },
+    counts: true,
+  },
+  default: {
+    label: 'nestjs-async-context, as by default',
+    expects: { context: true },
+    counts: true,
+    create: () => ours({}),
   },
 };
 
