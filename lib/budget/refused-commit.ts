@@ -9,12 +9,16 @@ const UNDO = Symbol.for(sharedName('undo'));
  */
 export type Undo = 'instead' | 'first';
 
-// Of several statements in one text any may be the one. A shape has no literals and no comments.
-const COMMITS = /(?:^|;)\s*(?:COMMIT|END|PREPARE TRANSACTION|commitTransaction)\b/i;
+// Of several statements in one text any may be the one. A shape has no literals and no comments, and of a text in a
+// comment that MySQL runs (`/*! COMMIT */`) there is nothing else.
+const COMMITS = /^$|(?:^|;)\s*(?:COMMIT|END|PREPARE TRANSACTION|commitTransaction)\b/i;
 /** Begins anew (and commits, in MySQL), or gives up what `ROLLBACK TO` could go back to. */
 const BEGINS_OR_RELEASES = /(?:^|;)\s*(?:BEGIN|START|LOCK|RELEASE)\b/i;
-/** These end what the session is in, and must come through; in MySQL they commit. */
-const ENDS_SESSION_STATE = /(?:^|;)\s*(?:UNLOCK|SET\b[^;]*\bautocommit)\b/i;
+/**
+ * These end what the session is in, and must come through; in MySQL they commit. Of several variables that are set
+ * at once, which it alone can, a shape names the first: `SET ? = ?, ? = ?`.
+ */
+const ENDS_SESSION_STATE = /(?:^|;)\s*(?:UNLOCK\b|SET\b[^;]*(?:\bautocommit\b|=[^;]*,[^;]*=))/i;
 
 /** A lock of the session outlives its transaction: one that is not given back is held by the connection in its pool. */
 const RELEASES_LOCK =

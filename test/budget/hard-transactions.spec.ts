@@ -518,25 +518,50 @@ describe.skipIf(!hasMariadb)('MariaDB', () => {
     await other.end();
   });
 
-  it('lets SET autocommit through, and rolls back first', async () => {
-    const opens: readonly (() => Promise<Sending>)[] = [
-      () => mysqlPromises.createConnection(mariadbOptions),
-      () => mariadb.createConnection(mariadbOptions),
-    ];
-    for (const open of opens) {
-      const connection = await open();
-      await run(async () => {
-        await connection.query('SET autocommit = 0');
-        for (let n = 0; n < 3; n++) await connection.query(insert(n)).catch(() => undefined);
-        await failure(connection.query('SET autocommit = 1'));
-      });
-      expect(await counted('mariadb')).toBe(0);
-      await connection.query(insert(1));
-      expect(await counted('mariadb')).toBe(1);
-      await connection.query(`DELETE FROM ${table}`);
-      await connection.end();
-    }
-  });
+  it.each(['SET autocommit = 1', 'SET @a = 1, autocommit = 1', 'SET @a = 1, @@session.autocommit := 1'])(
+    'lets %s through, and rolls back first',
+    async text => {
+      const opens: readonly (() => Promise<Sending>)[] = [
+        () => mysqlPromises.createConnection(mariadbOptions),
+        () => mariadb.createConnection(mariadbOptions),
+      ];
+      for (const open of opens) {
+        const connection = await open();
+        await run(async () => {
+          await connection.query('SET autocommit = 0');
+          for (let n = 0; n < 3; n++) await connection.query(insert(n)).catch(() => undefined);
+          await failure(connection.query(text));
+        });
+        expect(await counted('mariadb')).toBe(0);
+        await connection.query(insert(1));
+        expect(await counted('mariadb')).toBe(1);
+        await connection.query(`DELETE FROM ${table}`);
+        await connection.end();
+      }
+    },
+  );
+
+  it.each(['/*! COMMIT */', '/*!40000 COMMIT */', '/*M! COMMIT */'])(
+    'rolls back for %s, a comment that MySQL or MariaDB runs',
+    async text => {
+      const opens: readonly (() => Promise<Sending>)[] = [
+        () => mysqlPromises.createConnection(mariadbOptions),
+        () => mariadb.createConnection(mariadbOptions),
+      ];
+      for (const open of opens) {
+        const connection = await open();
+        await run(async () => {
+          await connection.query('BEGIN');
+          for (let n = 0; n < 3; n++) await connection.query(insert(n)).catch(() => undefined);
+          expect(isHard(await failure(connection.query(text)))).toBe(true);
+        });
+        // What another one commits on the same connection is its own.
+        await connection.query('COMMIT');
+        expect(await counted('mariadb')).toBe(0);
+        await connection.end();
+      }
+    },
+  );
 });
 
 describe('a connection that is given back after the deadline', () => {
