@@ -1,7 +1,8 @@
 import { AsyncContextError } from '../async-context.errors';
 import type { BreachRecord } from '../cost/cost-record';
 
-const CODE = 'ASYNC_CONTEXT_BUDGET_EXCEEDED';
+/** Code of the error, which ORMs take over on their own. */
+export const BUDGET_EXCEEDED = 'ASYNC_CONTEXT_BUDGET_EXCEEDED';
 
 /**
  * What a query is rejected with that crosses its handler's budget, with `onExceeded: 'throw'`, or a hard limit of
@@ -31,7 +32,7 @@ export class QueryBudgetExceededError extends AsyncContextError {
     readonly isHard = false,
   ) {
     super(
-      CODE,
+      BUDGET_EXCEEDED,
       `${breach.dimension} ${breach.used}/${breach.limit} (${breach.from}); not sent: ${shape}. ` +
         'Fetch what the handler needs in fewer queries (join, IN, DataLoader), or raise the budget.',
     );
@@ -44,5 +45,5 @@ export class QueryBudgetExceededError extends AsyncContextError {
 
 /** Whether a query was kept back by its budget, also by that of an application with another copy of the package. */
 export function isBudgetExceeded(error: unknown): boolean {
-  return (error as { code?: unknown } | undefined)?.code === CODE;
+  return (error as { code?: unknown } | undefined)?.code === BUDGET_EXCEEDED;
 }

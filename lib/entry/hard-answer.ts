@@ -1,4 +1,5 @@
 import { type ArgumentsHost, HttpException } from '@nestjs/common';
+import { isOfStop } from '../budget/stop-cause';
 import { knownStop } from '../budget/work-stop';
 import { contextStorage, oncePerProcess } from '../context/context-storage';
 import type { ContextKind, RequestContext } from '../context/request-context';
@@ -20,15 +21,17 @@ interface ErrorsHandler {
 
 /**
  * The error that answers a unit of work which was stopped by a hard limit: that its transport expects, with the
- * given one as `cause`. An ORM may have made its own error of ours, so it is the unit of work that tells.
+ * given one as `cause`, where that comes of the stop.
  *
- * What the application means for its client (an `HttpException`, an `RpcException`, an error with a `statusCode`)
- * stays as it is, and so does what an exception filter is declared for by its class.
+ * Any other error stays as it is: it is a fault, and Nest logs its stack. So does what the application means for its
+ * client (an `HttpException`, an `RpcException`, an error with a `statusCode`), and what an exception filter is
+ * declared for by its class.
  */
 export function hardAnswer(error: unknown, host: unknown, handler: ErrorsHandler): unknown {
   const context = contextOf(host);
   const stop = context && knownStop(context);
-  if (stop?.breach === undefined || isMeant(error) || hasFilter(handler, error)) return error;
+  if (stop?.breach === undefined || isMeant(error) || hasFilter(handler, error) || !isOfStop(error))
+    return error;
   const type = (host as Partial<ArgumentsHost>).getType?.<string>() ?? 'http';
   const answer = refusalError(type, { reason: 'hard-budget', status: stop.status, message: MESSAGE });
   Object.defineProperty(answer, 'cause', { value: error, configurable: true, writable: true });

@@ -58,6 +58,13 @@ class HardController {
     });
   }
 
+  @Get('unrelated')
+  async unrelated() {
+    const orders = await ask(21).catch((): { id?: string }[] => []);
+    // As is found in each code base.
+    return (orders as { id: string }[])[0]!.id;
+  }
+
   @Get('meant')
   async meant() {
     await ask(21).catch(() => {
@@ -167,6 +174,12 @@ describe.each(platforms)('a hard budget on %s', platform => {
     const { status, body } = await get('wrapped');
     expect(status).toBe(503);
     expect(body).not.toMatch(/pg_class|SELECT|1,?000/);
+  });
+
+  it('leaves an error alone that has nothing to do with it, and its stack to the log', async () => {
+    expect(await get('unrelated')).toMatchObject({ status: 500 });
+    const { message } = test.logs.lines.find(({ context }) => context === 'ExceptionsHandler')!;
+    expect((message as Error).stack).toMatch(/^TypeError: [^]*HardController\.unrelated/);
   });
 
   it('leaves an error that the application means for its client alone', async () => {
