@@ -5,6 +5,7 @@ import type { BudgetOwners, BudgetResolver, ResolvedBudget } from '../budget/bud
 import { GrowthHistory } from '../cost/growth-history';
 import { oncePerProcess } from '../context/context-storage';
 import type { ContextHandler } from '../context/request-context';
+import { declaredCostLimit } from '../guards/cost-limit/declared-cost-limit';
 import type { Breaker } from '../guards/breaker/breaker';
 import type { AcquiringLines } from '../diagnosis/pools/acquiring-lines';
 
@@ -34,6 +35,8 @@ export class Handler implements ContextHandler {
   readonly history = new GrowthHistory();
   readonly number = nextHandlerNumber();
   readonly isStream: boolean;
+  /** Whether the cost of its callers is limited: where they are is noted before its guards run. */
+  readonly isLimited: boolean;
   acquiringLines?: AcquiringLines;
   /** What its requests have shown, where breakers are on. */
   breaker: Breaker | undefined = undefined;
@@ -43,9 +46,10 @@ export class Handler implements ContextHandler {
   readonly #budgets: BudgetResolver;
   readonly #byMethod = new Map<string | undefined, ResolvedBudget>();
 
-  constructor(name: string, budgets: BudgetResolver, owners: HandlerOwners) {
+  constructor(name: string, budgets: BudgetResolver, owners: HandlerOwners, isLimited: boolean) {
     this.name = name;
     this.#budgets = budgets;
+    this.isLimited = isLimited;
     this.isStream = owners.method !== undefined && Reflect.hasMetadata(SSE, owners.method);
     this.owners = owners;
   }
@@ -65,13 +69,16 @@ export class Handler implements ContextHandler {
 export class Handlers {
   readonly #budgets: BudgetResolver;
   readonly #modules: ModulesContainer;
+  /** Of those that declare no limit of cost. */
+  readonly #areLimited: boolean;
   readonly #handlers = new WeakMap<Type, Handler[]>();
   readonly #byKey = new WeakMap<Type, Map<PropertyKey, Handler>>();
   readonly #byMethod = new WeakMap<Type, Map<Method, Handler>>();
 
-  constructor(budgets: BudgetResolver, modules: ModulesContainer) {
+  constructor(budgets: BudgetResolver, modules: ModulesContainer, areLimited: boolean) {
     this.#budgets = budgets;
     this.#modules = modules;
+    this.#areLimited = areLimited;
   }
 
   /** @param module where Nest has found the class, which may belong to several */
@@ -93,9 +100,15 @@ export class Handlers {
     if (found !== undefined) return found;
     const method: unknown = (type.prototype as Record<PropertyKey, unknown>)[key];
     const owners = { controller: type, module, ...(typeof method === 'function' && { method }) };
-    const made = new Handler(name, this.#budgets, owners);
+    const made = new Handler(name, this.#budgets, owners, this.#isLimited(type, method));
     handlers.push(made);
     return made;
+  }
+
+  #isLimited(type: Type, method: unknown): boolean {
+    if (typeof method !== 'function') return false;
+    const declared = declaredCostLimit.of({ getHandler: () => method, getClass: () => type as never });
+    return declared === undefined ? this.#areLimited : declared.value !== false;
   }
 
   /** `undefined` also where a class belongs to several: which of them is not known. */

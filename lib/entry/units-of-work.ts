@@ -43,6 +43,7 @@ import { OwnError } from '../diagnosis/own-error';
 import { SlowLog } from '../diagnosis/slow-log';
 import type { ResourceSampler } from '../diagnosis/resource-monitor';
 import type { PoolLimits } from '../diagnosis/pools/pool-wait';
+import { noteAddress } from '../guards/caller/noted-address';
 import type { Breakers } from '../guards/breaker/breakers';
 import type { OverloadMonitor, OverloadState } from '../guards/overload/overload-monitor';
 import type { RefusalCount, Refusals } from '../guards/refusals';
@@ -156,7 +157,7 @@ export class UnitsOfWork implements ContextHost {
       options.budget,
       options.onExceeded === 'throw' ? throwingAlarm : rememberingAlarm,
     );
-    this.handlers = new Handlers(this.#budgets, modules);
+    this.handlers = new Handlers(this.#budgets, modules, options.guards.costLimit.policy !== undefined);
     const { carrierSecrets: secrets, carrierUser, trustUnsignedCarriers } = options;
     this.#carrierRules = {
       seal: secrets && new CarrierSeal(secrets),
@@ -173,7 +174,7 @@ export class UnitsOfWork implements ContextHost {
         deadlineHeader: options.deadline.header,
       });
     }
-    this.#nobody = new Handler('', this.#budgets, {});
+    this.#nobody = new Handler('', this.#budgets, {}, false);
     this.#closing = this.#stepsOfClose();
     this.queue = new SinkQueue<RequestContext>({
       sinks: options.sinks,
@@ -387,6 +388,7 @@ export class UnitsOfWork implements ContextHost {
     context.handler = handler;
     context.cost.history = handler.history;
     setBudget(context, handler.budget(context.method), this.#stopRules);
+    if (handler.isLimited) noteAddress(context);
   }
 
   /** A request that another application on the same adapter was the first to see. */
@@ -424,6 +426,7 @@ export class UnitsOfWork implements ContextHost {
   addHandler(context: RequestContext, handler: Handler): void {
     const budget = handler.budget(context.method);
     setBudget(context, this.#budgets.loosest(context.budget ?? budget, budget), this.#stopRules);
+    if (handler.isLimited) noteAddress(context);
   }
 
   /** Closes a unit of work: once, and never with an error. */

@@ -75,6 +75,17 @@ export class GuardKit {
     throw refusalError(type, refusal, problemJson);
   }
 
+  /**
+   * Refuses what a client has left that nobody waits for any more, and says it to nobody; not in a dry run.
+   *
+   * @throws the error of the transport
+   */
+  refuseLeft(execution: ExecutionContext, refusal: Refusal, dryRun: boolean): true {
+    if (dryRun) return true;
+    this.refusals.count(refusal.by, refusal.reason, nameOf(execution), false);
+    throw refusalError(execution.getType(), refusal);
+  }
+
   /** Calls back once, when a unit of work is over for good; see `whenOver()`. */
   whenOver(context: RequestContext, maxHoldMs: number, over: (hasEnded: boolean) => void): void {
     whenOver(context, this.onClose, maxHoldMs, hasEnded =>

@@ -2,9 +2,11 @@ import type { ExecutionContext } from '@nestjs/common';
 import type { RequestContext } from '../../context/request-context';
 import { type PlatformRequest, rawOf } from '../../entry/remembered-context';
 import { networkOf } from './address';
+import { notedAddress } from './noted-address';
 
 interface SocketLike {
   readonly remoteAddress?: unknown;
+  readonly destroyed?: unknown;
 }
 
 /** Of socket.io, and of ws. */
@@ -27,17 +29,21 @@ interface GqlContext {
 /** All whose address nobody knows share one. */
 const UNKNOWN = 'unknown';
 
-/** Where a unit of work was asked for from: an address, or a network of IPv6. Never throws. */
+/**
+ * Where a unit of work was asked for from: an address, or a network of IPv6; `undefined` where its client has left
+ * and took that along. Never throws.
+ */
 export function callerAddress(
   execution: ExecutionContext,
   context: RequestContext,
   ipv6Prefix: number,
-): string {
+): string | undefined {
   try {
     for (const address of addressesOf(execution, context)) {
       const network = networkOf(address, ipv6Prefix);
       if (network !== undefined) return network;
     }
+    if (context.isClosed || socketOf(execution)?.destroyed === true) return undefined;
   } catch {
     // A getter of the application.
   }
@@ -54,22 +60,34 @@ export function trustsAnybody(request: object | undefined): boolean {
   }
 }
 
-function* addressesOf(execution: ExecutionContext, { request }: RequestContext): Generator<unknown> {
+function* addressesOf(execution: ExecutionContext, context: RequestContext): Generator<unknown> {
+  const { request } = context;
   if (request !== undefined) {
     // What the platform makes of it, under its own setting of which proxies are trusted.
     yield (request as { ip?: unknown }).ip;
     yield rawOf(request as PlatformRequest).socket.remoteAddress;
+    yield notedAddress(context);
     return;
   }
-  const type = execution.getType<string>();
-  if (type === 'ws') {
-    const client = execution.switchToWs().getClient<WsClient>();
-    yield client.handshake?.address;
-    yield client._socket?.remoteAddress;
-  } else if (type === 'rpc') {
-    yield execution.switchToRpc().getContext<TcpContext>()?.getSocketRef?.()?.netSocket?.remoteAddress;
-  } else if (type === 'graphql') {
-    const { req, extra } = execution.getArgByIndex<GqlContext | undefined>(2) ?? {};
-    yield (req?.socket ?? req?.extra?.request?.socket ?? extra?.request?.socket)?.remoteAddress;
+  yield notedAddress(context);
+  if (execution.getType() === 'ws') {
+    yield execution.switchToWs().getClient<WsClient>().handshake?.address;
+  }
+  yield socketOf(execution)?.remoteAddress;
+}
+
+/** Of what is no HTTP request, or one of GraphQL that came otherwise. */
+function socketOf(execution: ExecutionContext): SocketLike | null | undefined {
+  switch (execution.getType<string>()) {
+    case 'ws':
+      return execution.switchToWs().getClient<WsClient>()._socket;
+    case 'rpc':
+      return execution.switchToRpc().getContext<TcpContext>()?.getSocketRef?.()?.netSocket;
+    case 'graphql': {
+      const { req, extra } = execution.getArgByIndex<GqlContext | undefined>(2) ?? {};
+      return req?.socket ?? req?.extra?.request?.socket ?? extra?.request?.socket;
+    }
+    default:
+      return undefined;
   }
 }

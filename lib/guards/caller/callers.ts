@@ -17,15 +17,18 @@ export class Callers {
     this.#kit = kit;
   }
 
-  /** The key of a caller; `x:` and its address for one that `by` gives nothing for. Never throws. */
-  keyOf(by: CallerBy, execution: ExecutionContext, context: RequestContext): string {
+  /**
+   * The key of a caller; `x:` and its address for one that `by` gives nothing for; `undefined` for one that has left
+   * and is told by its address, where nobody has looked at that before. Never throws.
+   */
+  keyOf(by: CallerBy, execution: ExecutionContext, context: RequestContext): string | undefined {
     const { ipv6Prefix } = this.#kit.options;
     if (by === 'ip') {
       if (!this.#hasLookedAtProxy) this.#warnOfProxy(context);
-      return callerKey('ip', callerAddress(execution, context, ipv6Prefix));
+      return addressKey('ip', callerAddress(execution, context, ipv6Prefix));
     }
     const caller = this.#ask(by, execution, context);
-    if (caller === undefined) return callerKey('x', callerAddress(execution, context, ipv6Prefix));
+    if (caller === undefined) return addressKey('x', callerAddress(execution, context, ipv6Prefix));
     return callerKey(by === 'user' ? 'u' : typeof by === 'function' ? 'f' : 'k', caller);
   }
 
@@ -34,7 +37,7 @@ export class Callers {
     execution: ExecutionContext,
     context: RequestContext,
   ): string | undefined {
-    if (by === 'user') return textOf(idOf(context));
+    if (by === 'user') return textOf(idOf(context, execution));
     if (typeof by === 'object') return textOf(context.values?.get(by));
     const where = `by, of a guard of ${nameOf(execution)},`;
     const { faults, contextService } = this.#kit;
@@ -60,12 +63,24 @@ export class Callers {
   }
 }
 
-function idOf(context: RequestContext): unknown {
+function addressKey(kind: 'ip' | 'x', address: string | undefined): string | undefined {
+  return address === undefined ? undefined : callerKey(kind, address);
+}
+
+function idOf(context: RequestContext, execution: ExecutionContext): unknown {
   try {
-    return (context.currentUser() as { id?: unknown } | undefined | null)?.id;
+    const user: unknown = context.isClosed ? userAfterClose(context, execution) : context.currentUser();
+    return (user as { id?: unknown } | undefined | null)?.id;
   } catch {
     return undefined;
   }
+}
+
+/** A context lets go of its request; a guard before may have found the user since. */
+function userAfterClose(context: RequestContext, execution: ExecutionContext): unknown {
+  const known: unknown = context.currentUser();
+  if (known !== undefined || execution.getType() !== 'http') return known;
+  return execution.switchToHttp().getRequest<{ user?: unknown }>().user;
 }
 
 function textOf(value: unknown): string | undefined {

@@ -14,10 +14,10 @@ import { requestFields, requestOf } from '../../diagnosis/request-of';
 import { type ConcurrencyRule, declaredConcurrency, type Slots } from './concurrency';
 import { GUARD_KIT, type GuardKit, nameOf } from '../guard-kit';
 import type { Refusal } from '../refusal';
-import { refusalError } from '../refusal-error';
 
 const HELD: ReportKind = { name: 'slots that were taken back', isError: false };
 const MESSAGE = 'Too many of these requests are at work; try again later';
+const LEFT: Refusal = { by: 'concurrency', reason: 'left', status: 503, message: MESSAGE };
 const MS_PER_SECOND = 1_000;
 const NEXT =
   'Find what it waits for and give that a time limit, or raise maxHoldMs where it may take so long: until it ' +
@@ -69,15 +69,17 @@ export class ConcurrencyGuard implements CanActivate {
     const entered = slots.entered.get(context);
     if (entered !== undefined) return entered;
     const dryRun = rule.dryRun ?? kit.options.dryRun;
+    // Nothing of a request is left to tell its caller by.
+    if (context.isClosed) return this.#refuseLeft({ execution, dryRun });
     const key = rule.by === undefined ? '' : kit.callers.keyOf(rule.by, execution, context);
+    if (key === undefined) return this.#refuseLeft({ execution, dryRun });
     const entry = this.#enter({ execution, context, rule, slots, key, dryRun });
     slots.entered.set(context, entry);
     return entry;
   }
 
   #enter(entrant: Entrant): true | Promise<true> {
-    const { context, rule, slots, key, dryRun } = entrant;
-    if (context.isClosed) return this.#refuseLeft(entrant);
+    const { rule, slots, key, dryRun } = entrant;
     if (slots.bulkhead.take(key)) return this.#hold(entrant);
     if (rule.waitMs === 0) return this.#refuse(entrant, 'busy');
     const waiting = this.#wait(entrant);
@@ -119,12 +121,8 @@ export class ConcurrencyGuard implements CanActivate {
     return this.#kit.refuse(execution, refusal, dryRun, { limit, waitMs });
   }
 
-  /** The client has left: nobody waits for the handler, and nobody is told of a refusal. */
-  #refuseLeft({ execution, dryRun }: Entrant): true {
-    if (dryRun) return true;
-    const refusal: Refusal = { by: 'concurrency', reason: 'left', status: 503, message: MESSAGE };
-    this.#kit.refusals.count('concurrency', 'left', nameOf(execution), false);
-    throw refusalError(execution.getType(), refusal);
+  #refuseLeft({ execution, dryRun }: Pick<Entrant, 'execution' | 'dryRun'>): true {
+    return this.#kit.refuseLeft(execution, LEFT, dryRun);
   }
 
   #report(handler: string, context: RequestContext, { limit, maxHoldMs }: ConcurrencyRule): void {

@@ -11,6 +11,12 @@ export function learning(policy: string): Refusal {
   return { ...spent(policy, 1), reason: 'learning' };
 }
 
+/** The client has left, and is not known any more. */
+export function left(policy: string): Refusal {
+  const message = 'Service Unavailable';
+  return { by: 'cost-limit', reason: 'left', status: 503, message, policy };
+}
+
 /** With `onStoreFailure: 'refuse'`. */
 export function storeDown(policy: string): Refusal {
   const message = 'Service Unavailable';

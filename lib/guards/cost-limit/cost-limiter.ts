@@ -3,7 +3,7 @@ import type { RequestContext } from '../../context/request-context';
 import { type GuardKit, nameOf } from '../guard-kit';
 import type { Refusal } from '../refusal';
 import type { CostLimitPlan } from './cost-limit-policy';
-import { learning, spent, storeDown } from './cost-limit-refusals';
+import { learning, left, spent, storeDown } from './cost-limit-refusals';
 import { fieldOf, isNested } from './graphql-field';
 import { hardPrice } from './hard-price';
 import { Learning } from './learning';
@@ -126,8 +126,13 @@ export class CostLimiter {
     if (reservation.plan !== undefined) return this.#take(question, reservation.plan);
     const { policy } = handler;
     const caller = this.#kit.callers.keyOf(policy.by, execution, account.context);
+    // It would share a bucket with all others that have left.
+    if (caller === undefined) {
+      return this.#kit.refuseLeft(execution, left(policy.name), policy.dryRun ?? this.#kit.options.dryRun);
+    }
     reservation.key = `${policy.key}|${caller}`;
-    if (policy.by === 'user' && caller.startsWith('x')) this.#order.noUser(execution, guard);
+    if (policy.by === 'user' && caller.startsWith('x') && !account.context.isClosed)
+      this.#order.noUser(execution, guard);
     const { contextService, faults } = this.#kit;
     return reservation.when(planOf(policy, account.context, contextService, faults), plan => {
       if (plan === undefined) return this.#goOnWithout(question);

@@ -1,6 +1,21 @@
-import { Controller, Get } from '@nestjs/common';
+import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
+import {
+  type CanActivate,
+  Controller,
+  type ExecutionContext,
+  Get,
+  Injectable,
+  UseGuards,
+} from '@nestjs/common';
+import { GraphQLModule, Int, Query, Resolver } from '@nestjs/graphql';
+import { ClientProxyFactory, MessagePattern, Transport } from '@nestjs/microservices';
+import { WsAdapter } from '@nestjs/platform-ws';
+import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { request, type RequestOptions } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { NestFactory } from '@nestjs/core';
 import {
   AsyncContextModule,
@@ -9,17 +24,20 @@ import {
   type CostLimitStore,
   createContextKey,
   MemoryCostLimitStore,
+  MemorySink,
   RedisCostLimitStore,
 } from 'nestjs-async-context';
 import { PostgresCostLimitStore } from 'nestjs-async-context/postgres';
 import { Redis } from 'ioredis';
 import { Pool } from 'pg';
+import { WebSocket } from 'ws';
 import { afterEach, describe, expect, it } from 'vitest';
 import { networkOf } from '../../../lib/guards/caller/address';
 import { callerKey, nameKey } from '../../../lib/guards/caller/bounded-key';
 import { databaseUrl, isEmbedded } from '../../support/database';
 import { hostileStrings } from '../../support/hostile-strings';
-import { type Platform, platforms, startApp, type TestApp } from '../../support/platforms';
+import { freePort } from '../../support/message-transports';
+import { type Platform, platforms, startApp, type TestApp, until } from '../../support/platforms';
 import { seeded } from '../../support/random';
 import { hasRedis, redisKey, redisUrl } from '../../support/redis-server';
 import { NotingStore } from './noting-store';
@@ -125,6 +143,221 @@ describe("by: 'ip' where every proxy is trusted", () => {
     const { key, logs } = await keyOf('express', true, { 'x-forwarded-for': '6.6.6.6, 198.51.100.1' });
     expect(key).toBe('ip|ip:6.6.6.6');
     expect(logs.filter(line => line.includes('"trust proxy" is true'))).toHaveLength(1);
+  });
+});
+
+let isWaiting = false;
+let goOn: () => void = () => undefined;
+let handled = 0;
+
+/** A guard that takes its time, and finds the user at the end of it. */
+@Injectable()
+class SlowGuard implements CanActivate {
+  async canActivate(execution: ExecutionContext): Promise<boolean> {
+    isWaiting = true;
+    await new Promise<void>(resolve => (goOn = resolve));
+    isWaiting = false;
+    if (execution.getType() === 'http')
+      Object.assign(execution.getArgByIndex<object>(0), { user: { id: 'alice' } });
+    return true;
+  }
+}
+
+@Controller()
+@UseGuards(SlowGuard)
+class SlowController {
+  @Get('ip')
+  @CostLimit({ ...limit, by: 'ip', name: 'ip' })
+  ip() {
+    handled += 1;
+  }
+
+  @Get('user')
+  @CostLimit({ ...limit, by: 'user', name: 'user' })
+  user() {
+    handled += 1;
+  }
+
+  @Get('nobody')
+  @CostLimit({ ...limit, by: () => undefined, name: 'nobody' })
+  nobody() {
+    handled += 1;
+  }
+
+  @Get('dry')
+  @CostLimit({ ...limit, by: 'ip', name: 'dry', dryRun: true })
+  dry() {
+    handled += 1;
+  }
+}
+
+/** Sends a request, and leaves while the first guard is at work. */
+async function leave(options: RequestOptions, isClosed: () => boolean): Promise<void> {
+  const sent = request(options);
+  sent.on('error', () => undefined);
+  sent.end();
+  await until(() => isWaiting, 'guard');
+  sent.destroy();
+  await until(isClosed, 'close');
+  goOn();
+}
+
+describe.each(platforms)('a client that leaves while an earlier guard is at work, on %s', platform => {
+  async function start() {
+    const store = new NotingStore();
+    handled = 0;
+    const test = await startApp({
+      platform,
+      controllers: [SlowController],
+      guards: { costLimit: { store } },
+      configure: app => {
+        const express = app.getHttpAdapter().getInstance() as { set?(name: string, value: unknown): void };
+        if (platform === 'express') express.set?.('trust proxy', 1);
+      },
+    });
+    running.push(test);
+    const { port } = new URL(test.url);
+    return {
+      store,
+      async leave(path: string) {
+        const seen = test.sink.records.length;
+        const headers = platform === 'express' ? { 'x-forwarded-for': '198.51.100.1' } : {};
+        const to = { host: '127.0.0.1', port, path: `/${path}`, headers };
+        await leave(to, () => test.sink.records.length > seen);
+      },
+    };
+  }
+
+  it('is limited under its own address, and under its user', async () => {
+    const address = platform === 'express' ? '198.51.100.1' : '127.0.0.1';
+    const { store, leave: leaves } = await start();
+    for (const [path, key] of [
+      ['ip', `ip|ip:${address}`],
+      ['nobody', `nobody|x:${address}`],
+      ['user', 'user|u:alice'],
+    ] as const) {
+      const before = handled;
+      await leaves(path);
+      await until(() => handled > before, 'handler');
+      expect(store.takes.at(-1)?.key).toBe(key);
+    }
+  });
+});
+
+describe('a client that leaves, and whose address was never known', () => {
+  it('shares no bucket with others: it is refused, but not in a dry run', async () => {
+    const socketPath = join(tmpdir(), `callers-${process.pid}.sock`);
+    const store = new NotingStore();
+    const sink = new MemorySink();
+    const module = {
+      module: class {},
+      imports: [
+        AsyncContextModule.forRoot({
+          guards: { costLimit: { store } },
+          sinks: [sink],
+          sinkQueue: { intervalMs: 20 },
+        }),
+      ],
+      controllers: [SlowController],
+    };
+    const app = await NestFactory.create(module, { logger: false });
+    running.push(app);
+    await app.listen(socketPath);
+    const context = app.get(ContextService);
+    handled = 0;
+    await leave({ socketPath, path: '/ip' }, () => sink.records.length === 1);
+    await until(() => context.refusals.length === 1, 'refusal');
+    expect(context.refusals).toMatchObject([{ by: 'cost-limit', reason: 'left', dryRun: false }]);
+    await leave({ socketPath, path: '/dry' }, () => sink.records.length === 2);
+    await until(() => handled === 1, 'handler');
+    expect(store.takes).toEqual([]);
+  });
+});
+
+@Controller()
+@UseGuards(SlowGuard)
+class MessagesController {
+  @MessagePattern('ip')
+  @CostLimit({ ...limit, by: 'ip', name: 'rpc' })
+  ip() {
+    handled += 1;
+  }
+}
+
+@WebSocketGateway()
+@UseGuards(SlowGuard)
+class SlowGateway {
+  @SubscribeMessage('ip')
+  @CostLimit({ ...limit, by: 'ip', name: 'ws' })
+  ip() {
+    handled += 1;
+  }
+}
+
+@Resolver()
+@UseGuards(SlowGuard)
+class SlowResolver {
+  @Query(() => Int, { nullable: true })
+  @CostLimit({ ...limit, by: 'ip', name: 'graphql' })
+  ip() {
+    handled += 1;
+  }
+}
+
+describe('a client that leaves while an earlier guard is at work, over another transport', () => {
+  async function start() {
+    const store = new NotingStore();
+    handled = 0;
+    const tcp = { host: '127.0.0.1', port: await freePort() };
+    const test = await startApp({
+      imports: [GraphQLModule.forRoot<ApolloDriverConfig>({ driver: ApolloDriver, autoSchemaFile: true })],
+      controllers: [MessagesController],
+      providers: [SlowGateway, SlowResolver],
+      guards: { costLimit: { store } },
+      configure: async app => {
+        app.useWebSocketAdapter(new WsAdapter(app));
+        app.connectMicroservice({ transport: Transport.TCP, options: tcp });
+        await app.startAllMicroservices();
+      },
+    });
+    running.push(test);
+    return { test, store, tcp };
+  }
+  const refused = (test: TestApp) => (): boolean => test.app.get(ContextService).refusals.length > 0;
+
+  it('is limited under its own address in GraphQL', async () => {
+    const { test, store } = await start();
+    const { port } = new URL(test.url);
+    const path = `/graphql?query=${encodeURIComponent('{ ip }')}`;
+    const headers = { 'apollo-require-preflight': 'yes' };
+    await leave({ host: '127.0.0.1', port, path, headers }, () => test.sink.records.length > 0);
+    await until(() => handled === 1, 'resolver');
+    expect(store.takes.at(-1)?.key).toBe('graphql|ip:127.0.0.1');
+  });
+
+  it('shares no bucket with others where it sends messages over TCP', async () => {
+    const { test, store, tcp } = await start();
+    const client = ClientProxyFactory.create({ transport: Transport.TCP, options: tcp });
+    client.send('ip', {}).subscribe({ error: () => undefined });
+    await until(() => isWaiting, 'guard');
+    client.close();
+    await new Promise(resolve => setTimeout(resolve, 50));
+    goOn();
+    await until(refused(test), 'refusal');
+    expect([handled, store.takes]).toEqual([0, []]);
+  });
+
+  it('shares no bucket with others where it sends messages over WebSocket', async () => {
+    const { test, store } = await start();
+    const socket = new WebSocket(test.url.replace('http', 'ws'));
+    await new Promise(resolve => socket.once('open', resolve));
+    socket.send(JSON.stringify({ event: 'ip', data: {} }));
+    await until(() => isWaiting, 'guard');
+    socket.terminate();
+    await new Promise(resolve => setTimeout(resolve, 50));
+    goOn();
+    await until(refused(test), 'refusal');
+    expect([handled, store.takes]).toEqual([0, []]);
   });
 });
 
