@@ -40,6 +40,7 @@ export function whenOver(
   // Before those of others: OpenTelemetry ends the span of the request in this event, and a span that
   // has ended takes no attributes.
   response.prependListener('close', () => {
+    if (isStream) markClosed(response);
     // Node and `fastify.inject()` destroy a response before they close it, `serverless-http` does not.
     end(!isFinished && !(response.writableEnded && response.destroyed === false));
   });
@@ -51,4 +52,13 @@ export function whenOver(
   } else {
     connection?.answers(context);
   }
+}
+
+/**
+ * That of HTTP/2 does not say so itself, and `finished()` never calls back for one that is: Fastify asks it when a
+ * handler has ended, so that of a stream that was cancelled seemed to be at work for ever.
+ */
+function markClosed(response: ServerResponse): void {
+  if ('closed' in response && response.closed) return;
+  Object.defineProperty(response, 'closed', { value: true, writable: true, configurable: true });
 }
