@@ -67,6 +67,7 @@ export class GuardKit {
       this.refusals.note(context, this.#handlerOf(execution), refusal, dryRun, details),
     );
     if (dryRun) return true;
+    this.faults.guard('handler of a refusal', () => this.#nameHandler(execution, context));
     const { problemJson } = this.options;
     const type = execution.getType<string>();
     const reply: unknown =
@@ -91,6 +92,15 @@ export class GuardKit {
     whenOver(context, this.onClose, maxHoldMs, hasEnded =>
       // A timer may call it, and what it throws would end the process.
       this.faults.guard('what a guard has taken', () => over(hasEnded)),
+    );
+  }
+
+  /** That of a message is known by what runs after its guards. */
+  #nameHandler(execution: ExecutionContext, context: RequestContext | undefined): void {
+    if (context === undefined || context.handler !== undefined || context.isClosed) return;
+    this.#units.setHandler(
+      context,
+      this.#units.handlers.ofMethod(execution.getClass(), execution.getHandler()),
     );
   }
 
