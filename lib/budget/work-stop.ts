@@ -128,9 +128,9 @@ export class WorkStop implements CostGate {
   }
 
   /** What is asked of a connection of it once it is stopped, whoever asks. */
-  keepBack({ shape, kind }: Statement): void {
-    if (kind === 'transaction' ? !isKeptBack(shape) : releasesLock(shape)) return;
-    throw this.#refusal(shape);
+  keepBack(statement: Statement): void {
+    if (statement.kind === 'transaction' ? !isKeptBack(statement) : releasesLock(statement.shape)) return;
+    throw this.#refusal(statement);
   }
 
   check(ledger: CostLedger, what: string, below: Below): void {
@@ -140,7 +140,7 @@ export class WorkStop implements CostGate {
     if (breach === undefined || releasesLock(what)) return;
     ledger.breachStack ??= captureStack(below);
     this.stop(breach, what);
-    throw this.#refusal(what);
+    throw this.#refusal({ shape: what, kind: 'read' });
   }
 
   /** Or a client would be rid of the limits by leaving. What else is asked for after the close is not told apart. */
@@ -239,9 +239,9 @@ export class WorkStop implements CostGate {
     return !this.#context.isClosed || this.#worksOn;
   }
 
-  #refusal(shape: string): QueryBudgetExceededError {
-    const error = new QueryBudgetExceededError(this.breach as BreachRecord, shape, true);
-    markUndo(error, shape);
+  #refusal(statement: Pick<Statement, 'shape' | 'kind' | 'dialect'>): QueryBudgetExceededError {
+    const error = new QueryBudgetExceededError(this.breach as BreachRecord, statement.shape, true);
+    markUndo(error, statement);
     return error;
   }
 

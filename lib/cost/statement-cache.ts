@@ -4,12 +4,14 @@ import { MAX_WHOLE_LENGTH, StatementScanner } from './statement-scanner';
 
 /** Remembers the statements of one dialect that a process repeats. Bounded, and free of what users wrote. */
 export class StatementCache {
+  readonly #dialect: SqlDialect;
   readonly #scanner: StatementScanner;
   readonly #byText: RecentMap<Statement>;
   readonly #byShape: RecentMap<Statement>;
 
   /** @param capacity the most texts, and the most shapes, that are kept */
   constructor(dialect: SqlDialect, capacity = 1_000) {
+    this.#dialect = dialect;
     this.#scanner = new StatementScanner(dialect);
     this.#byText = new RecentMap(capacity);
     this.#byShape = new RecentMap(capacity);
@@ -41,7 +43,8 @@ export class StatementCache {
     const known = this.#byShape.get(statement.shape);
     // Two statements that were cut at the same place have one shape, and maybe not one table.
     if (known !== undefined && known.table === statement.table && known.kind === statement.kind) return known;
-    this.#byShape.set(statement.shape, Object.freeze(statement));
-    return statement;
+    const kept = Object.freeze({ ...statement, dialect: this.#dialect });
+    this.#byShape.set(kept.shape, kept);
+    return kept;
   }
 }

@@ -10,6 +10,8 @@ export interface Statement {
   /** The leading verb in capitals: `SELECT`, `INSERT`, `MERGE`, … */
   readonly operation: string;
   readonly kind: StatementKind;
+  /** Of which database it is, where that is known. */
+  readonly dialect?: SqlDialect;
 }
 
 /** How a database spells strings, identifiers and comments. */

@@ -175,13 +175,57 @@ function keeps(open: () => Promise<Way>): void {
     expect(await way.count()).toBe(0);
   });
 
-  it('begins nothing anew, and lets settings through', async () => {
+  it('lets BEGIN and settings through, and what is open is not committed by it', async () => {
     await run(async () => {
       expect(isHard(await writeThree(way, 0))).toBe(true);
-      expect(isHard(await failure(way.send('BEGIN')))).toBe(true);
+      for (const text of ['BEGIN', 'start transaction read only;', 'START TRANSACTION']) await way.send(text);
+      await way.begin?.();
+      expect(isHard(await failure(way.send(insert(3))))).toBe(true);
       await way
         .send('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED')
         .catch(() => way.send('SET LOCAL statement_timeout = 0'));
+      await way.send('ROLLBACK');
+      await way.give?.();
+    });
+    expect(await way.count()).toBe(0);
+  });
+
+  it('keeps nothing of what is begun after the stop', async () => {
+    await run(async () => {
+      expect(isHard(await writeThree(way, 0))).toBe(true);
+      await way.send('ROLLBACK');
+      for (let i = 0; i < 5; i++) {
+        await (way.begin?.() ?? way.send('BEGIN'));
+        await way.send('SAVEPOINT inner_one');
+        expect(isHard(await failure(way.send(insert(i))))).toBe(true);
+        expect(isHard(await failure(way.commit?.() ?? way.send('COMMIT')))).toBe(true);
+      }
+      await way.send('BEGIN');
+      await way.give?.();
+    });
+    expect(await way.count()).toBe(0);
+    await run(async () => {
+      await way.take?.();
+      if (way.give === undefined) await way.send('ROLLBACK');
+      // It is in no transaction: this is written at once.
+      await way.send(insert(5));
+      expect(await way.count()).toBe(1);
+      await way.send(`DELETE FROM ${table}`);
+      await way.give?.();
+    });
+  });
+
+  it('refuses what only begins like BEGIN', async () => {
+    await run(async () => {
+      expect(isHard(await writeThree(way, 0))).toBe(true);
+      for (const text of [
+        `BEGIN NOT ATOMIC INSERT INTO ${table} VALUES (1); END`,
+        `BEGIN TRAN INSERT INTO ${table} VALUES (1)`,
+        `BEGIN; ${insert(1)}`,
+        `${insert(1)}; SET autocommit = 1`,
+        `LOCK TABLES ${table} WRITE`,
+      ])
+        expect(isHard(await failure(way.send(text)))).toBe(true);
       await way.send('ROLLBACK');
       await way.give?.();
     });
@@ -541,6 +585,61 @@ describe.skipIf(!hasMariadb)('MariaDB', () => {
     },
   );
 
+  it('charges what follows in the callback of a BEGIN to who has begun', async () => {
+    const ofMysql2 = mysql.createConnection(mariadbOptions);
+    const ofMariadb = mariadbCallbacks.createConnection(mariadbOptions);
+    await asPromise(done => (ofMariadb as unknown as Connectable).connect(done));
+    type Query = (text: string, done: (error: unknown) => void) => unknown;
+    for (const one of [ofMysql2, ofMariadb]) {
+      const connection = one as unknown as { query: Query; beginTransaction(done: () => void): void };
+      const send = (text: string): Promise<unknown> =>
+        failure(asPromise(done => connection.query(text, done)));
+      await run(async () => {
+        for (let n = 0; n < 3; n++) await send(insert(n));
+        await send(`ROLLBACK`);
+        const begins: ((done: () => void) => unknown)[] = [
+          done => connection.beginTransaction(done),
+          done => connection.query('BEGIN', done),
+        ];
+        for (const begin of begins) {
+          const error = await new Promise(resolve => {
+            begin(() => connection.query(insert(7), resolve));
+          });
+          expect(isHard(error)).toBe(true);
+        }
+      });
+      await send('COMMIT');
+      expect(await counted('mariadb')).toBe(2);
+      await send(`DELETE FROM ${table}`);
+      await asPromise(done => (one as { end(done: unknown): void }).end(done));
+    }
+  });
+
+  it('sends nothing of a text that writes and then sets autocommit', async () => {
+    const opens: readonly (() => Promise<Sending>)[] = [
+      () => mysqlPromises.createConnection({ ...mariadbOptions, multipleStatements: true }),
+      () => mariadb.createConnection({ ...mariadbOptions, multipleStatements: true }),
+    ];
+    for (const open of opens) {
+      const connection = await open();
+      await run(async () => {
+        await connection.query('BEGIN');
+        for (let n = 0; n < 3; n++) await connection.query(insert(n)).catch(() => undefined);
+        for (const text of [
+          `${insert(3)}; SET autocommit = 1`,
+          `BEGIN; ${insert(3)}`,
+          `LOCK TABLES ${table} WRITE; SET @a = 1, @b = 2`,
+        ])
+          expect(isHard(await failure(connection.query(text)))).toBe(true);
+        await connection.query('SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; BEGIN').catch(() => undefined);
+        await connection.query('SET @a = 1; BEGIN');
+      });
+      await connection.query('COMMIT');
+      expect(await counted('mariadb')).toBe(0);
+      await connection.end();
+    }
+  });
+
   it.each(['/*! COMMIT */', '/*!40000 COMMIT */', '/*M! COMMIT */'])(
     'rolls back for %s, a comment that MySQL or MariaDB runs',
     async text => {
@@ -606,6 +705,20 @@ describe('mssql', () => {
         expect(connection.inTransaction).toBe(false);
       });
     }
+    // What is begun after the stop is refused inside, and ends.
+    await run(async () => {
+      for (let n = 0; n < 3; n++)
+        await failure(new sql.Request(mssql).query('INSERT INTO orders VALUES (1)'));
+      for (let n = 0; n < 5; n++) {
+        const transaction = new sql.Transaction(mssql);
+        await transaction.begin();
+        expect(
+          isHard(await failure(new sql.Request(transaction).query('INSERT INTO orders VALUES (1)'))),
+        ).toBe(true);
+        if (n % 2 === 0) await transaction.rollback();
+        else expect(await failure(transaction.commit())).toBeDefined();
+      }
+    });
     // It is the same connection, and it is free.
     await run(async () => {
       const transaction = new sql.Transaction(mssql);

@@ -58,8 +58,7 @@ export function countCommands(connection: object, reporter: QueryReporter): (() 
         try {
           handle = isQuery(command) ? begin(command, this, reporter, addCommand) : undefined;
         } catch (error) {
-          const goesOn = keepBack(this, reporter, error, () => refuse(command, error));
-          return goesOn ? original.call(this, command, ...rest) : undefined;
+          if (!keepBack(this, reporter, error, () => refuse(command, error))) return undefined;
         }
         bindToCaller(command, handle);
         return original.call(this, command, ...rest);

@@ -184,20 +184,21 @@ function count(original: Send, reporter: QueryReporter, send: <T>(fn: () => T) =
     const [resolve, reject] = args.slice(-2) as [Callback, Callback];
     takeUp(this);
     let handle: QueryHandle | undefined;
+    let isSentAfter = false;
     try {
       handle = beginOnce(params, params.sql, reporter, query, params.values, this);
     } catch (error) {
-      const goesOn = keepBack(this, reporter, error, () => reject(error));
-      return goesOn ? send(() => original.apply(this, args)) : undefined;
+      isSentAfter = keepBack(this, reporter, error, () => reject(error));
+      if (!isSentAfter) return undefined;
     }
-    if (handle === undefined) return send(() => original.apply(this, args));
+    if (handle === undefined && !isSentAfter) return send(() => original.apply(this, args));
     const hasMeta = params.opts?.metaAsArray ?? this.opts.metaAsArray;
     const done = (result?: unknown): unknown => {
-      handle.end(rowsOf(hasMeta ? (result as unknown[] | undefined)?.[0] : result));
+      handle?.end(rowsOf(hasMeta ? (result as unknown[] | undefined)?.[0] : result));
       return resolve(result);
     };
     const fail = (error: unknown): unknown => {
-      handle.end(0, true);
+      handle?.end(0, true);
       return reject(error);
     };
     const own = params.callback === undefined ? [done, fail] : [inContext(done), inContext(fail)];

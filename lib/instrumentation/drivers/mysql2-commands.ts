@@ -108,6 +108,8 @@ function keepBack(
     return command;
   }
   const done = undo === 'instead' ? inContext(() => fail(command, error)) : (): void => undefined;
+  // Or what a callback asks for next would be that of who has opened the connection, and be sent.
+  if (undo === 'first' && command.onResult !== undefined) command.onResult = inContext(command.onResult);
   reporter.uncharged(() => (connection as Connection).query('ROLLBACK', done));
   return undo === 'first' ? send.call(connection, command) : command;
 }
