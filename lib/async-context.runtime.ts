@@ -263,6 +263,7 @@ export class AsyncContextRuntime
     this.#takeBack('clients of messages', () => this.#messageClients.uninstall());
     this.#takeBack('entry of bullmq', () => this.#bullmq.uninstall(this.#units));
     this.#takeBack('providers', () => forgetProviders(this.#modules, this.#units));
+    // Of an older copy of the package, it is a promise.
     await this.#faults.settle('watching the event loop, stop', () => loopMonitor().stop(this.#loopUser));
     await this.#faults.settle('closing the sinks', () => this.#units.queue.close(this.#leftMs()));
     this.#takeBack('reports', () => reports.leave(this));

@@ -220,7 +220,10 @@ export class ContextService {
     return this.#current()?.cost;
   }
 
-  /** How late the event loop of the process was since the application serves; `undefined` before. */
+  /**
+   * How late the event loop of the process was since the application serves, measured while work is open and for
+   * a second after; `undefined` before the first.
+   */
   get eventLoopDelay(): EventLoopDelay | undefined {
     return this.#host.eventLoopDelay;
   }

@@ -74,6 +74,8 @@ export class EventLoop {
   open = 0;
   /** Accounts that were numbered; absent where an older copy of the package has made this. */
   accounts?: number = 0;
+  /** Called at the first sign of work while nobody watches closely; absent where an older copy has made this. */
+  onWork?: (() => void) | undefined = undefined;
   onBlock: ((block: LoopBlock) => void) | undefined = undefined;
   /** What of a stretch the whole process was suspended, in milliseconds; absent when nobody watches. */
   suspendedMs: ((stretchMs: number) => number) | undefined = undefined;
@@ -114,6 +116,13 @@ export class EventLoop {
   /** Says that the loop has turned: whoever ran has stopped. To be said often. */
   turns(nowMs: number): void {
     this.#look(nowMs, undefined);
+    this.#next(undefined, false);
+  }
+
+  /** Says that nobody has looked for long: what ran since the last look is not one stretch. */
+  wakes(nowMs: number): void {
+    this.#sinceMs = nowMs;
+    this.#idleMs = performance.nodeTiming.idleTime;
     this.#next(undefined, false);
   }
 
@@ -169,6 +178,7 @@ export class EventLoop {
 
   /** Charges what ran since the last look. `caller` has run until now; without one, nobody is known to have. */
   #look(nowMs: number, caller: TimeAccount | undefined): void {
+    this.onWork?.();
     const idleMs = performance.nodeTiming.idleTime;
     const idledMs = idleMs - this.#idleMs;
     const ranMs = nowMs - this.#sinceMs - idledMs;

@@ -6,6 +6,11 @@ import { clearTimeout, setTimeout } from '../context/real-timers';
 import { OwnError } from './own-error';
 import { watchMainThread, type WatcherData } from './stall-watcher';
 
+/**
+ * The worker is started this long after the application began to serve. Making it takes the main thread 3 to
+ * 20 ms, which would be the first requests', and what ends before has no use for it.
+ */
+const START_MS = 1_000;
 const TICK_MS = 25;
 /** The scheduler of a busy machine may be late by tens of milliseconds. */
 const LATE_MS = 250;
@@ -18,42 +23,64 @@ const RESTART_MS = 60_000;
 export class StallWatchdog {
   readonly #loop: EventLoop;
   readonly #report: (reason: unknown) => void;
-  /** Written by the worker: its last tick, and for how long the process was suspended. By us: whether it is off. */
-  readonly #figures = new Float64Array(new SharedArrayBuffer(3 * Float64Array.BYTES_PER_ELEMENT));
+  /**
+   * Written by the worker: its last tick, and for how long the process was suspended. By us: whether it is off,
+   * and from when on the loop is blocked.
+   */
+  readonly #figures = new Float64Array(new SharedArrayBuffer(4 * Float64Array.BYTES_PER_ELEMENT));
+  /** Whether there is something to watch; the worker sleeps on it while there is not. */
+  readonly #awake = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   #suspendedSeenMs = 0;
   #worker: Worker | undefined;
-  #restart: NodeJS.Timeout | undefined;
+  #timer: NodeJS.Timeout | undefined;
 
-  constructor(
-    loop: EventLoop,
-    readonly stallMs: number,
-    report: (reason: unknown) => void,
-  ) {
+  constructor(loop: EventLoop, stallMs: number, report: (reason: unknown) => void) {
     this.#loop = loop;
     this.#report = report;
+    this.stallMs = stallMs;
   }
 
-  /** Starts the worker; where there is none to be had, nothing is watched. */
+  get stallMs(): number {
+    return this.#figures[3]!;
+  }
+
+  set stallMs(ms: number) {
+    this.#figures[3] = ms;
+  }
+
+  /** Starts the worker in a moment; where there is none to be had, nothing is watched. */
   start(): void {
     // A session of the inspector reaches the main thread only.
-    if (!isMainThread || this.#worker !== undefined) return;
-    this.check();
-    try {
-      this.#worker = this.#startWorker();
-      this.#loop.suspendedMs = stretchMs => this.#takeSuspended(stretchMs);
-    } catch (error) {
-      this.#fail(error);
-    }
+    if (isMainThread) this.#startIn(START_MS);
   }
 
-  async stop(): Promise<void> {
-    clearTimeout(this.#restart);
+  /** The worker ends by itself, which takes it 3 to 60 ms: the promise is for who wants to see that. */
+  stop(): Promise<unknown> | undefined {
+    clearTimeout(this.#timer);
     const worker = this.#worker;
     this.#worker = undefined;
     this.#loop.suspendedMs = undefined;
     // One that has just failed says so later, and must not be uncaught.
     worker?.removeAllListeners().on('error', () => undefined);
-    await worker?.terminate();
+    const ended = worker?.terminate();
+    // That has made it one that the process waits for.
+    worker?.unref();
+    return ended;
+  }
+
+  /** Work begins. */
+  wake(): void {
+    this.check();
+    this.turns();
+    // Its last tick was before it slept, and must look neither like a suspension nor like none to come.
+    if (this.#figures[0] !== 0) this.#figures[0] = monotonicMs();
+    Atomics.store(this.#awake, 0, 1);
+    Atomics.notify(this.#awake, 0);
+  }
+
+  /** Nothing is open: the worker sees it at its next tick. */
+  sleep(): void {
+    Atomics.store(this.#awake, 0, 0);
   }
 
   /** Looks whether somebody else inspects the process: then nobody is held. To be called now and then. */
@@ -68,12 +95,24 @@ export class StallWatchdog {
     this.#suspendedSeenMs = this.#figures[1]!;
   }
 
+  #startIn(ms: number): void {
+    this.#timer = setTimeout(() => {
+      try {
+        this.check();
+        this.#worker = this.#startWorker();
+        this.#loop.suspendedMs = stretchMs => this.#takeSuspended(stretchMs);
+      } catch (error) {
+        this.#fail(error);
+      }
+    }, ms).unref();
+  }
+
   #startWorker(): Worker {
     const workerData: WatcherData = {
       share: SHARE,
       loop: this.#loop.shared,
       figures: this.#figures,
-      stallMs: this.stallMs,
+      awake: this.#awake,
       windowMs: WINDOW_MS,
       soonMs: SOON_MS,
       tickMs: TICK_MS,
@@ -102,17 +141,13 @@ export class StallWatchdog {
     this.#worker = undefined;
     this.#loop.suspendedMs = undefined;
     this.#report(reason);
-    this.#restart = setTimeout(() => {
-      this.#restart = undefined;
-      this.start();
-    }, RESTART_MS).unref();
+    this.#startIn(RESTART_MS);
   }
 
   /** What of the last stretch was no fault of anybody's: SIGSTOP, a laptop that sleeps, a cgroup out of quota. */
   #takeSuspended(stretchMs: number): number {
     const [tickedMs = 0, suspendedMs = 0] = this.#figures;
-    const [seconds, nanoseconds] = process.hrtime();
-    const tickAgeMs = tickedMs === 0 ? 0 : seconds * 1_000 + nanoseconds / 1_000_000 - tickedMs;
+    const tickAgeMs = tickedMs === 0 ? 0 : monotonicMs() - tickedMs;
     const knownMs = suspendedMs - this.#suspendedSeenMs;
     this.#suspendedSeenMs = suspendedMs;
     // The worker has not run either, and will say so at its next tick, after this.
@@ -120,4 +155,10 @@ export class StallWatchdog {
     this.#suspendedSeenMs += unknownMs;
     return Math.min(stretchMs, knownMs + unknownMs);
   }
+}
+
+/** The one clock that both threads read. */
+function monotonicMs(): number {
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds * 1_000 + nanoseconds / 1_000_000;
 }

@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContextService, QueryBudget } from 'nestjs-async-context';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { eventLoop } from '../../lib/context/context-storage';
 import { HttpLoad } from '../support/http-load';
 import { platforms, startApp, type TestApp, until } from '../support/platforms';
 
@@ -75,7 +76,8 @@ describe.each(platforms)('a stall of the event loop on %s', platform => {
     work.prepare();
     load = new HttpLoad();
     test = await startApp({ platform, controllers: [Reports], slowAfterMs: 0 });
-    // The watchdog's thread starts in about 50 ms.
+    // The watchdog's thread is made a second after the application, and starts in about 50 ms.
+    await until(() => eventLoop.suspendedMs !== undefined, 'watchdog');
     await sleep(300);
   });
   afterAll(async () => {

@@ -38,7 +38,9 @@ const logger = Object.fromEntries(
 const sink = new MemorySink();
 // Node tells of each worker that is made: https://nodejs.org/docs/latest-v20.x/api/process.html#event-worker
 let worker: Worker | undefined;
-process.once('worker', made => (worker = made));
+const watched = new Promise<void>(resolve => {
+  process.once('worker', made => (worker = made).once('online', resolve));
+});
 
 function spin(ms: number): void {
   const end = performance.now() + ms;
@@ -108,8 +110,14 @@ class AppModule {}
 void (async () => {
   const app = await NestFactory.create(AppModule, new FastifyAdapter() as never, { logger });
   await app.listen(0, '127.0.0.1');
-  process.on('message', () => say({ records: sink.records as never }));
-  // The watchdog's thread starts in about 50 ms.
+  process.on('message', command => {
+    if (command === 'records') return say({ records: sink.records as never });
+    // From here on nothing of ours may keep the process.
+    if (command === 'close') void app.close().then(() => process.disconnect());
+    else app.getHttpServer().close(() => process.disconnect());
+  });
+  // It starts a second after the application.
+  if (settings.options?.stallMs !== 0) await watched;
   await sleep(500);
   say({ url: `http://127.0.0.1:${(app.getHttpServer().address() as AddressInfo).port}` });
 })();

@@ -58,11 +58,57 @@ describe('the watchdog of the event loop', () => {
     await waiting;
 
     expect(blames()).toHaveLength(1);
-    expect(blames()[0]).toMatch(/^Reports\.spin blocked the event loop for [\d,.]+ ms at app\.ts:45 spin\n/);
+    expect(blames()[0]).toMatch(/^Reports\.spin blocked the event loop for [\d,.]+ ms at app\.ts:47 spin\n/);
     expect(blames()[0]).toContain('100 other requests, jobs or messages');
     const { time } = await recordOf('Reports.wait');
     // On a busy machine others had a part of it.
     expect(time['stalledMs']! + time['starvedMs']!).toBeGreaterThan(18_000);
+  });
+
+  /** Longer than it takes to be quiet. */
+  const fallsAsleep = (): Promise<unknown> => sleep(2_500);
+
+  it('reports a stall after it has slept, again and again', async () => {
+    await start();
+    // So long that a thread which the machine keeps waiting looks again.
+    for (const path of ['/spin/3000', '/compute/3000']) {
+      await fallsAsleep();
+      const before = blames().length;
+      await get(path);
+      await child.hears('stall', (_said): _said is Said => blames().length > before);
+      const handler = path === '/spin/3000' ? 'spin' : 'compute';
+      expect(blames()[before]).toMatch(new RegExp(`^Reports\\.${handler} blocked the event loop for `));
+    }
+    // That it has slept is no suspension, which would be taken from the block.
+    expect((await recordOf('Reports.compute')).blockedMs).toBeGreaterThan(700);
+  });
+
+  it.runIf(isLinux)('tells a suspension from a stall after it has slept', async () => {
+    await start();
+    for (const suspendedAsleep of [true, false]) {
+      await fallsAsleep();
+      const working = suspendedAsleep ? [] : [get('/spin/100'), get('/wait/600')];
+      if (!suspendedAsleep) await sleep(50);
+      process.kill(child.pid, 'SIGSTOP');
+      await sleep(2_000);
+      process.kill(child.pid, 'SIGCONT');
+      await Promise.all(suspendedAsleep ? [get('/spin/100'), get('/wait/600')] : working);
+    }
+    await sleep(300);
+
+    expect(blames()).toEqual([]);
+    for (const { blockedMs = 0 } of await recordsOf('Reports.spin')) expect(blockedMs).toBeLessThan(1_000);
+    for (const { time } of await recordsOf('Reports.wait')) expect(time['stalledMs']).toBeLessThan(1_000);
+  });
+
+  it.each(['close', 'leave'])('does not keep the process, asleep or not: %s', async command => {
+    for (const isAsleep of [false, true]) {
+      await start();
+      await get('/wait/1');
+      if (isAsleep) await fallsAsleep();
+      child.send(command);
+      expect(await child.exited).toBe(0);
+    }
   });
 
   it.runIf(isLinux)('says nothing of a process that is suspended', async () => {
