@@ -1,10 +1,10 @@
-import { createRequire } from 'node:module';
 import { hasOpenTelemetry, isSuppressed } from '../context/open-telemetry';
 import { contextStorage, oncePerProcess } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 import { captureStack, framesOf } from '../cost/call-site';
 import type { Below } from './driver-instrumentation';
 import { loadedCopies } from './loaded-copies';
+import { loadedPackages } from './loaded-files';
 
 /** Packages that send what they have seen of an application to a server of their own. */
 const AGENTS = inPackages(
@@ -58,7 +58,7 @@ export function findAgents(): void {
   shared.hasAgent ||=
     hasOpenTelemetry() ||
     '__SENTRY__' in globalThis ||
-    Object.keys(createRequire(__filename).cache).some(path => AGENTS.test(path));
+    [...loadedPackages()].some(name => AGENTS.test(`/node_modules/${name}/`));
   shared.datadog = loadedCopies('dd-trace', 'packages/datadog-core/index.js').flatMap(copy => {
     const { storage } = copy as { storage?: (name: string) => DatadogStorage };
     return typeof storage === 'function' ? storage('legacy') : [];

@@ -10,6 +10,7 @@ import { type Attribution, type AttributionFigures, summarize } from './attribut
 import { ContextQueryReporter } from './context-query-reporter';
 import type { DriverInstrumentation } from './driver-instrumentation';
 import { everyDriver } from './drivers';
+import { lookingOnce } from './loaded-files';
 import { unsupportedClients } from './supported-versions';
 
 interface Installed {
@@ -63,6 +64,10 @@ export class Instrumentations {
   install(): void {
     if (!isFirstProtocol) return;
     this.#pools.use(this, this.#poolLimits);
+    lookingOnce(() => this.#installAll());
+  }
+
+  #installAll(): void {
     this.#sayUnsupported();
     for (const instrumentation of this.#wanted) {
       const { name } = instrumentation;

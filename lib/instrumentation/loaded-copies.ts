@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, sep } from 'node:path';
 import { givenCopies } from './given-modules';
+import { exportsOf, loadedFiles, loadedNative, lookAgain } from './loaded-files';
 
 /**
  * Every copy of a CommonJS file of a package that the process has loaded, also through `import`:
@@ -9,23 +10,20 @@ import { givenCopies } from './given-modules';
  */
 export function loadedCopies(packageName: string, file: string): unknown[] {
   const ending = folderOf(packageName) + file.split('/').join(sep);
-  const loaded = loadedModules(path => path.endsWith(ending));
-  return [...new Set([...loaded, ...givenCopies(packageName, file)])];
+  const loaded = loadedFiles(packageName).filter(path => path.endsWith(ending));
+  return [...new Set([...loaded.map(exportsOf), ...givenCopies(packageName, file)])];
 }
 
 /** The native code of a package that the process has loaded. */
 export function loadedAddons(packageName: string): unknown[] {
   const folder = folderOf(packageName);
-  return loadedModules(path => path.endsWith('.node') && path.includes(folder));
+  return loadedNative()
+    .filter(path => path.includes(folder))
+    .map(exportsOf);
 }
 
 function folderOf(packageName: string): string {
   return ['', 'node_modules', ...packageName.split('/'), ''].join(sep);
-}
-
-function loadedModules(isWanted: (path: string) => boolean): unknown[] {
-  const { cache } = createRequire(__filename);
-  return Object.keys(cache).flatMap(path => (isWanted(path) ? [cache[path]?.exports as unknown] : []));
 }
 
 /**
@@ -37,6 +35,7 @@ export function installedBuilds(packageName: string, files: readonly string[]): 
   const folders = createRequire(join(process.cwd(), 'index.js')).resolve.paths(packageName) ?? [];
   const folder = folders.map(path => join(path, packageName)).find(path => existsSync(path));
   if (folder === undefined) return [];
+  lookAgain();
   return files.flatMap(file => {
     try {
       return [load(join(folder, file)) as unknown];

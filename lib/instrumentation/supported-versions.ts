@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { join, sep } from 'node:path';
+import { join } from 'node:path';
+import { folderOfPackage, loadedFiles } from './loaded-files';
 import { isOwnDependency } from './own-dependencies';
 
 /** By package: the instrumentation that covers it, its oldest version and its newest major, as the tests have seen them. */
@@ -43,17 +43,13 @@ const looked = new Map<string, UnsupportedClient | undefined>();
  */
 export function unsupportedClients(): UnsupportedClient[] {
   const found = new Set<UnsupportedClient>();
-  const modules = `${sep}node_modules${sep}`;
-  for (const path of Object.keys(createRequire(__filename).cache)) {
-    const start = path.lastIndexOf(modules) + modules.length;
-    if (start < modules.length) continue;
-    const [first = '', second = ''] = path.slice(start, start + 100).split(sep, 2);
-    const name = first.startsWith('@') ? `${first}/${second}` : first;
-    if (!SUPPORTED.has(name)) continue;
-    const folder = path.slice(0, start + name.length);
-    if (!looked.has(folder)) looked.set(folder, lookAt(name, folder));
-    const client = looked.get(folder);
-    if (client !== undefined) found.add(client);
+  for (const name of SUPPORTED.keys()) {
+    for (const path of loadedFiles(name)) {
+      const folder = folderOfPackage(name, path);
+      if (!looked.has(folder)) looked.set(folder, lookAt(name, folder));
+      const client = looked.get(folder);
+      if (client !== undefined) found.add(client);
+    }
   }
   return [...found];
 }
