@@ -111,26 +111,28 @@ export type {
   QueryHandle,
   QueryReporter,
 } from './instrumentation/driver-instrumentation';
-export { amqplibInstrumentation } from './instrumentation/drivers/amqplib.driver';
-export { betterSqlite3Instrumentation } from './instrumentation/drivers/better-sqlite3.driver';
-export { bullmqInstrumentation } from './instrumentation/drivers/bullmq.driver';
-export { dataloaderInstrumentation } from './instrumentation/drivers/dataloader.driver';
-export { dynamodbInstrumentation } from './instrumentation/drivers/dynamodb.driver';
-export { elasticsearchInstrumentation } from './instrumentation/drivers/elasticsearch.driver';
-export { httpInstrumentation } from './instrumentation/drivers/http-client.driver';
-export { ioredisInstrumentation } from './instrumentation/drivers/ioredis.driver';
-export { kafkajsInstrumentation } from './instrumentation/drivers/kafkajs.driver';
-export { mariadbInstrumentation } from './instrumentation/drivers/mariadb.driver';
-export { mongodbInstrumentation } from './instrumentation/drivers/mongodb.driver';
-export { mssqlInstrumentation } from './instrumentation/drivers/mssql.driver';
-export { mysql2Instrumentation } from './instrumentation/drivers/mysql2.driver';
-export { natsInstrumentation } from './instrumentation/drivers/nats.driver';
-export { nodeSqliteInstrumentation } from './instrumentation/drivers/node-sqlite.driver';
-export { pgInstrumentation } from './instrumentation/drivers/pg.driver';
-export { pgliteInstrumentation } from './instrumentation/drivers/pglite.driver';
-export { postgresInstrumentation } from './instrumentation/drivers/postgres.driver';
-export { redisInstrumentation } from './instrumentation/drivers/redis.driver';
-export { tarnInstrumentation } from './instrumentation/drivers/tarn.driver';
+export {
+  amqplibInstrumentation,
+  betterSqlite3Instrumentation,
+  bullmqInstrumentation,
+  dataloaderInstrumentation,
+  dynamodbInstrumentation,
+  elasticsearchInstrumentation,
+  httpInstrumentation,
+  ioredisInstrumentation,
+  kafkajsInstrumentation,
+  mariadbInstrumentation,
+  mongodbInstrumentation,
+  mssqlInstrumentation,
+  mysql2Instrumentation,
+  natsInstrumentation,
+  nodeSqliteInstrumentation,
+  pgInstrumentation,
+  pgliteInstrumentation,
+  postgresInstrumentation,
+  redisInstrumentation,
+  tarnInstrumentation,
+} from './instrumentation/drivers';
 
 export type { CostRecordSink, SinkFailure } from './sinks/cost-record.sink';
 export type { AttachedSink, SinkApplication } from './sinks/attached-sink';

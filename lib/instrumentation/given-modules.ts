@@ -93,6 +93,11 @@ export function givenCopies(packageName: string, file: string): readonly unknown
   return [...(given.get(`${packageName}/${file}`) ?? [])];
 }
 
+/** Whether anything was given of a package. */
+export function isGiven(packageName: string): boolean {
+  return [...given.keys()].some(key => key.startsWith(`${packageName}/`));
+}
+
 function filesOf(driver: string, module: unknown): readonly GivenFile[] | undefined {
   if ((typeof module !== 'object' && typeof module !== 'function') || module === null) return undefined;
   // Of a CommonJS package that is imported as an ES module, `default` is the whole.

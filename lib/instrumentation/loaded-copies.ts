@@ -31,10 +31,9 @@ function folderOf(packageName: string): string {
  * class of its own, which no cache lists. They are loaded by this, also when nobody uses them.
  */
 export function installedBuilds(packageName: string, files: readonly string[]): unknown[] {
-  const load = createRequire(__filename);
-  const folders = createRequire(join(process.cwd(), 'index.js')).resolve.paths(packageName) ?? [];
-  const folder = folders.map(path => join(path, packageName)).find(path => existsSync(path));
+  const folder = installedFolder(packageName);
   if (folder === undefined) return [];
+  const load = createRequire(__filename);
   lookAgain();
   return files.flatMap(file => {
     try {
@@ -44,4 +43,14 @@ export function installedBuilds(packageName: string, files: readonly string[]): 
       return [];
     }
   });
+}
+
+/** Whether the application has a package installed. */
+export function isInstalled(packageName: string): boolean {
+  return installedFolder(packageName) !== undefined;
+}
+
+function installedFolder(packageName: string): string | undefined {
+  const folders = createRequire(join(process.cwd(), 'index.js')).resolve.paths(packageName) ?? [];
+  return folders.map(path => join(path, packageName)).find(path => existsSync(path));
 }

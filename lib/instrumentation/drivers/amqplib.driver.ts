@@ -15,13 +15,7 @@ interface Model {
   readonly ConfirmChannel: { readonly prototype: object };
 }
 
-/**
- * Counts what is published with `amqplib`, in `record.messages`, by exchange, or by queue where the
- * exchange is the default one. A message has ended when its channel has taken it.
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [amqplibInstrumentation()] });
- */
+/** What `amqplibInstrumentation()` of the package installs. */
 export function amqplibInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,

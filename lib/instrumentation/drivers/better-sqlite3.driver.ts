@@ -1,5 +1,4 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
-import { giveModules } from '../given-modules';
 import { loadedAddons, loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod } from '../method-replacement';
 import { takeBack, takingBack } from '../take-back';
@@ -13,17 +12,8 @@ interface Statement {
 
 type Prepare = (this: object, ...args: unknown[]) => Statement;
 
-/**
- * Counts the queries of `better-sqlite3`, and so of TypeORM, Knex, Kysely and Drizzle on it.
- *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [betterSqlite3Instrumentation()] });
- */
-export function betterSqlite3Instrumentation(...modules: readonly object[]): DriverInstrumentation {
-  giveModules(NAME, modules);
+/** What `betterSqlite3Instrumentation()` of the package installs. */
+export function betterSqlite3Instrumentation(): DriverInstrumentation {
   return {
     name: NAME,
     install(reporter) {

@@ -1,5 +1,4 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
-import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod, replaceMethods } from '../method-replacement';
 import { takingBack } from '../take-back';
@@ -21,18 +20,8 @@ interface Flow {
   readonly children?: readonly Flow[];
 }
 
-/**
- * Counts the jobs that are added to queues of `bullmq`, in `record.messages`, by queue. The commands to
- * Redis that this takes are part of it.
- *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [bullmqInstrumentation()] });
- */
-export function bullmqInstrumentation(...modules: readonly object[]): DriverInstrumentation {
-  giveModules(NAME, modules);
+/** What `bullmqInstrumentation()` of the package installs. */
+export function bullmqInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,
     install(reporter) {

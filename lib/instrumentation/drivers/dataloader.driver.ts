@@ -1,7 +1,6 @@
 import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
-import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { takingBack } from '../take-back';
@@ -15,18 +14,8 @@ interface DataLoader {
   readonly _batch?: { [CONTEXT]?: RequestContext | null } | null;
 }
 
-/**
- * Counts nothing: a batch is charged, by its own queries, to the unit of work that scheduled it. Says
- * when a `DataLoader` is shared, so that one unit of work pays for the rows of another, and sees them.
- *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [pgInstrumentation(), dataloaderInstrumentation()] });
- */
-export function dataloaderInstrumentation(...modules: readonly object[]): DriverInstrumentation {
-  giveModules('dataloader', modules);
+/** What `dataloaderInstrumentation()` of the package installs. */
+export function dataloaderInstrumentation(): DriverInstrumentation {
   return {
     name: 'dataloader',
     install(reporter) {

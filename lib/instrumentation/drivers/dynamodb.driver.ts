@@ -1,6 +1,5 @@
 import { currentAside, runAgain } from '../../context/aside';
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
-import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { takingBack } from '../take-back';
@@ -23,19 +22,8 @@ const FILES = [
   ['@smithy/smithy-client', 'dist-cjs/index.js'],
 ] as const;
 
-/**
- * Counts the commands of `@aws-sdk/client-dynamodb` as queries: `Query orders`, by table, with the items that
- * they return or write; those of `@aws-sdk/lib-dynamodb` as well. A command is counted once with its retries,
- * and not as outbound HTTP. The other clients of the SDK are outbound HTTP.
- *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [dynamodbInstrumentation()] });
- */
-export function dynamodbInstrumentation(...modules: readonly object[]): DriverInstrumentation {
-  giveModules('@aws-sdk/client-dynamodb', modules);
+/** What `dynamodbInstrumentation()` of the package installs. */
+export function dynamodbInstrumentation(): DriverInstrumentation {
   return {
     name: '@aws-sdk/client-dynamodb',
     install(reporter) {

@@ -1,5 +1,4 @@
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
-import { giveModules } from '../given-modules';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { prototypesOf, replaceMethod, replaceMethods } from '../method-replacement';
 import { takingBack } from '../take-back';
@@ -19,18 +18,8 @@ interface Answer {
 /** By the parameters of a request: its responses are seen by the middleware alone, or not at all. */
 const received = new WeakMap<object, { bytes: number }>();
 
-/**
- * Counts the requests of `@elastic/elasticsearch` as queries: `search orders`, by index, with the documents
- * that they return or write. A request is counted once with its retries, and not as outbound HTTP.
- *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [elasticsearchInstrumentation()] });
- */
-export function elasticsearchInstrumentation(...modules: readonly object[]): DriverInstrumentation {
-  giveModules('@elastic/elasticsearch', modules);
+/** What `elasticsearchInstrumentation()` of the package installs. */
+export function elasticsearchInstrumentation(): DriverInstrumentation {
   return {
     name: '@elastic/elasticsearch',
     install(reporter) {

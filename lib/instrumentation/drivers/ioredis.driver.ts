@@ -1,7 +1,6 @@
 import { currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
-import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { takingBack } from '../take-back';
@@ -28,18 +27,8 @@ const COVERS: Readonly<Record<string, Cover>> = {
   'built/Pipeline.js': coverPipeline,
 };
 
-/**
- * Counts the commands of `ioredis` 5 and newer, in `record.cache`, by their name: those of pipelines and
- * transactions one by one, and those that wait for a connection where the application made them.
- *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [ioredisInstrumentation()] });
- */
-export function ioredisInstrumentation(...modules: readonly object[]): DriverInstrumentation {
-  giveModules(NAME, modules);
+/** What `ioredisInstrumentation()` of the package installs. */
+export function ioredisInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,
     install(reporter) {

@@ -1,5 +1,4 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
-import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { prototypesOf, replaceMethods } from '../method-replacement';
 import { takingBack } from '../take-back';
@@ -23,18 +22,8 @@ interface Sender {
 
 type MakeProducer = (this: unknown, ...args: unknown[]) => Sender;
 
-/**
- * Counts the messages that producers of `kafkajs` send, in `record.messages`, by topic. A producer that was
- * made before the application is not covered.
- *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [kafkajsInstrumentation()] });
- */
-export function kafkajsInstrumentation(...modules: readonly object[]): DriverInstrumentation {
-  giveModules(NAME, modules);
+/** What `kafkajsInstrumentation()` of the package installs. */
+export function kafkajsInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,
     install(reporter) {

@@ -4,7 +4,6 @@ import type {
   QueryHandle,
   QueryReporter,
 } from '../driver-instrumentation';
-import { giveModules } from '../given-modules';
 import { isHeldByStopped } from '../stopped-holder';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod } from '../method-replacement';
@@ -25,18 +24,8 @@ type Connect = (this: object, ...args: unknown[]) => unknown;
 type Send = (this: Connection, params: Params, ...rest: unknown[]) => unknown;
 type QueryCommand = (this: unknown, connection: Connection, ...rest: unknown[]) => unknown;
 
-/**
- * Counts the queries of `mariadb`, with promises and with callbacks, and so of Sequelize on it. What a
- * connection asks for itself, its pings, and files that are imported are not counted.
- *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [mariadbInstrumentation()] });
- */
-export function mariadbInstrumentation(...modules: readonly object[]): DriverInstrumentation {
-  giveModules(NAME, modules);
+/** What `mariadbInstrumentation()` of the package installs. */
+export function mariadbInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,
     install(reporter) {

@@ -28,13 +28,7 @@ interface Pool {
   readonly poolState?: string;
 }
 
-/**
- * Counts the commands of `mongodb`, and so of Mongoose: each batch of a cursor is one, with the
- * documents in it; the collection stands for the table.
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [mongodbInstrumentation()] });
- */
+/** What `mongodbInstrumentation()` of the package installs. */
 export function mongodbInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,

@@ -1,5 +1,4 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
-import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { prototypesOf, replaceMethod } from '../method-replacement';
 import { takingBack } from '../take-back';
@@ -10,21 +9,8 @@ const NAME = 'mssql';
 
 type Validate = (this: object, connection: unknown) => unknown;
 
-/**
- * Counts the queries of `mssql`, and of `tedious` below it, and so of TypeORM, Knex and Kysely on them.
- *
- * The channels that `mssql` publishes lack the values that tell duplicates from other repeats, streams, and a
- * way to keep a query back; `tedious` publishes none. So a query begins where `mssql` is called, or `tedious`
- * by itself, and ends where `tedious` calls back.
- *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [mssqlInstrumentation()] });
- */
-export function mssqlInstrumentation(...modules: readonly object[]): DriverInstrumentation {
-  giveModules(NAME, modules);
+/** What `mssqlInstrumentation()` of the package installs. */
+export function mssqlInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,
     install(reporter) {

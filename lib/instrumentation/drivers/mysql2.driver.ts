@@ -1,5 +1,4 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
-import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { prototypesOf } from '../method-replacement';
 import { takingBack } from '../take-back';
@@ -19,21 +18,8 @@ interface QueryMessage {
   readonly values?: unknown;
 }
 
-/**
- * Counts the queries of `mysql2`, and so of TypeORM, Sequelize, Knex, Kysely, Drizzle and Prisma on it.
- *
- * It listens to the diagnostics channels of the driver. They lack the text as it was before the values
- * were written in, the rows of a stream, what `prepare()` gave, and a way to keep a query back: for these
- * `query`, `execute` and `addCommand` of its connections are replaced.
- *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [mysql2Instrumentation()] });
- */
-export function mysql2Instrumentation(...modules: readonly object[]): DriverInstrumentation {
-  giveModules(NAME, modules);
+/** What `mysql2Instrumentation()` of the package installs. */
+export function mysql2Instrumentation(): DriverInstrumentation {
   return {
     name: NAME,
     install(reporter) {

@@ -17,13 +17,7 @@ const OF_JETSTREAM = '$JS.';
 type Connect = (this: unknown, options: unknown) => unknown;
 type Publish = (this: unknown, subject: string, ...rest: unknown[]) => unknown;
 
-/**
- * Counts what is published with `nats` and `@nats-io/transport-node`, in `record.messages`, by subject; a part of it that holds a digit
- * is `*`. A request is one message; it has ended when it is handed to the connection.
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [natsInstrumentation()] });
- */
+/** What `natsInstrumentation()` of the package installs. */
 export function natsInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,

@@ -17,13 +17,7 @@ interface Process {
   readonly getBuiltinModule?: (name: string) => unknown;
 }
 
-/**
- * Counts the queries of `node:sqlite`. Its channel of Node 26 is not used: it costs ten times as much and
- * has the values in its texts.
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [nodeSqliteInstrumentation()] });
- */
+/** What `nodeSqliteInstrumentation()` of the package installs. */
 export function nodeSqliteInstrumentation(): DriverInstrumentation {
   return {
     name: 'node:sqlite',

@@ -1,5 +1,4 @@
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
-import { giveModules } from '../given-modules';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { replaceMethods } from '../method-replacement';
 import { takingBack } from '../take-back';
@@ -17,18 +16,8 @@ interface Transaction {
   sql: Tagged;
 }
 
-/**
- * Counts the queries of PGlite, and so of Drizzle on it. Its engine does one after the other: the wait for
- * it is part of a query.
- *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [pgliteInstrumentation()] });
- */
-export function pgliteInstrumentation(...modules: readonly object[]): DriverInstrumentation {
-  giveModules(NAME, modules);
+/** What `pgliteInstrumentation()` of the package installs. */
+export function pgliteInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,
     install(reporter) {

@@ -2,7 +2,6 @@ import { contextStorage } from '../../context/context-storage';
 import { undoOf } from '../../budget/refused-commit';
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { inContext } from '../caller-context';
-import { giveModules } from '../given-modules';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { takingBack } from '../take-back';
@@ -16,18 +15,8 @@ type Query = PostgresQuery & { [HANDLE]?: QueryHandle | undefined; [STATE]?: unk
 type Handle = (this: Query) => Promise<unknown>;
 type Cursor = (this: Query, rows?: unknown, fn?: unknown) => unknown;
 
-/**
- * Counts the queries of `postgres` (Postgres.js), and so of Drizzle on it. A query is lazy: it is charged
- * to the unit of work that awaits it, which is where it is sent.
- *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [postgresInstrumentation()] });
- */
-export function postgresInstrumentation(...modules: readonly object[]): DriverInstrumentation {
-  giveModules(NAME, modules);
+/** What `postgresInstrumentation()` of the package installs. */
+export function postgresInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,
     install(reporter) {

@@ -1,5 +1,4 @@
 import type { CallHandle, DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
-import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { takingBack } from '../take-back';
@@ -22,18 +21,8 @@ type Subscribe = (this: unknown, type: string, ...rest: unknown[]) => Promise<un
 
 const PREFIXES: Readonly<Record<string, string>> = { PATTERNS: 'P', SHARDED: 'S' };
 
-/**
- * Counts the commands of `redis` (node-redis 5 and newer: clients, pools, clusters, sentinels), in
- * `record.cache`, by their name; a pool gives its client to the request that asked for it.
- *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [redisInstrumentation()] });
- */
-export function redisInstrumentation(...modules: readonly object[]): DriverInstrumentation {
-  giveModules(NAME, modules);
+/** What `redisInstrumentation()` of the package installs. */
+export function redisInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,
     install(reporter) {

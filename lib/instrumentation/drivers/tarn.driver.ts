@@ -1,6 +1,5 @@
 import { oncePerProcess } from '../../context/context-storage';
 import type { CheckoutHandle, DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
-import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod, replaceMethods } from '../method-replacement';
 import { takingBack } from '../take-back';
@@ -32,18 +31,8 @@ export function watchedAbove<T>(fn: () => T): T {
   }
 }
 
-/**
- * Watches the pools of `tarn`, and so of Knex: who waits for a connection, and who holds one. What is sent
- * on them is counted by the instrumentation of their driver.
- *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
- *
- * @example
- * AsyncContextModule.forRoot({ instrumentations: [pgInstrumentation(), tarnInstrumentation()] });
- */
-export function tarnInstrumentation(...modules: readonly object[]): DriverInstrumentation {
-  giveModules(NAME, modules);
+/** What `tarnInstrumentation()` of the package installs. */
+export function tarnInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,
     install(reporter) {
