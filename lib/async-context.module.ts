@@ -6,6 +6,7 @@ import {
   type Type,
 } from '@nestjs/common';
 import { ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
+import { ApplicationRuntime } from './async-context.application-runtime';
 import {
   ASYNC_CONTEXT_OPTIONS,
   asyncOptionsProviders,
@@ -13,33 +14,31 @@ import {
 } from './async-context.module-definition';
 import { otherNest } from './async-context.nest-version';
 import type { AsyncContextAsyncOptions, AsyncContextOptions } from './async-context.options';
-import { readOptions } from './async-context.options-reader';
-import { AsyncContextRuntime } from './async-context.runtime';
 import { ContextService } from './context/context.service';
-import { GUARD_KIT } from './guards/guard-kit';
+import { GUARD_KIT } from './guards/guard-kit-token';
 import { ResourceMonitor } from './diagnosis/resource-monitor';
 
 const PROVIDERS: Provider[] = [
   {
-    provide: AsyncContextRuntime,
+    provide: ApplicationRuntime,
     // Optional, because a container of another copy of Nest does not know these classes: see `runtimeOf()`.
     inject: [ASYNC_CONTEXT_OPTIONS, ...[ModulesContainer, HttpAdapterHost, ApplicationConfig].map(optional)],
     useFactory: runtimeOf,
   },
   {
     provide: ContextService,
-    inject: [AsyncContextRuntime],
-    useFactory: (runtime: AsyncContextRuntime) => runtime.contextService,
+    inject: [ApplicationRuntime],
+    useFactory: (runtime: ApplicationRuntime) => runtime.contextService,
   },
   {
     provide: ResourceMonitor,
-    inject: [AsyncContextRuntime],
-    useFactory: (runtime: AsyncContextRuntime) => runtime.resourceMonitor,
+    inject: [ApplicationRuntime],
+    useFactory: (runtime: ApplicationRuntime) => runtime.resourceMonitor,
   },
   {
     provide: GUARD_KIT,
-    inject: [AsyncContextRuntime],
-    useFactory: (runtime: AsyncContextRuntime) => runtime.guardKit,
+    inject: [ApplicationRuntime],
+    useFactory: (runtime: ApplicationRuntime) => runtime.guardKit,
   },
 ];
 
@@ -59,6 +58,8 @@ export class AsyncContextModule {
    * names its path, its value and the remedy
    */
   static forRoot(options: AsyncContextOptions = {}): DynamicModule {
+    const { readOptions } =
+      require('./async-context.options-reader') as typeof import('./async-context.options-reader');
     readOptions(options);
     return define([optionsProvider(options)], []);
   }
@@ -79,8 +80,10 @@ function runtimeOf(
   modules: ModulesContainer | undefined,
   host: HttpAdapterHost | undefined,
   config: ApplicationConfig | undefined,
-): AsyncContextRuntime {
+): ApplicationRuntime {
   if (modules === undefined || host === undefined || config === undefined) throw otherNest();
+  const { AsyncContextRuntime } =
+    require('./async-context.runtime') as typeof import('./async-context.runtime');
   return AsyncContextRuntime.of(options, modules, host, config);
 }
 

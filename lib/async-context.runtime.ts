@@ -6,6 +6,7 @@ import {
   type OnModuleInit,
 } from '@nestjs/common';
 import type { ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
+import { ApplicationRuntime } from './async-context.application-runtime';
 import type { AsyncContextOptions, ResolvedOptions } from './async-context.options';
 import { readOptions } from './async-context.options-reader';
 import { foundNest, unsupportedNest } from './async-context.nest-version';
@@ -26,7 +27,7 @@ import { BullmqEntry } from './entry/bullmq.entry';
 import { ContextInterceptor } from './entry/context.interceptor';
 import { noteErrorsOfRequests } from './entry/error-note';
 import { interceptGateways } from './entry/gateway.interceptor';
-import { coverGraphql } from './entry/graphql.entry';
+import { graphqlDrivers } from './entry/graphql/drivers';
 import { HttpEntry } from './entry/http.entry';
 import { coverProviders } from './entry/library-covers';
 import { FilterAnswer } from './entry/filter-answer';
@@ -36,19 +37,19 @@ import { forgetProviders, registerProviders } from './entry/owners';
 import { coverRoutes } from './entry/route-cover';
 import { RpcEntry } from './entry/rpc.entry';
 import { UnitsOfWork } from './entry/units-of-work';
-import { OverloadEntry } from './entry/overload.entry';
+import type { OverloadEntry } from './entry/overload.entry';
 import { UpgradeEntry } from './entry/upgrade.entry';
 import { coverWebSockets } from './entry/websocket.entry';
 import type { OnClose } from './guards/when-over';
 import { GuardKit } from './guards/guard-kit';
 import { Breakers } from './guards/breaker/breakers';
-import { OverloadMonitor } from './guards/overload/overload-monitor';
 import { Refusals } from './guards/refusals';
 import { Instrumentations } from './instrumentation/instrumentations';
 import { attachSinks } from './sinks/attached-sink';
-import { HttpPropagation } from './propagation/http-propagation';
+import { parts } from './async-context.parts';
+import type { HttpPropagation } from './propagation/http-propagation';
 import { MessageClients } from './messages/message-clients';
-import { ProviderTracer } from './trace/provider-tracer';
+import type { ProviderTracer } from './trace/provider-tracer';
 
 /** What the sinks and the requests before them may take at a shutdown, in milliseconds: with the rest, 5 s. */
 const SHUTDOWN_MS = 4_000;
@@ -70,12 +71,12 @@ function takeBackOf(...hooks: readonly ({ uninstall(): void } | undefined)[]): (
 
 /** All that one application has of this package: made once, started and stopped with it. */
 export class AsyncContextRuntime
+  extends ApplicationRuntime
   implements OnModuleInit, OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown
 {
   readonly contextService: ContextService;
   readonly resourceMonitor: ResourceMonitor;
   readonly guardKit: GuardKit;
-  /** Absent without `forRoot({ trace: true })`. */
   readonly tracer: ProviderTracer | undefined;
   readonly #logger = new Logger('AsyncContext');
   readonly #modules: ModulesContainer;
@@ -127,9 +128,10 @@ export class AsyncContextRuntime
     host: HttpAdapterHost,
     config: ApplicationConfig,
   ) {
+    super();
     const resolved: ResolvedOptions = readOptions(options);
     const faults = (this.#faults = new FaultReporter(resolved.errorMessages));
-    this.tracer = resolved.trace ? new ProviderTracer(faults) : undefined;
+    this.tracer = resolved.trace ? new (parts.tracer().ProviderTracer)(faults) : undefined;
     this.#options = options;
     this.#modules = modules;
     this.#config = config;
@@ -138,7 +140,7 @@ export class AsyncContextRuntime
     const refusals = new Refusals();
     this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations, refusals);
     if (this.#units.outgoing !== undefined) {
-      this.#propagation = new HttpPropagation(words => faults.say('propagate', words));
+      this.#propagation = new (parts.propagation().HttpPropagation)(words => faults.say('propagate', words));
       this.#units.onFirstServed = () => this.#propagation?.installLoaded();
     }
     const answers = new FilterAnswer(modules, config, host);
@@ -158,8 +160,8 @@ export class AsyncContextRuntime
     }
     const { overload } = resolved;
     if (overload !== undefined) {
-      this.#units.overloadMonitor = new OverloadMonitor(overload, refusals, faults);
-      this.#overload = new OverloadEntry(this.#units.overloadMonitor);
+      this.#units.overloadMonitor = new (parts.overloadMonitor().OverloadMonitor)(overload, refusals, faults);
+      this.#overload = new (parts.overloadEntry().OverloadEntry)(this.#units.overloadMonitor);
     }
     this.contextService = new ContextService(this.#units);
     this.guardKit = new GuardKit(resolved.guards, this.#units, this.contextService, faults, refusals);
@@ -201,7 +203,8 @@ export class AsyncContextRuntime
     this.#leaveWebSockets = coverWebSockets(this.#config, this.#units);
     this.#upgrades.install(this.#host);
     this.#overload?.install(this.#host);
-    coverGraphql(this.#modules, this.#units, this.#faults);
+    const drivers = graphqlDrivers(this.#modules);
+    if (drivers.length > 0) parts.graphql().coverGraphql(drivers, this.#modules, this.#units, this.#faults);
     // Not earlier, so that routes, which are made by now, go without it. Hooks of global modules
     // come first: GraphQL resolvers are made after this.
     this.#intercept();

@@ -4,6 +4,7 @@ import type { ModulesContainer } from '@nestjs/core';
 import { types } from 'node:util';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { apolloPlugin } from './graphql/apollo';
+import type { Driver, StartOptions } from './graphql/drivers';
 import { coverGraphqlWs, type GraphqlWsOptions } from './graphql/graphql-ws';
 import {
   coverExecutions,
@@ -12,7 +13,7 @@ import {
   type GraphqlFastify,
 } from './graphql/mercurius';
 import { Operations } from './graphql/operations';
-import { type Schema, SchemaCover } from './graphql/schema-cover';
+import { SchemaCover } from './graphql/schema-cover';
 import { coverFilter } from './graphql/subscription';
 import type { Handler } from './handlers';
 import { namedMethodsOf } from './methods';
@@ -25,41 +26,19 @@ const RESOLVER_NAME = 'graphql:resolver_name';
 const RESOLVER_PROPERTY = 'graphql:resolve_property';
 const ROOT_TYPES: readonly unknown[] = ['Query', 'Mutation', 'Subscription'];
 
-/** Of the options of a `GraphQLModule`, complete as its driver is started with them, what is used here. */
-interface StartOptions {
-  readonly schema?: Schema;
-  readonly include?: readonly unknown[];
-  readonly context?: unknown;
-  /** Apollo's. */
-  plugins?: unknown;
-  readonly fieldResolver?: unknown;
-  readonly installSubscriptionHandlers?: boolean;
-  readonly allowBatchedHttpRequests?: boolean;
-  subscriptions?: false | (Record<string, unknown> & { 'graphql-ws'?: unknown });
-  /** Mercurius'. */
-  subscription?: unknown;
-  readonly jit?: unknown;
-}
-
-/** What a driver of `@nestjs/graphql` is, the same in Nest 11 and 12. */
-interface Driver {
-  readonly instance?: unknown;
-  start(options: StartOptions): unknown;
-  subscriptionWithFilter(instance: unknown, filter: Hook, createSubscribe: () => Hook): unknown;
-  /** Only Apollo's have it. */
-  registerExpress?: unknown;
-}
-
-type Hook = (this: unknown, ...args: unknown[]) => unknown;
-
 /**
  * Gives each operation and each event of a subscription a unit of work, before guards.
  *
  * Each `GraphQLModule` starts its driver with the schema that it has made and with options that are complete:
  * hooks of the application are known there, and what is added comes beside them.
  */
-export function coverGraphql(modules: ModulesContainer, units: UnitsOfWork, faults: FaultReporter): void {
-  for (const driver of driversAmong(modules)) {
+export function coverGraphql(
+  drivers: readonly Driver[],
+  modules: ModulesContainer,
+  units: UnitsOfWork,
+  faults: FaultReporter,
+): void {
+  for (const driver of drivers) {
     faults.guard('entry of GraphQL', () => new GraphqlEntry(modules, units, faults).cover(driver));
   }
 }
@@ -196,20 +175,4 @@ function fastifyOf(driver: Driver): GraphqlFastify | undefined {
   if (isApolloDriver(driver)) return undefined;
   const instance = driver.instance as Partial<GraphqlFastify> | undefined;
   return typeof instance?.addHook === 'function' ? (instance as GraphqlFastify) : undefined;
-}
-
-/** The drivers of the `GraphQLModule`s, known by the class that they are provided as. */
-function driversAmong(modules: ModulesContainer): Driver[] {
-  const drivers: Driver[] = [];
-  for (const module of modules.values()) {
-    for (const { token, instance } of module.providers.values()) {
-      if (typeof token !== 'function') continue;
-      const { prototype } = token as { prototype?: Record<string, unknown> };
-      if (typeof prototype?.['subscriptionWithFilter'] !== 'function') continue;
-      if (typeof prototype['generateSchema'] === 'function' && instance !== null) {
-        drivers.push(instance as Driver);
-      }
-    }
-  }
-  return drivers;
 }

@@ -23,7 +23,6 @@ import {
 } from '../context/request-context';
 import { type Carrier, type CarrierRules, CONTEXT, SIGNATURE } from '../context/carrier';
 import { readCarrier } from '../context/carrier-reader';
-import { checkedValue } from '../context/checked-value';
 import { isThenable } from '../context/thenable';
 import { CarrierSeal } from '../context/carrier-seal';
 import type { CarrierWay } from '../context/carrier-term';
@@ -55,6 +54,7 @@ import { Propagation } from '../propagation/propagation';
 import { observersAmong, type ObservingSink } from '../sinks/observing-sink';
 import { SinkQueue } from '../sinks/sink-queue';
 import type { SinkStats } from '../sinks/sink-writer';
+import { checkedSeed } from './checked-seed';
 import { type CloseStep, takeSteps } from './close-steps';
 import { watchGuards } from './guard-watch';
 import { answerHardErrors } from './hard-answer';
@@ -593,13 +593,6 @@ export class UnitsOfWork implements ContextHost {
 function isStream({ handler, request }: RequestContext): boolean {
   if (handler?.isStream === true || request === undefined) return handler?.isStream === true;
   return rawOf(request as PlatformRequest).headers.accept?.includes('text/event-stream') === true;
-}
-
-/** @throws AsyncContextError `ASYNC_CONTEXT_INVALID_VALUE` */
-export function checkedSeed(seed: ContextSeed): ContextSeed {
-  if (seed.values === undefined) return seed;
-  const values = Array.from(seed.values, ([key, value]) => [key, checkedValue(key, value)] as const);
-  return { ...seed, values };
 }
 
 /** Copies of what the unit of work that calls has. */

@@ -1,5 +1,4 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { sharedName } from '../context/protocol';
 import type { ContextService } from '../context/context.service';
 import type { RequestContext } from '../context/request-context';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
@@ -12,9 +11,6 @@ import { answerRefusal, refusalError } from './refusal-error';
 import type { Refusals } from './refusals';
 import { unitOf } from './unit-of';
 import { whenOver } from './when-over';
-
-/** Nest injects the kit under it, the same for all copies of the package. */
-export const GUARD_KIT = Symbol.for(sharedName('guards'));
 
 /** What the guards of one application share; no part of the public surface. */
 export class GuardKit {
@@ -108,9 +104,4 @@ export class GuardKit {
   #handlerOf(execution: ExecutionContext): string {
     return this.#units.handlers.ofMethod(execution.getClass(), execution.getHandler()).name;
   }
-}
-
-/** `OrdersController.list` */
-export function nameOf(execution: ExecutionContext): string {
-  return `${execution.getClass().name}.${execution.getHandler().name}`;
 }

@@ -2,9 +2,9 @@ import type { CostRecord } from '../cost/cost-record';
 import { FaultReporter } from '../diagnosis/fault-reporter';
 import { jsonOf } from './bound-record';
 import type { CostRecordSink } from './cost-record.sink';
-import { AppendFile } from './files/append-file';
+import type { AppendFile } from './files/append-file';
 import { type NdjsonFileOptions, readNdjsonFileOptions } from './files/ndjson-file-options';
-import { RotatedFiles } from './files/rotated-files';
+import type { RotatedFiles } from './files/rotated-files';
 import { writeFailure } from './sink-retry';
 
 /**
@@ -38,9 +38,12 @@ export class NdjsonFileSink implements CostRecordSink {
     this.name = `ndjson ${path}`;
     this.#maxBytes = maxBytes;
     this.#periodMs = periodMs;
-    this.#file = new AppendFile(path);
+    // With the first of its kind: they bring `node:zlib` and `node:fs/promises`.
+    const files = require('./files/append-file') as typeof import('./files/append-file');
+    const rotated = require('./files/rotated-files') as typeof import('./files/rotated-files');
+    this.#file = new files.AppendFile(path);
     const report = this.#faults.report.bind(this.#faults);
-    this.#rotated = new RotatedFiles(path, { gzip, maxFiles, report });
+    this.#rotated = new rotated.RotatedFiles(path, { gzip, maxFiles, report });
   }
 
   /** @throws the error of the file system; the queue offers what is not written again */

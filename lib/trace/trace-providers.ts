@@ -1,5 +1,5 @@
 import { types } from 'node:util';
-import { AsyncContextRuntime } from '../async-context.runtime';
+import { ApplicationRuntime } from '../async-context.application-runtime';
 import type { ProviderTracer } from './provider-tracer';
 
 /** What Nest's option `instrument` takes. */
@@ -21,7 +21,7 @@ export function traceProviders(): ProviderInstrument {
     instanceDecorator: instance => {
       // A proxy may throw whatever it is asked, `instanceof` included: nestjs-cls has such providers.
       if (types.isProxy(instance)) return instance;
-      if (instance instanceof AsyncContextRuntime) {
+      if (instance instanceof ApplicationRuntime) {
         tracer = instance.tracer;
         if (tracer !== undefined) tracer.hasInstrument = true;
       } else {

@@ -20,7 +20,8 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Pool } from 'pg';
 import { WebSocket } from 'ws';
-import { AsyncContextRuntime } from '../../lib/async-context.runtime';
+import { ApplicationRuntime } from '../../lib/async-context.application-runtime';
+import type { AsyncContextRuntime } from '../../lib/async-context.runtime';
 import * as ours from 'nestjs-async-context';
 import type { ContextService, CostRecord, MemorySink } from 'nestjs-async-context';
 import { databaseUrl, isEmbedded } from '../support/database';
@@ -442,7 +443,7 @@ describe('two applications on one adapter of WebSockets', () => {
     ]);
     // Its server is that of the first, so only what the adapter does is closed here.
     const { app, sink } = parts[1 - closed]!;
-    await parts[closed]!.app.get(AsyncContextRuntime).onApplicationShutdown();
+    await parts[closed]!.app.get<AsyncContextRuntime>(ApplicationRuntime).onApplicationShutdown();
     const id = await say(parts[1 - closed]!.path);
     await until(() => messagesOf(sink).length === 2, 'record');
     expect(messagesOf(sink)[1]).toMatchObject({ requestId: id });
@@ -480,7 +481,7 @@ describe('two applications on one adapter whose server is asked for another prot
     };
     await upgrade();
     await recordsOf([parts[0]!.sink], 1);
-    await parts[closed]!.app.get(AsyncContextRuntime).onApplicationShutdown();
+    await parts[closed]!.app.get<AsyncContextRuntime>(ApplicationRuntime).onApplicationShutdown();
     await upgrade();
     const open = parts[1 - closed]!.sink;
     await until(() => open.records.length === (closed === 0 ? 1 : 2), 'record of the one that is open');

@@ -4,7 +4,8 @@ import { Concurrency, ConcurrencyGuard, ContextService, createContextKey } from 
 import { request } from 'node:http';
 import { Observable } from 'rxjs';
 import { describe, expect, it } from 'vitest';
-import { GUARD_KIT, type GuardKit } from '../../lib/guards/guard-kit';
+import type { GuardKit } from '../../lib/guards/guard-kit';
+import { GUARD_KIT } from '../../lib/guards/guard-kit-token';
 import {
   type Platform,
   platforms,

@@ -17,7 +17,8 @@ import {
   RequireUser,
   UserGuard,
 } from 'nestjs-async-context';
-import { GUARD_KIT, type GuardKit } from '../../lib/guards/guard-kit';
+import type { GuardKit } from '../../lib/guards/guard-kit';
+import { GUARD_KIT } from '../../lib/guards/guard-kit-token';
 import { platforms, startApp, until } from '../support/platforms';
 
 const throwing = (): never => {

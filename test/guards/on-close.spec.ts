@@ -2,7 +2,8 @@ import { type CanActivate, Controller, Get, Inject, Injectable, UseGuards } from
 import { ContextService } from 'nestjs-async-context';
 import { request } from 'node:http';
 import { describe, expect, it } from 'vitest';
-import { GUARD_KIT, type GuardKit } from '../../lib/guards/guard-kit';
+import type { GuardKit } from '../../lib/guards/guard-kit';
+import { GUARD_KIT } from '../../lib/guards/guard-kit-token';
 import { platforms, startApp, until } from '../support/platforms';
 
 const seen: string[] = [];

@@ -1,27 +1,14 @@
-import {
-  type CanActivate,
-  type ExecutionContext,
-  Inject,
-  Injectable,
-  Logger,
-  type Type,
-} from '@nestjs/common';
+import { type CanActivate, type ExecutionContext, Inject, Injectable, type Type } from '@nestjs/common';
 import type { RequestContext } from '../../context/request-context';
 import { SLOT } from '../../cost/time-account';
-import { number, Report } from '../../diagnosis/report-text';
-import { type ReportKind, reports } from '../../diagnosis/reports';
-import { requestFields, requestOf } from '../../diagnosis/request-of';
 import { type ConcurrencyRule, declaredConcurrency, type Slots } from './concurrency';
-import { GUARD_KIT, type GuardKit, nameOf } from '../guard-kit';
+import type { GuardKit } from '../guard-kit';
+import { GUARD_KIT, nameOf } from '../guard-kit-token';
 import type { Refusal } from '../refusal';
 
-const HELD: ReportKind = { name: 'slots that were taken back', isError: false };
 const MESSAGE = 'Too many of these requests are at work; try again later';
 const LEFT: Refusal = { by: 'concurrency', reason: 'left', status: 503, message: MESSAGE };
 const MS_PER_SECOND = 1_000;
-const NEXT =
-  'Find what it waits for and give that a time limit, or raise maxHoldMs where it may take so long: until it ' +
-  'ends, more of it run than the limit says.';
 
 /** Who asks for a slot. */
 interface Entrant {
@@ -46,7 +33,6 @@ interface Entrant {
 @Injectable()
 export class ConcurrencyGuard implements CanActivate {
   readonly #kit: GuardKit;
-  readonly #logger = new Logger('Guards');
 
   constructor(@Inject(GUARD_KIT) kit: GuardKit) {
     this.#kit = kit;
@@ -104,7 +90,9 @@ export class ConcurrencyGuard implements CanActivate {
   #hold({ execution, context, rule, slots, key }: Entrant): true {
     this.#kit.whenOver(context, rule.maxHoldMs, hasEnded => {
       slots.bulkhead.giveBack(key);
-      if (!hasEnded) this.#report(nameOf(execution), context, rule);
+      if (hasEnded) return;
+      const { reportHeldSlot } = require('./held-slot-report') as typeof import('./held-slot-report');
+      reportHeldSlot(nameOf(execution), context, rule);
     });
     return true;
   }
@@ -123,25 +111,5 @@ export class ConcurrencyGuard implements CanActivate {
 
   #refuseLeft({ execution, dryRun }: Pick<Entrant, 'execution' | 'dryRun'>): true {
     return this.#kit.refuseLeft(execution, LEFT, dryRun);
-  }
-
-  #report(handler: string, context: RequestContext, { limit, maxHoldMs }: ConcurrencyRule): void {
-    const suppressed = reports.admit(HELD, handler);
-    if (suppressed === undefined) return;
-    const headline = `${handler} has not ended after ${number(maxHoldMs)} ms; its slot of @Concurrency() was taken back`;
-    this.#logger.warn(
-      new Report(
-        headline,
-        [
-          ['request', requestOf(context)],
-          ['limit', `${limit} at once`],
-          ['next', NEXT],
-          ...(suppressed === 0
-            ? []
-            : [['more', `${number(suppressed)} were not logged since the last one`] as const]),
-        ],
-        { ...requestFields(context), handler, limit, maxHoldMs, next: NEXT, suppressed },
-      ),
-    );
   }
 }

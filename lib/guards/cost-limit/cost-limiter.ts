@@ -1,6 +1,7 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
 import type { RequestContext } from '../../context/request-context';
-import { type GuardKit, nameOf } from '../guard-kit';
+import type { GuardKit } from '../guard-kit';
+import { nameOf } from '../guard-kit-token';
 import type { Refusal } from '../refusal';
 import type { CostLimitPlan } from './cost-limit-policy';
 import { learning, left, spent, storeDown } from './cost-limit-refusals';

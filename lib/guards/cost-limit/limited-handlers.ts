@@ -1,5 +1,5 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
-import { nameOf } from '../guard-kit';
+import { nameOf } from '../guard-kit-token';
 import type { CostLimitPolicy } from './cost-limit-policy';
 import { declaredCostLimit } from './declared-cost-limit';
 import { RecentCosts } from './recent-costs';

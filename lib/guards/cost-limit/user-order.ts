@@ -1,6 +1,6 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
 import type { FaultReporter } from '../../diagnosis/fault-reporter';
-import { nameOf } from '../guard-kit';
+import { nameOf } from '../guard-kit-token';
 import { guardsBehind } from '../guard-order';
 
 /** Says once a handler that `by: 'user'` is asked before anybody knows who the user is. */

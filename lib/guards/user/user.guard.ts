@@ -1,7 +1,8 @@
 import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
 import type { ContextUser, RequestContext } from '../../context/request-context';
 import { type Access, declaredAccess } from './access';
-import { GUARD_KIT, type GuardKit, nameOf } from '../guard-kit';
+import type { GuardKit } from '../guard-kit';
+import { GUARD_KIT, nameOf } from '../guard-kit-token';
 import { guardsBehind } from '../guard-order';
 import type { Refusal } from '../refusal';
 

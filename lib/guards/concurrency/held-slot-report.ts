@@ -1,0 +1,37 @@
+import { Logger } from '@nestjs/common';
+import type { RequestContext } from '../../context/request-context';
+import { number, Report } from '../../diagnosis/report-text';
+import { type ReportKind, reports } from '../../diagnosis/reports';
+import { requestFields, requestOf } from '../../diagnosis/request-of';
+import type { ConcurrencyRule } from './concurrency';
+
+const HELD: ReportKind = { name: 'slots that were taken back', isError: false };
+const NEXT =
+  'Find what it waits for and give that a time limit, or raise maxHoldMs where it may take so long: until it ' +
+  'ends, more of it run than the limit says.';
+const logger = new Logger('Guards');
+
+/** Says that a slot was taken back from a handler that has not ended. */
+export function reportHeldSlot(
+  handler: string,
+  context: RequestContext,
+  { limit, maxHoldMs }: ConcurrencyRule,
+): void {
+  const suppressed = reports.admit(HELD, handler);
+  if (suppressed === undefined) return;
+  const headline = `${handler} has not ended after ${number(maxHoldMs)} ms; its slot of @Concurrency() was taken back`;
+  logger.warn(
+    new Report(
+      headline,
+      [
+        ['request', requestOf(context)],
+        ['limit', `${limit} at once`],
+        ['next', NEXT],
+        ...(suppressed === 0
+          ? []
+          : [['more', `${number(suppressed)} were not logged since the last one`] as const]),
+      ],
+      { ...requestFields(context), handler, limit, maxHoldMs, next: NEXT, suppressed },
+    ),
+  );
+}
