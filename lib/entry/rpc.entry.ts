@@ -1,21 +1,9 @@
 import type { ApplicationConfig, ModulesContainer } from '@nestjs/core';
-import { isObservable } from 'rxjs';
 import { oncePerProcess } from '../context/context-storage';
-import type { RequestContext } from '../context/request-context';
-import type { PacketServer } from '../messages/arrived-metadata';
-import { arrivingStream } from '../messages/arriving-stream';
-import { closeWithCall, grpcMethod } from '../messages/grpc-call';
-import { arrivedCarrier, prepareArrivals } from '../messages/message-arrival';
 import { loadMicroservices } from '../messages/microservices';
 import type { ContextInterceptor } from './context.interceptor';
-import { runToEnd } from './settle';
+import type { MessageServer } from './rpc-handlers';
 import type { UnitsOfWork } from './units-of-work';
-
-type MessageCallback = ((...args: unknown[]) => unknown) & { next?: unknown };
-
-interface MessageServer extends PacketServer {
-  readonly messageHandlers: Map<string, MessageCallback>;
-}
 
 /** The parts of `NestMicroservice` that are used here; Nest 11 and 12 have the same. */
 interface Microservice {
@@ -61,6 +49,8 @@ export class RpcEntry {
         const leave = intercept(this.applicationConfig, cover.interceptor);
         const result = register.call(this);
         leave();
+        // With the first server: applications without one go without what reads messages.
+        const { coverHandlers } = require('./rpc-handlers') as typeof import('./rpc-handlers');
         coverHandlers(this.serverInstance, cover.units);
         return result;
       };
@@ -78,26 +68,4 @@ function intercept(config: ApplicationConfig, interceptor: ContextInterceptor): 
   if (interceptors.includes(interceptor)) return () => undefined;
   interceptors.unshift(interceptor);
   return () => void interceptors.splice(interceptors.indexOf(interceptor), 1);
-}
-
-function coverHandlers(server: MessageServer, units: UnitsOfWork): void {
-  const close = (context: RequestContext): void => units.close(context);
-  if (units.carriesOnMessages) prepareArrivals(server);
-  for (const [pattern, callback] of server.messageHandlers) {
-    const grpc = grpcMethod(pattern);
-    const route = grpc?.route ?? pattern;
-    const covered: MessageCallback = (...args) => {
-      const context = units.open('rpc');
-      context.route = route;
-      if (grpc !== undefined) units.incomingDeadline.readCall(context, args);
-      const carrier = units.carriesOnMessages ? arrivedCarrier(args) : undefined;
-      const within = carrier === undefined ? undefined : units.adopt(context, carrier, 'messages');
-      const [message] = args;
-      if (isObservable(message)) args[0] = arrivingStream(message);
-      const end = grpc === undefined ? close : closeWithCall(grpc, args, context, close);
-      const handle = (): unknown => callback(...args);
-      return runToEnd(context, within === undefined ? handle : () => within(handle), end);
-    };
-    server.messageHandlers.set(pattern, Object.assign(covered, callback));
-  }
 }

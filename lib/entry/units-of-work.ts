@@ -49,7 +49,7 @@ import type { RefusalCount, Refusals } from '../guards/refusals';
 import { noteOpened } from '../instrumentation/agent-calls';
 import type { Attribution } from '../instrumentation/attribution';
 import { recordSampler } from '../sinks/record-sampler';
-import { CanonicalLog } from '../logging/canonical-log';
+import type { CanonicalLog } from '../logging/canonical-log';
 import { Propagation } from '../propagation/propagation';
 import { observersAmong, type ObservingSink } from '../sinks/observing-sink';
 import { SinkQueue } from '../sinks/sink-queue';
@@ -151,7 +151,10 @@ export class UnitsOfWork implements ContextHost {
     this.#breachLog = new BreachLog(options.breachWindowMs);
     this.#lateLog = new LateLog(options.lateAfterMs);
     const { canonicalLog } = options;
-    this.#canonicalLog = canonicalLog === false ? undefined : new CanonicalLog(canonicalLog, faults);
+    if (canonicalLog !== false) {
+      const logging = require('../logging/canonical-log') as typeof import('../logging/canonical-log');
+      this.#canonicalLog = new logging.CanonicalLog(canonicalLog, faults);
+    }
     this.requestIds = new RequestIdSource(options.requestId, faults);
     this.#budgets = new BudgetResolver(
       options.budget,

@@ -1,19 +1,11 @@
 import { oncePerProcess } from '../context/context-storage';
 import { takeBack } from '../instrumentation/take-back';
-import { coverGrpc } from './grpc-metadata';
-import { coverKafka } from './kafka-headers';
 import { loadMicroservices } from './microservices';
-import { coverNats } from './nats-headers';
-import { coverPackets } from './packet-metadata';
-import { coverRabbitMq } from './rabbitmq-headers';
-import { coverSending } from './sending';
 
 interface Shared {
   readonly users: Set<object>;
   undo: (() => void)[];
 }
-
-const COVERS = [coverPackets, coverNats, coverRabbitMq, coverKafka, coverGrpc, coverSending];
 
 /**
  * The clients of `@nestjs/microservices`, which give what they send the context of who sends it. They are
@@ -31,7 +23,9 @@ export class MessageClients {
     users.add(this);
     if (!isFirst) return;
     const nest = loadMicroservices();
-    if (nest !== undefined) this.#shared.undo = COVERS.flatMap(cover => cover(nest));
+    if (nest === undefined) return;
+    const { coverClients } = require('./client-covers') as typeof import('./client-covers');
+    this.#shared.undo = coverClients(nest);
   }
 
   uninstall(): void {
