@@ -5,6 +5,7 @@ import type { FaultReporter } from '../diagnosis/fault-reporter';
 import type { UnitsOfWork } from '../entry/units-of-work';
 import { Callers } from './caller/callers';
 import { AllSlots } from './concurrency/concurrency';
+import { nameOf } from './guard-kit-token';
 import type { ResolvedGuards } from './guard-options';
 import type { Refusal } from './refusal';
 import { answerRefusal, refusalError } from './refusal-error';
