@@ -170,34 +170,37 @@ export class CostLedger {
    * What it throws is not sent.
    *
    * @param parameters hash of its parameters; `undefined` when they cannot be compared
+   * @param isQueued whether it waits for a connection: until `sent()` it only waits
    */
-  begin(statement: Statement, below: (...args: never[]) => unknown, parameters?: number): Charge | undefined {
-    const { gate } = this;
+  begin(
+    statement: Statement,
+    below: (...args: never[]) => unknown,
+    parameters?: number,
+    isQueued = false,
+  ): Charge | undefined {
+    const { gate, alarm } = this;
+    const { kind } = statement;
     if (gate !== undefined) gate.admit(this, statement, below);
-    if (this.isClosed) {
-      this.late += 1;
-      this.#noteLate(statement.shape);
-      if (gate !== undefined && statement.kind !== 'transaction') gate.check(this, statement.shape, below);
-      return this.countsAfter ? (this.after ??= new CostLedger()).begin(statement, below) : undefined;
-    }
-    if (statement.kind === 'transaction') {
-      this.transactions += 1;
-      return this.time && new TransactionCharge(this.time);
-    }
-    const shape = this.#count(statement);
+    if (this.isClosed) return this.#beginLate(statement, below);
+    if (kind === 'transaction') return this.#beginTransaction(isQueued);
+    this.queries += 1;
+    if (kind === 'write') this.writes += 1;
+    const shape = this.#shapeOf(statement);
+    const table = this.#tableOf(shape, statement);
+    const runs = (shape.count += 1);
+    if (table !== undefined) table.count += 1;
     if (gate !== undefined) gate.check(this, statement.shape, below);
-    const alarm = this.alarm;
     if (alarm !== undefined && this.queries >= alarm.atQuery) alarm.beforeQuery(this, statement.shape, below);
-    if (shape.count === 1) this.history?.noteSite(statement.shape, below);
-    if (shape.count === CALL_SITE_AT_REPEAT) shape.stack = captureStack(below);
-    if (statement.kind === 'read') this.#compare(shape, parameters);
+    if (runs === 1) this.history?.noteSite(statement.shape, below);
+    else if (runs === CALL_SITE_AT_REPEAT) shape.stack = captureStack(below);
+    if (kind === 'read') this.#compare(shape, parameters);
     this.repeatTrace?.run(shape);
     if ((shape.open += 1) > shape.maxConcurrent) shape.maxConcurrent = shape.open;
     if ((this.#open += 1) > this.maxConcurrent) this.maxConcurrent = this.#open;
     const now = performance.now();
-    this.#resume(now);
-    this.time?.begin(DATABASE, now);
-    return new QueryCharge(this, shape, this.#tableOf(shape, statement), now);
+    if (!isQueued) this.#resume(now);
+    this.time?.begin(isQueued ? POOL : DATABASE, now);
+    return new QueryCharge(this, shape, table, now, isQueued);
   }
 
   /** Counts what is not a query and is about to be sent; `undefined` for what is not charged. */
@@ -241,10 +244,10 @@ export class CostLedger {
     };
   }
 
-  /** A query that was begun waits for a connection. */
-  queue(now: number): void {
-    this.#pause(now);
-    this.time?.change(DATABASE, POOL, performance.now());
+  /** A query that was begun just now waits for a connection. */
+  queue(begunMs: number): void {
+    this.#pause(begunMs);
+    this.time?.change(DATABASE, POOL, begunMs);
   }
 
   /** It has its connection. */
@@ -313,6 +316,21 @@ export class CostLedger {
     this.#add(shape, this.#tableOf(shape, statement), durationMs, rows);
   }
 
+  #beginLate(statement: Statement, below: (...args: never[]) => unknown): Charge | undefined {
+    this.late += 1;
+    this.#noteLate(statement.shape);
+    if (statement.kind !== 'transaction') this.gate?.check(this, statement.shape, below);
+    return this.countsAfter ? (this.after ??= new CostLedger()).begin(statement, below) : undefined;
+  }
+
+  #beginTransaction(isQueued: boolean): Charge | undefined {
+    this.transactions += 1;
+    if (this.time === undefined) return undefined;
+    const charge = new TransactionCharge(this.time);
+    if (isQueued) charge.queued();
+    return charge;
+  }
+
   #noteLate(what: string): void {
     const work = (this.lateWork ??= new Map<string, number>());
     const key = work.has(what) || work.size < MAX_LATE ? what : 'other';
@@ -343,6 +361,7 @@ export class CostLedger {
   #compare(shape: ShapeCost, parameters: number | undefined): void {
     if (shape.seenSince !== this.writes) {
       shape.seenSince = this.writes;
+      shape.firstSeen = undefined;
       shape.seen?.clear();
     }
     noteParameters(shape, parameters);

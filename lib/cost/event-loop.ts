@@ -19,6 +19,9 @@ export interface Culprit {
   readonly handler: string | undefined;
 }
 
+/** Milliseconds, in which the loop has hardly waited for anything. */
+const SHORT_MS = 0.02;
+
 /** What the thread got of the processor in a stretch, in milliseconds. */
 export interface SpentProcessor {
   /** Where nothing tells the threads apart, that of the process. */
@@ -179,10 +182,16 @@ export class EventLoop {
   /** Charges what ran since the last look. `caller` has run until now; without one, nobody is known to have. */
   #look(nowMs: number, caller: TimeAccount | undefined): void {
     this.onWork?.();
+    const passedMs = nowMs - this.#sinceMs;
+    this.#sinceMs = nowMs;
+    // Too short for a turn that waits: the question for the idle time would cost more than it tells.
+    if (passedMs < SHORT_MS) {
+      if (passedMs > 0) (this.#hasResumed ? this.#runner : caller)?.ran(passedMs, false);
+      return;
+    }
     const idleMs = performance.nodeTiming.idleTime;
     const idledMs = idleMs - this.#idleMs;
-    const ranMs = nowMs - this.#sinceMs - idledMs;
-    this.#sinceMs = nowMs;
+    const ranMs = passedMs - idledMs;
     this.#idleMs = idleMs;
     if (ranMs >= LONG_TASK_MS) {
       // After so long the loop turns before it is idle again. So if it was idle, it was so before, and

@@ -25,10 +25,11 @@ export class PartLedger extends CostLedger {
     statement: Statement,
     below: (...args: never[]) => unknown,
     parameters?: number,
+    isQueued?: boolean,
   ): Charge | undefined {
-    const whole = this.#isShared ? this.#whole.begin(statement, below, parameters) : undefined;
+    const whole = this.#isShared ? this.#whole.begin(statement, below, parameters, isQueued) : undefined;
     try {
-      return both(whole, super.begin(statement, below, parameters));
+      return both(whole, super.begin(statement, below, parameters, isQueued));
     } catch (error) {
       // Kept back by the budget of this one: never sent, and so no error of the whole.
       whole?.end(0);
@@ -113,9 +114,9 @@ class BothCharges implements Charge {
     this.#part.queued();
   }
 
-  sent(): void {
-    this.#whole.sent();
-    this.#part.sent();
+  sent(nowMs?: number): void {
+    this.#whole.sent(nowMs);
+    this.#part.sent(nowMs);
   }
 
   received(rows: number): void {

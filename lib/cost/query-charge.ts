@@ -4,7 +4,7 @@ import type { ShapeCost, TableCost } from './shape-cost';
 /** What was begun and is to be ended; it says meanwhile what it waits for. */
 export interface Charge {
   queued(): void;
-  sent(): void;
+  sent(nowMs?: number): void;
   received(rows: number): void;
   end(rows: number, failed?: boolean, bytes?: number): void;
 }
@@ -15,45 +15,52 @@ export class QueryCharge implements Charge {
   readonly #shape: ShapeCost;
   readonly #table: TableCost | undefined;
   #sinceMs: number;
-  #phase: 'sent' | 'queued' | 'ended' = 'sent';
+  #isQueued = false;
+  #hasEnded = false;
 
-  constructor(ledger: CostLedger, shape: ShapeCost, table: TableCost | undefined, nowMs: number) {
+  constructor(
+    ledger: CostLedger,
+    shape: ShapeCost,
+    table: TableCost | undefined,
+    nowMs: number,
+    isQueued: boolean,
+  ) {
     this.#ledger = ledger;
     this.#shape = shape;
     this.#table = table;
     this.#sinceMs = nowMs;
+    this.#isQueued = isQueued;
   }
 
   /** Says, right after the begin, that the query waits for a connection: until `sent()` it only waits. */
   queued(): void {
-    if (this.#phase !== 'sent') return;
-    this.#phase = 'queued';
+    if (this.#isQueued || this.#hasEnded) return;
+    this.#isQueued = true;
     this.#ledger.queue(this.#sinceMs);
   }
 
   /** Says that a query that was queued has its connection. */
-  sent(): void {
-    if (this.#phase !== 'queued') return;
-    const now = performance.now();
-    this.#phase = 'sent';
-    this.#ledger.send(now - this.#sinceMs, now);
-    this.#sinceMs = now;
+  sent(nowMs = performance.now()): void {
+    if (!this.#isQueued || this.#hasEnded) return;
+    this.#isQueued = false;
+    this.#ledger.send(nowMs - this.#sinceMs, nowMs);
+    this.#sinceMs = nowMs;
   }
 
   /** Says that rows have come, while there are more: what runs now may run for them. */
   received(rows: number): void {
-    if (this.#phase !== 'ended') this.#ledger.note(this.#shape, rows);
+    if (!this.#hasEnded) this.#ledger.note(this.#shape, rows);
   }
 
   /** Ends the query; only the first call counts. `rows` are those returned or affected. */
   end(rows: number, failed = false, bytes = 0): void {
-    if (this.#phase === 'ended') return;
-    const now = performance.now();
-    const passedMs = now - this.#sinceMs;
-    const hasWaited = this.#phase === 'queued';
-    this.#phase = 'ended';
-    if (hasWaited) this.#ledger.giveUp(passedMs, now);
-    else this.#ledger.finish(now);
-    this.#ledger.settle(this.#shape, this.#table, hasWaited ? 0 : passedMs, rows, failed, bytes);
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    const nowMs = performance.now();
+    const passedMs = nowMs - this.#sinceMs;
+    const ledger = this.#ledger;
+    if (this.#isQueued) ledger.giveUp(passedMs, nowMs);
+    else ledger.finish(nowMs);
+    ledger.settle(this.#shape, this.#table, this.#isQueued ? 0 : passedMs, rows, failed, bytes);
   }
 }

@@ -26,9 +26,15 @@ export class RepeatTrace {
 
   /** Notes that a shape is about to run. */
   run(shape: ShapeCost): void {
-    const times = (shape.times ??= []);
+    const { times } = shape;
+    if (times === undefined) {
+      if (shape.runsAtFirst === 0) shape.firstAt = this.#now;
+      if (shape.firstAt === this.#now) shape.runsAtFirst += 1;
+      else shape.times = [this.#now, 1];
+      return;
+    }
     const last = times.length - 2;
-    if (last >= 0 && (times[last] === this.#now || times.length >= 2 * MAX_TIMES)) {
+    if (times[last] === this.#now || times.length >= 2 * (MAX_TIMES - 1)) {
       times[last + 1] = (times[last + 1] as number) + 1;
     } else {
       times.push(this.#now, 1);
@@ -46,8 +52,12 @@ export class RepeatTrace {
 }
 
 /** How often a shape ran from one time on, up to another. */
-export function runsBetween({ times = [] }: ShapeCost, from: number, to = Infinity): number {
-  let runs = 0;
+export function runsBetween(
+  { firstAt, runsAtFirst, times = [] }: ShapeCost,
+  from: number,
+  to = Infinity,
+): number {
+  let runs = firstAt >= from && firstAt < to ? runsAtFirst : 0;
   for (let i = 0; i < times.length; i += 2) {
     const at = times[i] as number;
     if (at >= from && at < to) runs += times[i + 1] as number;
@@ -58,7 +68,11 @@ export function runsBetween({ times = [] }: ShapeCost, from: number, to = Infini
 /** Whether a shape has run with these parameters before; `undefined` parameters are never the same. */
 export function noteParameters(shape: ShapeCost, hash: number | undefined): void {
   if (hash === undefined) return;
-  const seen = (shape.seen ??= new Set());
-  if (seen.has(hash)) shape.duplicates += 1;
+  const { seen, firstSeen } = shape;
+  if (seen === undefined) {
+    if (firstSeen === undefined) shape.firstSeen = hash;
+    else if (firstSeen === hash) shape.duplicates += 1;
+    else shape.seen = new Set([firstSeen, hash]);
+  } else if (seen.has(hash)) shape.duplicates += 1;
   else if (seen.size < MAX_SEEN) seen.add(hash);
 }

@@ -21,13 +21,18 @@ export interface ShapeCost {
   /** Runs under way, and the most at once. */
   open: number;
   maxConcurrent: number;
-  /** Hashes of the parameters since the last write, for as long as the unit of work is open. */
+  /** Hash of the parameters of the first run since the last write: most shapes run once, and need no set. */
+  firstSeen: number | undefined;
+  /** Those of all runs since then, from the second on; for as long as the unit of work is open. */
   seen: Set<number> | undefined;
   /** Number of writes when `seen` was begun: what was read before one may have changed. */
   seenSince: number;
   /** Runs whose parameters had been seen before. */
   duplicates: number;
-  /** See `RepeatTrace`. */
+  /** When it ran first, and how often at that time; see `RepeatTrace`. */
+  firstAt: number;
+  runsAtFirst: number;
+  /** Later times, as pairs of time and count; absent until there is one. */
   times: number[] | undefined;
   answeredAt: number;
 }
@@ -48,9 +53,12 @@ export function newShape(
     stack: undefined,
     open: 0,
     maxConcurrent: 0,
+    firstSeen: undefined,
     seen: undefined,
     seenSince: 0,
     duplicates: 0,
+    firstAt: 0,
+    runsAtFirst: 0,
     times: undefined,
     answeredAt: 0,
   };

@@ -143,8 +143,11 @@ export class TimeAccount {
   }
 
   #firstOpen(): number {
-    const first = this.#open?.findIndex(count => count > 0) ?? -1;
-    return first === -1 ? NOTHING : first;
+    const open = this.#open;
+    if (open === undefined) return NOTHING;
+    let first = 0;
+    while (first < NOTHING && open[first] === 0) first += 1;
+    return first;
   }
 
   #settle(nowMs: number, next: number): void {

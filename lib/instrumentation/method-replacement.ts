@@ -1,3 +1,5 @@
+import { oncePerProcess } from '../context/context-storage';
+
 // Of any protocol: two layers would count twice.
 const REPLACED = Symbol.for('nestjs-async-context.replaced');
 
@@ -10,6 +12,9 @@ interface Replacement {
 }
 
 type Marked = { [REPLACED]?: Map<string, Replacement> };
+
+/** How often a method was replaced, by any copy: a class that had none of ours may have one since. */
+const changes = oncePerProcess('replacements', () => ({ count: 0 }));
 
 /**
  * Replaces a method of a driver's prototype and gives back what takes the replacement back.
@@ -64,8 +69,24 @@ export function replaceMethods<F extends AnyFunction>(
   return targets.flatMap(target =>
     replaceMethod<AnyFunction>(target, name, original => {
       const seen = make(original as F) as AnyFunction;
+      // To look through the classes takes longer than many a call: of the last one it is known that it has no such
+      // method of ours, until one is replaced.
+      let lastClass: unknown;
+      let lastCount = -1;
+      const isPassedOn = (object: object | null | undefined): boolean => {
+        if (object === undefined || object === null || Object.hasOwn(object, name))
+          return isNotSeen(object, name, target);
+        const itsClass: unknown = Object.getPrototypeOf(object);
+        if (itsClass === lastClass && changes.count === lastCount) return false;
+        const isSeenBelow = isNotSeen(object, name, target);
+        if (!isSeenBelow) {
+          lastClass = itsClass;
+          lastCount = changes.count;
+        }
+        return isSeenBelow;
+      };
       return function (this: object | null | undefined, ...args) {
-        return (isNotSeen(this, name, target) ? original : seen).apply(this, args);
+        return (isPassedOn(this) ? original : seen).apply(this, args);
       };
     }),
   );
@@ -116,6 +137,7 @@ function mark(target: Marked, name: string, replacement: Replacement): void {
     Object.defineProperty(target, REPLACED, { value: new Map(), configurable: true });
   }
   target[REPLACED]?.set(name, replacement);
+  changes.count += 1;
 }
 
 function unmark(target: Marked, name: string): void {
