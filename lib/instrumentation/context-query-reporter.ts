@@ -10,15 +10,22 @@ import { hashParameters, hashText } from '../cost/parameter-hash';
 import type { Statement, SqlDialect } from '../cost/statement';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import type { LostContexts } from '../diagnosis/lost-contexts';
+import type { PooledQuery } from '../diagnosis/pools/pooled-query';
 import type { PoolWatch } from '../diagnosis/pools/pool-watch';
 import { holdingOf, releaseHolding } from '../diagnosis/pools/watched-pool';
 import type { AttributionFigures } from './attribution';
-import type { Below, CallHandle, CheckoutHandle, QueryHandle, QueryReporter } from './driver-instrumentation';
+import type {
+  Below,
+  CallHandle,
+  CheckoutHandle,
+  OwnQueryReporter,
+  QueryHandle,
+} from './driver-instrumentation';
 
 const NO_TEXT: Statement = Object.freeze({ shape: '?', table: undefined, operation: '?', kind: 'read' });
 
 /** Charges what one driver does to the unit of work that is running. */
-export class ContextQueryReporter implements QueryReporter {
+export class ContextQueryReporter implements OwnQueryReporter {
   readonly #driver: string;
   readonly #figures: AttributionFigures;
   readonly #lost: LostContexts;
@@ -51,10 +58,38 @@ export class ContextQueryReporter implements QueryReporter {
       const statement = text === undefined ? NO_TEXT : statements.describe(text);
       const literals = text !== undefined && statements.foundLiteral ? text : undefined;
       if (on !== undefined && statement.kind === 'transaction') admitByHolder(on, statement);
-      const charge = this.#charge(statement, below, parameters, literals);
+      const charge = this.#charge(contextStorage.getStore(), statement, below, parameters, literals, false);
       return on === undefined ? charge : this.#pools.note(on, statement, charge);
     } catch (error) {
       return this.#failed(error);
+    }
+  }
+
+  beginPooled(
+    query: PooledQuery,
+    pool: object,
+    size: number,
+    isFree: boolean,
+    text: string | undefined,
+    dialect: SqlDialect,
+    below: Below,
+    parameters?: unknown,
+  ): void {
+    try {
+      const context = contextStorage.getStore();
+      const statements = statementsOf(dialect);
+      const statement = text === undefined ? NO_TEXT : statements.describe(text);
+      const literals = text !== undefined && statements.foundLiteral ? text : undefined;
+      query.handle = this.#charge(context, statement, below, parameters, literals, !isFree);
+      const watched = this.#pools.of(pool, this.#driver, size);
+      if (!isFree) query.askedMs = performance.now();
+      if (watched === undefined) return;
+      query.context = context;
+      query.statement = statement;
+      query.watched = watched;
+      if (!isFree) watched.enqueue(query);
+    } catch (error) {
+      this.#failed(error);
     }
   }
 
@@ -121,17 +156,19 @@ export class ContextQueryReporter implements QueryReporter {
   }
 
   #charge(
+    context: RequestContext | undefined,
     statement: Statement,
     below: Below,
     parameters: unknown,
     literals: string | undefined,
+    isQueued: boolean,
   ): QueryHandle | undefined {
-    const context = contextStorage.getStore();
     const aside = currentAside();
     if (context === undefined) return this.#lose(aside, statement, below);
     const ledger = this.#ledgerOf(context, aside, statement.shape, below);
-    if (ledger === undefined || statement.kind !== 'read') return ledger?.begin(statement, below);
-    return ledger.begin(statement, below, hashOf(statement, literals, parameters));
+    if (ledger === undefined) return undefined;
+    const hash = statement.kind === 'read' ? hashOf(statement, literals, parameters) : undefined;
+    return ledger.begin(statement, below, hash, isQueued);
   }
 
   #ledgerOf(

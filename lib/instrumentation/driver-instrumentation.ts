@@ -1,5 +1,6 @@
 import type { CallDimension } from '../cost/call-ledger';
 import type { SqlDialect, Statement } from '../cost/statement';
+import type { PooledQuery } from '../diagnosis/pools/pooled-query';
 
 /** The function whose callers are the application's: a call site is looked for above it. */
 export type Below = (...args: never[]) => unknown;
@@ -8,8 +9,11 @@ export type Below = (...args: never[]) => unknown;
 export interface QueryHandle {
   /** Says, right after the begin, that the query waits for a connection of a pool. */
   queued(): void;
-  /** Says that it has got one: its time counts from here on, and until here as waiting. */
-  sent(): void;
+  /**
+   * Says that it has got one: its time counts from here on, and until here as waiting. `nowMs` is
+   * `performance.now()`, where the driver has asked for it.
+   */
+  sent(nowMs?: number): void;
   /** Says that so many rows have come while there are more, such as a batch of a cursor. */
   received(rows: number): void;
   /**
@@ -92,6 +96,28 @@ export interface QueryReporter {
   uncharged<T>(fn: () => T): T;
   /** Says, once, that something is not as this instrumentation expects. */
   warn(message: string): void;
+}
+
+/** What the drivers of this package report to. */
+export interface OwnQueryReporter extends QueryReporter {
+  /**
+   * Counts a statement that is made on a pool, which finds a connection for it and takes that back at its end. Say
+   * `acquired()` or `failed()` to `query`, and `end()` to its handle, if it has one.
+   *
+   * @param size the most connections that the pool may have
+   * @param isFree whether it has a connection at once; else the query waits from now on
+   * @throws QueryBudgetExceededError as `begin()` does
+   */
+  beginPooled(
+    query: PooledQuery,
+    pool: object,
+    size: number,
+    isFree: boolean,
+    text: string | undefined,
+    dialect: SqlDialect,
+    below: Below,
+    parameters?: unknown,
+  ): void;
 }
 
 /**

@@ -4,11 +4,7 @@ import { NodeTracerProvider } from '@opentelemetry/sdk-trace-node';
 import { Registry } from 'prom-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { contextStorage } from '../../lib/context/context-storage';
-import {
-  giveToClient,
-  type PoolQuery,
-  type takeFromPool as take,
-} from '../../lib/instrumentation/drivers/pg-hand-over';
+import { PoolQuery, type takeFromPool as take } from '../../lib/instrumentation/drivers/pg-hand-over';
 import { PrometheusSink } from 'nestjs-async-context/prometheus';
 import { startHttpServer } from '../support/http-server';
 import { type PackageCopy, PackageCopies } from '../support/package-copies';
@@ -65,16 +61,8 @@ describe('two copies of the package in one process', () => {
   it('know which query a client was given that sends it later, whichever covers pool and client', () => {
     const client = {};
     const config = { text: 'SELECT 1' };
-    const query: PoolQuery = {
-      pool: {},
-      config,
-      values: undefined,
-      below: () => undefined,
-      hasCallback: false,
-      handle: undefined,
-      client: undefined,
-    };
-    giveToClient(query, client, () => undefined);
+    const query = new PoolQuery({}, config, undefined, () => undefined, false);
+    query.waitFor(() => undefined)(undefined, client, () => undefined);
     const { takeFromPool } = copies.load<{ takeFromPool: typeof take }>(
       undefined,
       'instrumentation/drivers/pg-hand-over.js',

@@ -130,6 +130,47 @@ describe('the query of a pool is counted once, with its rows,', () => {
     expect(await costOf(() => pool.query(FOUR))).toMatchObject({ ...once, transactions: 1 });
   });
 
+  it('where a method of one client is replaced, which is given what the application gave', async () => {
+    pool = new Pool(settings);
+    const given: unknown[] = [];
+    pool.once('connect', client => {
+      const { query } = client as unknown as { query: AnyQuery };
+      (client as unknown as { query: AnyQuery }).query = function (...args) {
+        given.push(args[0], test.app.get(ContextService).requestId);
+        return query.apply(this, args);
+      };
+    });
+    expect(await costOf(() => pool.query(FOUR))).toMatchObject(once);
+    expect(given).toEqual([FOUR, `unit-${unit}`]);
+  });
+
+  it('where somebody looks at what a client is at: a query of the driver', async () => {
+    pool = new Pool(settings);
+    const seen: unknown[] = [];
+    pool.on('connect', client => {
+      const { Query } = pg as unknown as { Query: new () => object };
+      (client as unknown as EventEmitter).on('newListener', () => undefined);
+      const { connection } = client as unknown as { connection: EventEmitter };
+      connection.on('rowDescription', () => {
+        const { _activeQuery: query } = client as unknown as { _activeQuery: object };
+        seen.push(query instanceof Query, query.constructor.name, Object.keys(query));
+      });
+    });
+    expect(await costOf(() => pool.query(FOUR))).toMatchObject(once);
+    const { Query } = pg as unknown as { Query: new (text: string) => object };
+    expect(seen).toEqual([true, 'Query', expect.arrayContaining(Object.keys(new Query(FOUR)))]);
+  });
+
+  it('where it takes longer than its timeout, as an error', async () => {
+    pool = new Pool(settings);
+    const slow = { text: 'SELECT pg_sleep(0.3)', query_timeout: 20 };
+    expect(await costOf(() => pool.query(slow).catch(() => undefined))).toMatchObject({
+      count: 1,
+      errors: 1,
+    });
+    expect(await costOf(() => pool.query(FOUR))).toMatchObject(once);
+  });
+
   it('where its first connection cannot be made, as an error', async () => {
     pool = new Pool({ ...settings, port: 1, connectionString: 'postgres://postgres@127.0.0.1:1/none' });
     const refused = costOf(() => pool.query(FOUR).catch((error: unknown) => error));

@@ -3,48 +3,50 @@ import type { RawStack } from '../../cost/call-site';
 import type { CostLedger } from '../../cost/cost-ledger';
 import type { Statement } from '../../cost/statement';
 import type { AcquiringLines } from './acquiring-lines';
-import { Holding } from './holding';
-import type { PoolWait } from './pool-wait';
+import { Waiter } from './waiter';
 import type { WatchedPool } from './watched-pool';
 
-/** A connection that is asked of a pool, and what it is asked for. */
-export class Checkout {
-  /** When it began to wait; 0 when it did not. */
-  sinceMs = 0;
-  /** What it is asked for alone, as by `pool.query()`. */
+/** A connection that the application asks of a pool, and holds until it gives it back. */
+export class Checkout extends Waiter {
+  /** What it is asked for alone, where a query asks for it. */
   statement: Statement | undefined = undefined;
-  /** Who held the pool, once it has waited too long. */
-  wait: PoolWait | undefined = undefined;
+  readonly #pool: WatchedPool;
+  readonly #lines: AcquiringLines;
+  readonly #stack: RawStack | undefined;
   #charge: { end(): void } | undefined = undefined;
   #isOver = false;
 
+  /** @param ledger what the wait is charged to; a query that waits counts it itself. */
   constructor(
-    readonly pool: WatchedPool,
-    readonly context: RequestContext | undefined,
-    /** What the wait is charged to; a query that waits counts it itself. */
+    pool: WatchedPool,
+    context: RequestContext | undefined,
     public ledger: CostLedger | undefined,
-    readonly lines: AcquiringLines,
-    readonly stack: RawStack | undefined,
-  ) {}
-
-  get poolWaitMs(): number {
-    return this.context?.application.poolLimits?.poolWaitMs ?? 0;
+    lines: AcquiringLines,
+    stack: RawStack | undefined,
+  ) {
+    super();
+    this.context = context;
+    this.#pool = pool;
+    this.#lines = lines;
+    this.#stack = stack;
   }
 
   queued(): void {
-    if (this.sinceMs !== 0 || this.#isOver) return;
-    this.sinceMs = performance.now();
+    if (this.askedMs !== 0 || this.#isOver) return;
+    this.askedMs = performance.now();
     this.#charge = this.ledger?.beginWait();
-    this.pool.enqueue(this);
+    this.#pool.enqueue(this);
   }
 
   acquired(connection: object): void {
     if (this.#isOver) return;
     const now = performance.now();
     this.#end(now);
-    const holding = new Holding(this.context, this.lines, this.stack, now);
+    const holding = this.#pool.hold(connection, this.context, now);
+    if (holding === undefined) return;
+    holding.lines = this.#lines;
+    holding.stack = this.#stack;
     if (this.statement !== undefined) holding.begin(this.statement);
-    this.pool.hold(connection, holding);
   }
 
   failed(): void {
@@ -53,9 +55,8 @@ export class Checkout {
 
   #end(now: number): void {
     this.#isOver = true;
-    if (this.sinceMs === 0) return;
-    this.pool.dequeue(this);
+    if (this.askedMs === 0) return;
+    this.#pool.dequeue(this, now);
     this.#charge?.end();
-    if (this.wait !== undefined) this.wait.waitedMs = now - this.sinceMs;
   }
 }

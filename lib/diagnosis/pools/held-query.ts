@@ -5,11 +5,13 @@ import type { Holding } from './holding';
 /** A query on a connection that was checked out: until its end the connection is in it. */
 export class HeldQuery implements QueryHandle {
   readonly #charge: QueryHandle | undefined;
+  readonly #turn: number;
   #holding: Holding | undefined;
 
   constructor(holding: Holding, statement: Statement, charge: QueryHandle | undefined) {
     this.#charge = charge;
     this.#holding = holding;
+    this.#turn = holding.turn;
     holding.begin(statement);
   }
 
@@ -17,8 +19,8 @@ export class HeldQuery implements QueryHandle {
     this.#charge?.queued();
   }
 
-  sent(): void {
-    this.#charge?.sent();
+  sent(nowMs?: number): void {
+    this.#charge?.sent(nowMs);
   }
 
   received(rows: number): void {
@@ -26,7 +28,7 @@ export class HeldQuery implements QueryHandle {
   }
 
   end(rows: number, failed?: boolean, bytes?: number): void {
-    this.#holding?.end();
+    this.#holding?.end(this.#turn);
     this.#holding = undefined;
     this.#charge?.end(rows, failed, bytes);
   }

@@ -12,9 +12,18 @@ const ENDING: ReadonlySet<string> = new Set(['COMMIT', 'END', 'ROLLBACK', 'ABORT
 /** Goes back to a savepoint, and the transaction goes on. */
 const TO_SAVEPOINT = /^ROLLBACK (WORK |TRANSACTION )?TO\b/i;
 
-/** A connection that was checked out and has not been given back. */
+/** What a connection of a pool is held for. It lives as long as its connection: to take it makes no object. */
 export class Holding {
-  readonly sinceMs: number;
+  /** From when it was acquired until it is given back. */
+  isHeld = false;
+  /** How often it was taken: what ends later than it was given back is of another holder. */
+  turn = 0;
+  /** Whether its pool knows of it. */
+  isListed = false;
+  /** Who holds it; nobody's is outside of any unit of work. */
+  context: RequestContext | undefined = undefined;
+  /** `performance.now()` of when it was acquired. */
+  sinceMs = 0;
   /** The statement that runs, or ran last. */
   statement: Statement | undefined = undefined;
   running = 0;
@@ -22,22 +31,37 @@ export class Holding {
   /** Whether it has outlived its request long enough to be watched, and to be reported. */
   isSuspect = false;
   isReported = false;
+  /** Absent for a query of the pool, which has a call site of its own. */
+  lines: AcquiringLines | undefined = undefined;
+  stack: RawStack | undefined = undefined;
   /** Where it was acquired, once its own stack was looked at. */
   line: string | undefined = undefined;
-
-  constructor(
-    /** Who holds it; nobody's is outside of any unit of work. */
-    readonly context: RequestContext | undefined,
-    readonly lines: AcquiringLines,
-    public stack: RawStack | undefined,
-    nowMs: number,
-  ) {
-    this.sinceMs = nowMs;
-  }
 
   get state(): HoldingState {
     if (this.running > 0) return 'running';
     return this.isInTransaction ? 'idle in transaction' : 'idle';
+  }
+
+  take(context: RequestContext | undefined, nowMs: number): void {
+    this.isHeld = true;
+    this.turn += 1;
+    this.context = context;
+    this.sinceMs = nowMs;
+    this.statement = undefined;
+    this.running = 0;
+    this.isInTransaction = false;
+    this.isSuspect = false;
+    this.isReported = false;
+    this.lines = undefined;
+    this.stack = undefined;
+    this.line = undefined;
+  }
+
+  /** Forgets who has held it, which keeps the objects of a request. */
+  giveBack(): void {
+    this.isHeld = false;
+    this.context = undefined;
+    this.stack = undefined;
   }
 
   begin(statement: Statement): void {
@@ -46,8 +70,8 @@ export class Holding {
     if (statement.kind === 'transaction') this.#follow(statement);
   }
 
-  end(): void {
-    this.running -= 1;
+  end(turn: number): void {
+    if (turn === this.turn) this.running -= 1;
   }
 
   #follow({ operation, shape }: Statement): void {

@@ -18,6 +18,7 @@ import { type Holding, nameOf } from './holding';
 import type { PoolLimits, PoolWait } from './pool-wait';
 import { describeWait } from './pool-wait-report';
 import type { WaitShare } from './wait-shares';
+import type { Waiter } from './waiter';
 import { holdingOf, WatchedPool } from './watched-pool';
 import { sharedName } from '../../context/protocol';
 
@@ -70,13 +71,20 @@ export class PoolWatch {
   }
 
   checkout(pool: object, driver: string, size: number, below: Below): Checkout | undefined {
-    if (this.#users.size === 0) return undefined;
-    const watched = (pool as { [WATCHED]?: WatchedPool })[WATCHED] ?? this.#watch(pool, driver);
-    watched.size = size;
+    const watched = this.of(pool, driver, size);
+    if (watched === undefined) return undefined;
     const context = contextStorage.getStore();
     const lines = this.#linesOf(context);
     const stack = context === undefined ? undefined : lines.see(below);
     return new Checkout(watched, context, ledgerOf(context), lines, stack);
+  }
+
+  /** A pool, as it is known here; `undefined` while nobody wants to hear of pools. */
+  of(pool: object, driver: string, size: number): WatchedPool | undefined {
+    if (this.#users.size === 0) return undefined;
+    const watched = (pool as { [WATCHED]?: WatchedPool })[WATCHED] ?? this.#watch(pool, driver);
+    watched.size = size;
+    return watched;
   }
 
   /** Notes what a connection is in, or what one is asked for; gives the handle to be ended. */
@@ -132,7 +140,7 @@ export class PoolWatch {
     return this.#outside.runInAsyncScope(fn);
   }
 
-  reportWait({ context }: Checkout, wait: PoolWait): void {
+  reportWait({ context }: Waiter, wait: PoolWait): void {
     if (context === undefined || this.#users.size === 0) return;
     const waits = (context.poolWaits ??= []);
     if (waits.length < MAX_WAITS) waits.push(wait);
@@ -183,7 +191,7 @@ export class PoolWatch {
     const outlivedMs = now - Math.max(context.endMs, holding.sinceMs);
     if (!holding.isSuspect && outlivedMs >= Math.min(SWEEP_MS, limit / SWEEPS)) {
       holding.isSuspect = true;
-      holding.lines.suspect();
+      holding.lines?.suspect();
     }
     if (outlivedMs >= limit) this.#reportLeak(pool, context, holding, outlivedMs, now);
   }
@@ -198,7 +206,7 @@ export class PoolWatch {
     holding.line ??= holding.stack && callSitesOf(holding.stack)[0];
     // It keeps the objects of its request.
     holding.stack = undefined;
-    const line = holding.line ?? holding.lines.describe();
+    const line = holding.line ?? holding.lines?.describe();
     const subject = `${nameOf(context)}, ${pool.driver}, ${line}`;
     // What the bound of all reports keeps back is asked again at the next sweep: it is said once only.
     if (!reports.wouldAdmit(LEAKS, subject) && !reports.isWithinWindow(LEAKS, subject)) return;

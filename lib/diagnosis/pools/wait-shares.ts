@@ -1,6 +1,6 @@
 import type { RequestContext } from '../../context/request-context';
-import type { Checkout } from './checkout';
 import type { Holding } from './holding';
+import type { Waiter } from './waiter';
 
 /** What the holder of a connection has to do with what others wait. */
 export interface WaitShare {
@@ -11,7 +11,7 @@ export interface WaitShare {
 
 /** Divides what was waited for a pool in the last `passedMs` among those that hold its connections. */
 export function shareWaits(
-  waiters: Iterable<Checkout>,
+  waiters: Iterable<Waiter>,
   holdings: readonly Holding[],
   passedMs: number,
 ): WaitShare[] {

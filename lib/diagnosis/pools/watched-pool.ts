@@ -1,11 +1,12 @@
 import { clearTimeout, setTimeout } from '../../context/real-timers';
 import type { RequestContext } from '../../context/request-context';
-import type { Checkout } from './checkout';
-import type { Holding } from './holding';
+import { Holding } from './holding';
 import { summarizeHolders } from './holders';
 import type { PoolWait } from './pool-wait';
+import { WaitList } from './wait-list';
 import { shareWaits, type WaitShare } from './wait-shares';
 import { sharedName } from '../../context/protocol';
+import type { Waiter } from './waiter';
 
 /** On a connection, for as long as it lives: a WeakMap costs 125 ns more. */
 const SLOT = Symbol.for(sharedName('connection'));
@@ -13,15 +14,8 @@ const SLOT = Symbol.for(sharedName('connection'));
 /** How often is looked at who waits and who holds, while somebody does. */
 const SAMPLE_MS = 100;
 
-/** One connection of a pool. */
-interface Slot {
-  holding: Holding | undefined;
-  /** Whether its pool knows of it. */
-  isListed: boolean;
-}
-
 interface Connection {
-  [SLOT]?: Slot;
+  [SLOT]?: Holding;
 }
 
 /** What the pool watch does for each of its pools. */
@@ -32,7 +26,7 @@ export interface PoolWatcher {
   outside<T>(fn: () => T): T;
   /** Says that something of ours has failed. */
   fault(error: unknown): void;
-  reportWait(checkout: Checkout, wait: PoolWait): void;
+  reportWait(waiter: Waiter, wait: PoolWait): void;
   /** Whether somebody wants to hear of it. */
   readonly hearsOfShares: boolean;
   /** Says who held connections while others waited. */
@@ -47,11 +41,8 @@ export class WatchedPool {
   waiting = 0;
   readonly driver: string;
   readonly #watcher: PoolWatcher;
-  readonly #slots: Slot[] = [];
-  /** Those that have not been reported, in the order of their start. */
-  readonly #waiters = new Set<Checkout>();
-  /** All that wait, in the order of their start. */
-  readonly #queue = new Set<Checkout>();
+  readonly #connections: Holding[] = [];
+  readonly #queue = new WaitList();
   #timer: NodeJS.Timeout | undefined;
   #sampling: NodeJS.Timeout | undefined;
   #sampledMs = 0;
@@ -63,62 +54,69 @@ export class WatchedPool {
 
   /** For how long the first in line has waited, in milliseconds; 0 where nobody does. */
   longestWaitMs(nowMs: number): number {
-    const [first] = this.#queue;
-    return first === undefined ? 0 : Math.max(0, nowMs - first.sinceMs);
+    const { first } = this.#queue;
+    return first === undefined ? 0 : Math.max(0, nowMs - first.askedMs);
   }
 
   /** The connections that are held now. */
   get holdings(): Holding[] {
-    return this.#slots.flatMap(({ holding }) => holding ?? []);
+    return this.#connections.filter(({ isHeld }) => isHeld);
   }
 
-  hold(connection: object, holding: Holding): void {
-    try {
-      this.#hold(connection, holding);
-    } catch (error) {
-      // A frozen connection.
-      this.#watcher.fault(error);
+  /** `undefined` where it cannot be known: a frozen connection. */
+  hold(connection: object, context: RequestContext | undefined, nowMs: number): Holding | undefined {
+    const holding = (connection as Connection)[SLOT] ?? this.#watch(connection);
+    if (holding === undefined) return undefined;
+    holding.take(context, nowMs);
+    if (!holding.isListed) {
+      holding.isListed = true;
+      this.#connections.push(holding);
+      this.#watcher.activate(this);
     }
+    return holding;
   }
 
-  #hold(connection: object, holding: Holding): void {
-    const slot = (connection as Connection)[SLOT] ?? makeSlot(connection);
-    slot.holding = holding;
-    if (slot.isListed) return;
-    slot.isListed = true;
-    this.#slots.push(slot);
-    this.#watcher.activate(this);
+  #watch(connection: object): Holding | undefined {
+    try {
+      const value = new Holding();
+      // Not enumerable: the application may log its connections, or compare them.
+      Object.defineProperty(connection, SLOT, { value, configurable: true });
+      return value;
+    } catch (error) {
+      this.#watcher.fault(error);
+      return undefined;
+    }
   }
 
   /** Forgets the connections that are not held; whether any are. */
   sweep(look: (holding: Holding) => void): boolean {
     let kept = 0;
-    for (const slot of this.#slots) {
-      if (slot.holding === undefined) {
-        slot.isListed = false;
-      } else {
-        this.#slots[kept] = slot;
+    for (const holding of this.#connections) {
+      if (holding.isHeld) {
+        this.#connections[kept] = holding;
         kept += 1;
-        look(slot.holding);
+        look(holding);
+      } else {
+        holding.isListed = false;
       }
     }
-    this.#slots.length = kept;
+    this.#connections.length = kept;
     return kept > 0;
   }
 
-  enqueue(checkout: Checkout): void {
+  enqueue(waiter: Waiter): void {
     this.waiting += 1;
-    this.#queue.add(checkout);
-    if (this.#sampling === undefined && this.#watcher.hearsOfShares) this.#sampleLater(checkout.sinceMs);
-    if (checkout.poolWaitMs === 0) return;
-    this.#waiters.add(checkout);
-    if (this.#timer === undefined) this.#arm(checkout.poolWaitMs);
+    this.#queue.add(waiter);
+    if (this.#sampling === undefined && this.#watcher.hearsOfShares) this.#sampleLater(waiter.askedMs);
+    if (this.#timer !== undefined) return;
+    const { poolWaitMs } = waiter;
+    if (poolWaitMs > 0) this.#arm(poolWaitMs);
   }
 
-  dequeue(checkout: Checkout): void {
+  dequeue(waiter: Waiter, nowMs: number): void {
     this.waiting -= 1;
-    this.#queue.delete(checkout);
-    this.#waiters.delete(checkout);
+    this.#queue.remove(waiter);
+    if (waiter.wait !== undefined) waiter.wait.waitedMs = nowMs - waiter.askedMs;
   }
 
   forget(): void {
@@ -126,19 +124,18 @@ export class WatchedPool {
     clearTimeout(this.#sampling);
     this.#timer = undefined;
     this.#sampling = undefined;
-    this.#waiters.clear();
     this.#queue.clear();
-    for (const slot of this.#slots) {
-      slot.holding = undefined;
-      slot.isListed = false;
+    for (const holding of this.#connections) {
+      holding.giveBack();
+      holding.isListed = false;
     }
-    this.#slots.length = 0;
+    this.#connections.length = 0;
   }
 
   /** The part of the connections that one unit of work holds, from 0 to 1. */
   shareOf(context: RequestContext): number {
     let held = 0;
-    for (const { holding } of this.#slots) if (holding?.context === context) held += 1;
+    for (const one of this.#connections) if (one.isHeld && one.context === context) held += 1;
     return this.size === 0 ? 0 : held / this.size;
   }
 
@@ -150,7 +147,7 @@ export class WatchedPool {
   /** So it costs the requests nothing; a wait that is over before it is looked at does no harm. */
   #sample(): void {
     this.#sampling = undefined;
-    if (this.#queue.size === 0) return;
+    if (this.#queue.first === undefined) return;
     const now = performance.now();
     // Of a time in which the event loop was blocked, whoever held a connection could not give it back.
     const passedMs = Math.min(now - this.#sampledMs, 2 * SAMPLE_MS);
@@ -167,44 +164,40 @@ export class WatchedPool {
     this.#timer = undefined;
     const now = performance.now();
     let found: Pick<PoolWait, 'held' | 'holders'> | undefined;
-    for (const checkout of this.#waiters) {
-      const leftMs = checkout.sinceMs + checkout.poolWaitMs - now;
+    for (let waiter = this.#queue.next; waiter !== undefined; waiter = this.#queue.next) {
+      const { poolWaitMs } = waiter;
+      const leftMs = waiter.askedMs + poolWaitMs - now;
       // Node's timers may come early, by less than a millisecond.
-      if (leftMs >= 1) {
+      if (poolWaitMs > 0 && leftMs >= 1) {
         this.#arm(leftMs);
         return;
       }
-      this.#waiters.delete(checkout);
+      this.#queue.pass();
+      // Of an application that does not want to hear of it, or of none.
+      if (poolWaitMs === 0) continue;
       const { holdings } = this;
       found ??= { held: holdings.length, holders: summarizeHolders(holdings, now) };
       const wait: PoolWait = {
         driver: this.driver,
-        waitedMs: now - checkout.sinceMs,
+        waitedMs: now - waiter.askedMs,
         size: this.size,
         waiting: this.waiting,
-        own: holdings.filter(({ context }) => context === checkout.context).length,
+        own: holdings.filter(({ context }) => context === waiter.context).length,
         ...found,
       };
-      checkout.wait = wait;
-      this.#watcher.reportWait(checkout, wait);
+      waiter.wait = wait;
+      this.#watcher.reportWait(waiter, wait);
     }
   }
 }
 
-/** What a connection is held for, if it was checked out. */
+/** What a connection is held for, if it is. */
 export function holdingOf(connection: object): Holding | undefined {
-  return (connection as Connection)[SLOT]?.holding;
+  const holding = (connection as Connection)[SLOT];
+  return holding?.isHeld === true ? holding : undefined;
 }
 
 /** Says that a connection was given back. */
 export function releaseHolding(connection: object): void {
-  const slot = (connection as Connection)[SLOT];
-  if (slot !== undefined) slot.holding = undefined;
-}
-
-function makeSlot(connection: object): Slot {
-  const slot: Slot = { holding: undefined, isListed: false };
-  // Not enumerable: the application may log its connections, or compare them.
-  Object.defineProperty(connection, SLOT, { value: slot, configurable: true });
-  return slot;
+  (connection as Connection)[SLOT]?.giveBack();
 }

@@ -11,8 +11,12 @@ interface Waiting {
   [ASKED]?: true;
 }
 
+/** On a pool in which nothing has waited since: what waited before had no `connect()` of ours to come by. */
+const EMPTIED = Symbol('emptied');
+
 /** A pool, and what waits in it. */
 export interface Asked {
+  readonly [EMPTIED]?: object;
   readonly _pendingQueue?: Waiting[];
 }
 
@@ -39,11 +43,11 @@ export function findBypasses(
   cover: (at: object) => boolean,
 ): (() => void)[] {
   let isSaid = false;
-  /** Pools in which nothing has waited since: what waited before had no `connect()` of ours to come by. */
-  const emptied = new WeakSet<object>();
+  const emptied = {};
   const look = (pool: Asked): Waiting | undefined => {
     const next = pool._pendingQueue?.[0];
-    if (next === undefined) emptied.add(pool);
+    if (next === undefined && pool[EMPTIED] !== emptied)
+      Object.defineProperty(pool, EMPTIED, { value: emptied, configurable: true });
     return next;
   };
   const coverAll = (pool: object): boolean => {
@@ -66,7 +70,7 @@ export function findBypasses(
       return function pulseQueue() {
         const next = look(this);
         if (next === undefined || next[ASKED] === true) return original.call(this);
-        if (!coverAll(this) && !isSaid && emptied.has(this)) {
+        if (!coverAll(this) && !isSaid && this[EMPTIED] === emptied) {
           isSaid = true;
           reporter.warn(BYPASSED);
         }

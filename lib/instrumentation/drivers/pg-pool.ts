@@ -1,18 +1,18 @@
 import { currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
 import { runAndNote } from '../../context/thrown-context';
-import type { CheckoutHandle, QueryReporter } from '../driver-instrumentation';
+import type { CheckoutHandle, OwnQueryReporter } from '../driver-instrumentation';
 import { isReplaced, replaceMethod, replaceMethods } from '../method-replacement';
 import { takeBack } from '../take-back';
 import { type Asked, findBypasses, markAsked } from './pg-bypass';
 import { isHeldByStopped } from '../stopped-holder';
 import { rollBack } from './pg-rollback';
-import { giveToClient, handOver, type PoolQuery } from './pg-hand-over';
+import { handOver, isPlain, type PooledClient, PoolQuery } from './pg-hand-over';
 import { textOf, valuesOf } from './pg-query';
 
 type Callback = (this: unknown, error: unknown, ...results: unknown[]) => unknown;
 type PoolMethod = (this: PgPool, ...args: unknown[]) => unknown;
-type Release = (this: PgPool, client: object, ...rest: unknown[]) => unknown;
+type Release = (this: PgPool, client: object, listener: unknown, failure?: unknown) => unknown;
 
 interface PgPool extends Asked {
   /** The promise class that the application gave to the pool. */
@@ -21,19 +21,18 @@ interface PgPool extends Asked {
   readonly idleCount: number;
   readonly waitingCount: number;
   readonly ending: boolean;
-  readonly Client?: { readonly prototype: object };
+  readonly Client?: { readonly prototype: PooledClient };
 }
 
 /** Counts a query where the application makes it, and says who waits for a client, and who holds one. */
-export function coverPool(pool: unknown, reporter: QueryReporter): (() => void)[] {
+export function coverPool(pool: unknown, reporter: OwnQueryReporter): (() => void)[] {
   const { prototype } = pool as { prototype: object };
   const undo = replaceMethod<Release>(prototype, '_release', original => {
-    return function release(client, ...rest) {
+    return function release(client, listener, failure) {
       const isStopped = isHeldByStopped(client);
       reporter.released(client);
-      const [listener, failure] = rest;
       // One that has failed is closed, and its transaction with it.
-      if (!isStopped || failure) return original.call(this, client, ...rest);
+      if (!isStopped || failure) return original.call(this, client, listener, failure);
       rollBack(client, reporter, error => void original.call(this, client, listener, error));
       return undefined;
     };
@@ -56,7 +55,7 @@ export function coverPool(pool: unknown, reporter: QueryReporter): (() => void)[
  * Covers the methods of a class, or of one pool, that it has of its own: a wrapper that was put on `pg.Pool`, as
  * dd-trace does, may have kept the methods that the class above had before this package.
  */
-export function coverMethods(prototype: object, reporter: QueryReporter): (() => void)[] {
+export function coverMethods(prototype: object, reporter: OwnQueryReporter): (() => void)[] {
   const knowsRelease = isReplaced(prototype, '_release');
   return [
     ...replaceMethods<PoolMethod>([prototype], 'query', original => {
@@ -64,18 +63,11 @@ export function coverMethods(prototype: object, reporter: QueryReporter): (() =>
         const [config, values, callback] = args;
         const outer = handOver.begun;
         const isQuery = config !== null && config !== undefined && typeof config !== 'function';
+        const hasCallback = typeof values === 'function' || Boolean(callback);
         // What its client does not count (pg-native) would never end.
         handOver.begun =
-          isQuery && isReplaced(this.Client?.prototype, 'query')
-            ? {
-                pool: this,
-                config,
-                values: valuesOf(config, values),
-                below: query,
-                hasCallback: typeof values === 'function' || Boolean(callback),
-                handle: undefined,
-                client: undefined,
-              }
+          isQuery && (isPlain(this.Client?.prototype) || isReplaced(this.Client?.prototype, 'query'))
+            ? new PoolQuery(this, config, valuesOf(config, values), query, hasCallback)
             : undefined;
         try {
           return original.apply(this, args);
@@ -104,7 +96,7 @@ function askForClient(
   pool: PgPool,
   original: PoolMethod,
   args: unknown[],
-  reporter: QueryReporter,
+  reporter: OwnQueryReporter,
   knowsRelease: boolean,
   connect: PoolMethod,
 ): unknown {
@@ -112,29 +104,47 @@ function askForClient(
   // A subclass may connect another pool first.
   const begun = handOver.begun?.pool === pool ? handOver.begun : undefined;
   if (begun !== undefined) handOver.begun = undefined;
-  const checkout = knowsRelease
-    ? reporter.beginCheckout(pool, pool.options.max, begun?.below ?? connect)
-    : undefined;
+  if (begun !== undefined && typeof callback === 'function')
+    return askForQuery(pool, original, callback as Callback, begun, reporter, knowsRelease);
+  const checkout = knowsRelease ? reporter.beginCheckout(pool, pool.options.max, connect) : undefined;
   if (typeof callback !== 'function') {
     // What the bare driver refuses is its own to refuse.
     if (checkout === undefined || callback || pool.ending) return original.apply(pool, args);
     return connectWithPromise(pool, original, checkout);
   }
-  if (begun !== undefined) {
-    try {
-      begun.handle = reporter.begin(textOf(begun.config), 'postgresql', begun.below, begun.values, checkout);
-      begun.handle?.queued();
-    } catch (error) {
-      process.nextTick(callback as Callback, error);
-      return undefined;
-    }
-  }
   if (!hasFree(pool)) checkout?.queued();
   try {
-    return original.call(pool, bindToCaller(callback as Callback, begun, checkout));
+    return original.call(pool, bindToCaller(callback as Callback, checkout));
   } catch (error) {
-    begun?.handle?.end(0, true);
     checkout?.failed();
+    throw error;
+  }
+}
+
+function askForQuery(
+  pool: PgPool,
+  connect: PoolMethod,
+  callback: Callback,
+  query: PoolQuery,
+  reporter: OwnQueryReporter,
+  knowsRelease: boolean,
+): unknown {
+  const { config, below, values } = query;
+  const text = textOf(config);
+  try {
+    if (knowsRelease) {
+      reporter.beginPooled(query, pool, pool.options.max, hasFree(pool), text, 'postgresql', below, values);
+    } else {
+      query.handle = reporter.begin(text, 'postgresql', below, values);
+    }
+  } catch (error) {
+    process.nextTick(callback, error);
+    return undefined;
+  }
+  try {
+    return connect.call(pool, query.waitFor(callback));
+  } catch (error) {
+    query.failed();
     throw error;
   }
 }
@@ -182,22 +192,13 @@ function connectWithPromise(pool: PgPool, connect: PoolMethod, checkout: Checkou
  * `run()` in a closure of our own costs 25 ns; `AsyncResource.bind()` cost 1.7 to 6 µs. `run()` with
  * no store, because `exit()` forgets on Node 20 and 22 that it has left once something inside it runs.
  */
-function bindToCaller(
-  callback: Callback,
-  begun: PoolQuery | undefined,
-  checkout: CheckoutHandle | undefined,
-): Callback {
+function bindToCaller(callback: Callback, checkout: CheckoutHandle | undefined): Callback {
   const captured = contextStorage.capture();
   const aside = currentAside();
   return function (...args) {
-    const call = (): unknown => runAgain(aside, () => callback.apply(this, args));
     const [error, client] = args;
     if (error) checkout?.failed();
     else checkout?.acquired(client as object);
-    if (begun === undefined) return runAndNote(captured, call);
-    if (!error) begun.handle?.sent();
-    if (!error) return runAndNote(captured, () => giveToClient(begun, client as object, call));
-    begun.handle?.end(0, true);
-    return runAndNote(captured, call);
+    return runAndNote(captured, () => runAgain(aside, () => callback.apply(this, args)));
   };
 }

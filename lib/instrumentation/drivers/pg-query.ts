@@ -10,6 +10,22 @@ export interface Submittable {
   handleError?: (...args: unknown[]) => unknown;
 }
 
+/** The driver's own query, as far as this package needs it. */
+export interface PgQuery extends Submittable {
+  callback?: ((this: unknown, error: unknown, ...results: unknown[]) => unknown) | undefined;
+  query_timeout?: number;
+  rowMode?: string;
+  readonly _results?: unknown;
+  readonly _canceledDueToError?: unknown;
+  handleReadyForQuery(connection: unknown): unknown;
+  handleError(error: unknown, connection: unknown): unknown;
+}
+
+export interface QueryClass {
+  new (config: unknown, values?: unknown, callback?: unknown): PgQuery;
+  readonly prototype: PgQuery;
+}
+
 type Handler =
   'handleDataRow' | 'handlePortalSuspended' | 'handleCommandComplete' | 'handleReadyForQuery' | 'handleError';
 type AnyFunction = (this: unknown, ...args: unknown[]) => unknown;

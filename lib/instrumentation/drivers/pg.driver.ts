@@ -1,28 +1,34 @@
-import { currentAside, runAgain } from '../../context/aside';
+import { type Aside, currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
 import type { Captured } from '../../context/context-store';
 import { runAndNote } from '../../context/thrown-context';
 import { undoOf } from '../../budget/refused-commit';
 import { inContext } from '../caller-context';
-import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import type {
+  DriverInstrumentation,
+  OwnQueryReporter,
+  QueryHandle,
+  QueryReporter,
+} from '../driver-instrumentation';
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { takingBack } from '../take-back';
-import { takeFromPool } from './pg-hand-over';
+import { countedQueryOf } from './pg-counted-query';
+import { markPlain, takeFromPool } from './pg-hand-over';
 import { coverMethods, coverPool } from './pg-pool';
-import { isSubmittable, rowsOf, type Submittable, textOf, valuesOf, watchSubmittable } from './pg-query';
+import {
+  isSubmittable,
+  type PgQuery,
+  type QueryClass,
+  rowsOf,
+  textOf,
+  valuesOf,
+  watchSubmittable,
+} from './pg-query';
 
 type Callback = (this: unknown, error: unknown, ...results: unknown[]) => unknown;
 type QueryMethod = (this: PgClient, config: unknown, values?: unknown, callback?: unknown) => unknown;
-
-interface PgQuery extends Submittable {
-  callback?: Callback | undefined;
-  query_timeout?: number;
-  rowMode?: string;
-}
-
-type QueryClass = new (config: unknown, values?: unknown, callback?: unknown) => PgQuery;
 
 interface PgClient {
   /** The promise class that the application gave to the client. */
@@ -46,7 +52,8 @@ export function pgInstrumentation(...modules: readonly object[]): DriverInstrume
   giveModules('pg', modules);
   return {
     name: 'pg',
-    install(reporter) {
+    install(given) {
+      const reporter = given as OwnQueryReporter;
       const undo = [
         ...loadedCopies('pg', 'lib/client.js').flatMap(copy => coverClient(copy, reporter)),
         ...loadedCopies('pg-pool', 'index.js').flatMap(copy => coverPool(copy, reporter)),
@@ -58,19 +65,23 @@ export function pgInstrumentation(...modules: readonly object[]): DriverInstrume
 }
 
 /** Each copy of `pg` has a pool of its own, whose methods are those of pg-pool unless somebody has wrapped them. */
-function coverBoundPool(copy: unknown, reporter: QueryReporter): (() => void)[] {
+function coverBoundPool(copy: unknown, reporter: OwnQueryReporter): (() => void)[] {
   const { Pool } = copy as { Pool?: { prototype?: object } };
   return Pool?.prototype === undefined ? [] : coverMethods(Pool.prototype, reporter);
 }
 
 function coverClient(client: unknown, reporter: QueryReporter): (() => void)[] {
   const { prototype, Query } = client as { prototype: object; Query?: QueryClass };
-  if (Query === undefined) {
-    reporter.warn('this version of pg has no Client.Query, so its queries are not counted');
-    return [];
-  }
+  if (Query !== undefined) return coverQueries(prototype, Query, reporter);
+  reporter.warn('this version of pg has no Client.Query, so its queries are not counted');
+  return [];
+}
+
+function coverQueries(prototype: object, Query: QueryClass, reporter: QueryReporter): (() => void)[] {
+  const Counted = countedQueryOf(Query);
   return replaceMethod<QueryMethod>(prototype, 'query', original => {
-    return function query(config, values, callback) {
+    const isOwn = isDriversOwn(original);
+    function query(this: PgClient, config: unknown, values?: unknown, callback?: unknown): unknown {
       // The bare driver's own error.
       if (config === null || config === undefined) return original.call(this, config, values, callback);
       let handle: QueryHandle | undefined;
@@ -84,22 +95,43 @@ function coverClient(client: unknown, reporter: QueryReporter): (() => void)[] {
           return refuse(this, Query, config, values, callback, error, original);
         }
       }
-      const captured = contextStorage.capture();
+      const captured = poolQuery === undefined ? contextStorage.capture() : poolQuery.captured;
+      const aside = poolQuery === undefined ? currentAside() : poolQuery.aside;
+      const isOfApplication = poolQuery?.hasCallback ?? true;
       try {
         if (isSubmittable(config)) {
           watchSubmittable(config, handle, captured);
           return original.call(this, config, values, callback);
         }
-        const [own, result] = ownQuery(this, Query, config, values, callback, handle);
-        if (result === undefined) watchCallback(own, handle, captured, poolQuery?.hasCallback ?? true);
+        if (!isOwn) {
+          const [own, result] = ownQuery(this, Query, config, values, callback, handle);
+          if (result === undefined) watchCallback(own, handle, captured, aside, isOfApplication);
+          original.call(this, own);
+          return result;
+        }
+        const own = makeQuery(Counted, config, values, callback);
+        if (handle !== undefined) own.countBy(handle);
+        const result = own.callback ? undefined : promiseOf(this, own);
+        if (result === undefined && isOfApplication) watchCallback(own, undefined, captured, aside, true);
         original.call(this, own);
         return result;
       } catch (error) {
         handle?.end(0, true);
         throw error;
       }
-    };
+    }
+    if (isOwn) markPlain(query);
+    return query;
   });
+}
+
+/**
+ * Whether a method is that of the driver, rather than one that a tracer has put around it, which may make a query of
+ * its own from the fields of what it is given: @opentelemetry/instrumentation-pg does, when it adds comments. A
+ * minified bundle has the name of the field, too.
+ */
+function isDriversOwn(method: QueryMethod): boolean {
+  return Function.prototype.toString.call(method).includes('queryQueue.push(');
 }
 
 /**
@@ -116,14 +148,28 @@ function ownQuery(
   callback: unknown,
   handle?: QueryHandle,
 ): [query: PgQuery, result: Promise<unknown> | undefined] {
+  const query = makeQuery(Query, config, values, callback);
+  return [query, query.callback ? undefined : promiseOf(client, query, handle)];
+}
+
+function makeQuery<Q extends PgQuery>(
+  Query: new (config: unknown, values?: unknown, callback?: unknown) => Q,
+  config: unknown,
+  values: unknown,
+  callback: unknown,
+): Q {
   const query = new Query(config, values, callback);
+  if (typeof config === 'string') return query;
   const { query_timeout: timeout, rowMode } = config as PgQuery;
   if (timeout !== undefined) query.query_timeout = timeout;
-  // For a tracer below this one, which may make a query of its own from the fields of this one:
-  // @opentelemetry/instrumentation-pg does, when it adds comments.
+  // For a tracer below this one, which may make a query of its own from the fields of this one.
   if (rowMode !== undefined) query.rowMode = rowMode;
-  if (query.callback) return [query, undefined];
-  const result = new client._Promise<unknown>((resolve, reject) => {
+  return query;
+}
+
+/** The promise that the bare `client.query()` would return, settled by the callback of the query. */
+function promiseOf(client: PgClient, query: PgQuery, handle?: QueryHandle): Promise<unknown> {
+  return new client._Promise<unknown>((resolve, reject) => {
     query.callback = (error, value) => {
       handle?.end(error ? 0 : rowsOf(value), Boolean(error));
       if (error) reject(error as Error);
@@ -134,7 +180,6 @@ function ownQuery(
     Error.captureStackTrace(error);
     throw error;
   });
-  return [query, result];
 }
 
 /**
@@ -145,10 +190,10 @@ function watchCallback(
   query: PgQuery,
   handle: QueryHandle | undefined,
   captured: Captured,
+  aside: Aside | undefined,
   isOfApplication: boolean,
 ): void {
   const callback = callbackOf(query);
-  const aside = currentAside();
   query.callback = function (...args) {
     const [error, result] = args;
     handle?.end(error ? 0 : rowsOf(result), Boolean(error));
