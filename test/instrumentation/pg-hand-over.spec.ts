@@ -144,6 +144,39 @@ describe('the query of a pool is counted once, with its rows,', () => {
     expect(given).toEqual([FOUR, `unit-${unit}`]);
   });
 
+  it.each<[string, (client: Client) => object]>([
+    ['one client', client => client],
+    ['the class', client => Object.getPrototypeOf(client) as object],
+  ])('where a method of %s is replaced, which waits for something first', async (_name, ownerOf) => {
+    const owner = ownerOf(new Client()) as { query: AnyQuery };
+    const known = Object.getOwnPropertyDescriptor(owner, 'query');
+    const { query } = owner;
+    const slow: AnyQuery = async function (...args) {
+      await query.call(this, "SET application_name = 'tenant'");
+      return query.apply(this, args);
+    };
+    pool = new Pool(settings);
+    if (known === undefined) pool.on('connect', client => void Object.assign(client, { query: slow }));
+    else owner.query = slow;
+    try {
+      const queries = await costOf(() => pool.query(FOUR));
+      expect(queries).toMatchObject({ ...once, transactions: 1 });
+      expect(queries.busyMs).toBeGreaterThan(0);
+      expect(await costOf(() => pool.query('SELECT 1'))).toMatchObject({ count: 1, rows: 1 });
+    } finally {
+      if (known !== undefined) owner.query = known.value as AnyQuery;
+    }
+  });
+
+  it('where a method of one client is replaced, which answers from its cache', async () => {
+    pool = new Pool(settings);
+    const query: AnyQuery = (...args) => process.nextTick(args[2] as () => void, undefined, { rows: [] });
+    pool.on('connect', client => void Object.assign(client, { query }));
+    const queries = await costOf(() => pool.query(FOUR));
+    expect(queries).toMatchObject({ ...once, rows: 0 });
+    expect(queries.busyMs).toBeGreaterThan(0);
+  });
+
   it('where somebody looks at what a client is at: a query of the driver', async () => {
     pool = new Pool(settings);
     const seen: unknown[] = [];

@@ -4,7 +4,6 @@ import type { Captured } from '../../context/context-store';
 import { runAndNote } from '../../context/thrown-context';
 import { PooledQuery } from '../../diagnosis/pools/pooled-query';
 import type { Below } from '../driver-instrumentation';
-import { isReplaced } from '../method-replacement';
 
 type Callback = (this: unknown, error: unknown, ...results: unknown[]) => unknown;
 
@@ -24,7 +23,7 @@ export interface HandOver {
   ready: PoolQuery | undefined;
   /** The pool whose `connect()` runs. */
   connecting: object | undefined;
-  /** By client, once there is one: a subclass may do something asynchronous before it sends what it was given. */
+  /** By client, once there is one: its own `query()` may do something asynchronous before it sends what it was given. */
   deferred?: WeakMap<object, PoolQuery>;
 }
 
@@ -73,9 +72,8 @@ export class PoolQuery extends PooledQuery {
     this.acquired(client);
     // What follows is pg's own until the query is sent: it needs no context, and `run()` costs 150 to 430 ns.
     if (isPlain(client)) return this.#give(client, release, false);
-    const isSubclass = !isReplaced(Object.getPrototypeOf(client) as object, 'query', 'own');
-    if (isSubclass) endOnRelease(this, client);
-    return this.#runInContext(() => this.#give(client, release, isSubclass));
+    endOnRelease(this, client);
+    return this.#runInContext(() => this.#give(client, release, true));
   }
 
   #give(client: PooledClient, release: unknown, mayBeLate: boolean): unknown {
@@ -120,7 +118,7 @@ export function markPlain(query: object): void {
   Object.defineProperty(query, PLAIN, { value: true });
 }
 
-/** A subclass may answer, or throw, without having sent anything. */
+/** Whoever has a `query()` of its own, a subclass or one client, may answer, or throw, without having sent anything. */
 function endOnRelease(query: PoolQuery, client: PooledClient): void {
   const { release } = client;
   client.release = function (...args) {
