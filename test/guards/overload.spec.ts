@@ -180,6 +180,7 @@ describe('the wait for a pool', () => {
       reportWait: () => undefined,
       hearsOfShares: false,
       tellShares: () => undefined,
+      isInUse: true,
     });
     const checkouts = [1, 2].map(
       () => new Checkout(pool, undefined, undefined, undefined as never, undefined),

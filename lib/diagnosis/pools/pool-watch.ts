@@ -54,6 +54,10 @@ export class PoolWatch {
   #sweepMs = SWEEP_MS;
   #timer: NodeJS.Timeout | undefined;
 
+  get isInUse(): boolean {
+    return this.#users.size > 0;
+  }
+
   use(user: object, limits: PoolLimits): void {
     this.#users.set(user, limits);
     this.#setPace();
@@ -81,7 +85,7 @@ export class PoolWatch {
 
   /** A pool, as it is known here; `undefined` while nobody wants to hear of pools. */
   of(pool: object, driver: string, size: number): WatchedPool | undefined {
-    if (this.#users.size === 0) return undefined;
+    if (!this.isInUse) return undefined;
     const watched = (pool as { [WATCHED]?: WatchedPool })[WATCHED] ?? this.#watch(pool, driver);
     watched.size = size;
     return watched;

@@ -20,6 +20,8 @@ interface Connection {
 
 /** What the pool watch does for each of its pools. */
 export interface PoolWatcher {
+  /** Whether anybody watches: what is taken while nobody does is not seen to be given back. */
+  readonly isInUse: boolean;
   /** Has `sweep()` called from time to time, until it says that nothing is held. */
   activate(pool: WatchedPool): void;
   /** Runs something outside of the request that happens to be served. */
@@ -63,8 +65,9 @@ export class WatchedPool {
     return this.#connections.filter(({ isHeld }) => isHeld);
   }
 
-  /** `undefined` where it cannot be known: a frozen connection. */
+  /** `undefined` where it cannot be known: a frozen connection, or one that comes after the application was closed. */
   hold(connection: object, context: RequestContext | undefined, nowMs: number): Holding | undefined {
+    if (!this.#watcher.isInUse) return undefined;
     const holding = (connection as Connection)[SLOT] ?? this.#watch(connection);
     if (holding === undefined) return undefined;
     holding.take(context, nowMs);

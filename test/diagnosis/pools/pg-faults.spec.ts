@@ -1,8 +1,9 @@
 import { Controller, Get } from '@nestjs/common';
 import { Pool, type PoolClient } from 'pg';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { AsyncContextError } from 'nestjs-async-context';
+import { type AsyncContextError, ContextService } from 'nestjs-async-context';
 import { contextStorage } from '../../../lib/context/context-storage';
+import { holdingOf } from '../../../lib/diagnosis/pools/watched-pool';
 import { databaseUrl, isEmbedded } from '../../support/database';
 import { startApp, type TestApp } from '../../support/platforms';
 import { recordOfUnit } from '../../support/units';
@@ -58,6 +59,22 @@ describe.skipIf(needsServer)('pool.connect() of pg', () => {
       expect((error as Error).stack).toContain('pg-faults.spec.ts');
     });
     expect(caught.queries.waitMs).toBeGreaterThan(0);
+  });
+
+  it.each<[string, () => Promise<unknown>]>([
+    ['pool.query()', () => pool.query('SELECT 1')],
+    ['pool.connect()', async () => (await pool.connect()).release()],
+  ])('%s that gets its connection after the application was closed holds none', async (_name, ask) => {
+    pool = new Pool({ connectionString: databaseUrl(), max: 1 });
+    test = await startApp({ connectionLeakMs: 20 });
+    const holder = await pool.connect();
+    const answered = test.app.get(ContextService).run({}, ask);
+    await test.close();
+    holder.release();
+    await answered;
+    // Nobody saw it given back.
+    expect(holdingOf(holder)).toBeUndefined();
+    test = undefined;
   });
 
   it('is refused by a pool that ends, which waits for its holders', async () => {
