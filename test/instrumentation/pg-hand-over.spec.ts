@@ -194,6 +194,28 @@ describe('the query of a pool is counted once, with its rows,', () => {
     expect(seen).toEqual([true, 'Query', expect.arrayContaining(Object.keys(new Query(FOUR)))]);
   });
 
+  it('where somebody has put something around the methods of the driver since', async () => {
+    pool = new Pool(settings);
+    const { prototype } = (pg as unknown as { Query: { prototype: Record<string, AnyQuery> } }).Query;
+    const seen: string[] = [];
+    const names = ['handleReadyForQuery', 'handleError'] as const;
+    const known = names.map(name => [name, prototype[name]!] as const);
+    for (const [name, original] of known) {
+      prototype[name] = function (...args) {
+        seen.push(name);
+        return original.apply(this, args);
+      };
+    }
+    try {
+      expect(await costOf(() => pool.query(FOUR))).toMatchObject(once);
+      const refused = await costOf(() => pool.query('SELECT * FROM no_such_table').catch(() => undefined));
+      expect(refused).toMatchObject({ count: 1, errors: 1 });
+    } finally {
+      for (const [name, original] of known) prototype[name] = original;
+    }
+    expect(seen).toEqual(names);
+  });
+
   it('where it takes longer than its timeout, as an error', async () => {
     pool = new Pool(settings);
     const slow = { text: 'SELECT pg_sleep(0.3)', query_timeout: 20 };

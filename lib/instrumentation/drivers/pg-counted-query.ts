@@ -16,7 +16,6 @@ export function countedQueryOf(Query: QueryClass): CountedClass {
 }
 
 function makeClass(Query: QueryClass): CountedClass {
-  const { handleReadyForQuery, handleError } = Query.prototype;
   class Counted extends (Query as new (config: unknown, values?: unknown, callback?: unknown) => PgQuery) {
     #handle: QueryHandle | undefined = undefined;
 
@@ -32,14 +31,14 @@ function makeClass(Query: QueryClass): CountedClass {
         if (this._canceledDueToError) handle.end(0, true);
         else handle.end(rowsOf(this._results));
       }
-      return handleReadyForQuery.call(this, connection);
+      return super.handleReadyForQuery(connection);
     }
 
     override handleError(error: unknown, connection: unknown): unknown {
       const handle = this.#handle;
       this.#handle = undefined;
       handle?.end(0, true);
-      return handleError.call(this, error, connection);
+      return super.handleError(error, connection);
     }
   }
   // Whoever looks at what a client is at sees the driver's own.
