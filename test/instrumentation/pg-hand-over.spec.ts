@@ -155,6 +155,8 @@ describe('the query of a pool is counted once, with its rows,', () => {
       await query.call(this, "SET application_name = 'tenant'");
       return query.apply(this, args);
     };
+    // As the wrappers of dd-trace are made.
+    Object.defineProperties(slow, Object.getOwnPropertyDescriptors(query));
     pool = new Pool(settings);
     if (known === undefined) pool.on('connect', client => void Object.assign(client, { query: slow }));
     else owner.query = slow;

@@ -11,7 +11,7 @@ type Callback = (this: unknown, error: unknown, ...results: unknown[]) => unknow
 const PLAIN = Symbol.for('nestjs-async-context.plain-query');
 
 export interface PooledClient {
-  query?: { [PLAIN]?: true };
+  query?: { [PLAIN]?: unknown };
   release?: (this: unknown, ...args: unknown[]) => unknown;
 }
 
@@ -110,12 +110,14 @@ export function takeFromPool(client: object, config: unknown, callback: unknown)
 
 /** Whether a class of clients counts its queries, and no other tool has wrapped them. */
 export function isPlain(client: PooledClient | undefined): boolean {
-  return client?.query?.[PLAIN] === true;
+  const query = client?.query;
+  // A tool may copy all that is on a function to the one that it puts around it, as dd-trace does.
+  return query !== undefined && query[PLAIN] === query;
 }
 
 /** Says of a `client.query()` of ours that it calls the driver's own: while a client has no other, pools hand over at once. */
 export function markPlain(query: object): void {
-  Object.defineProperty(query, PLAIN, { value: true });
+  Object.defineProperty(query, PLAIN, { value: query });
 }
 
 /** Whoever has a `query()` of its own, a subclass or one client, may answer, or throw, without having sent anything. */
