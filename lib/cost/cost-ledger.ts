@@ -7,7 +7,7 @@ import type { RepeatFinding } from './repeat-finding';
 import { type Charge, QueryCharge } from './query-charge';
 import { noteParameters, RepeatTrace } from './repeat-trace';
 import { type RemoteCost, RemoteLedger } from './remote-ledger';
-import { newShape, type ShapeCost, type TableCost } from './shape-cost';
+import { CALL_SITE_AT_REPEAT, newShape, type ShapeCost, type TableCost } from './shape-cost';
 import type { Statement } from './statement';
 import { DATABASE, POOL, type TimeAccount } from './time-account';
 import { TransactionCharge } from './transaction-charge';
@@ -19,8 +19,8 @@ const MAX_REASONS = 20;
 const MAX_REASON_LENGTH = 200;
 /** Shapes and targets of late work that are told apart. */
 const MAX_LATE = 20;
-/** A shape that repeats this often is worth the 2 to 5 µs that its call site costs. */
-const CALL_SITE_AT_REPEAT = 5;
+/** One that repeats this often has a stack of its own in each unit of work: beside its queries that is little. */
+const OWN_CALL_SITE_AT_REPEAT = 25;
 
 /** A shape whose repeats are no finding. */
 export interface IgnoredShape {
@@ -192,7 +192,8 @@ export class CostLedger {
     if (gate !== undefined) gate.check(this, statement.shape, below);
     if (alarm !== undefined && this.queries >= alarm.atQuery) alarm.beforeQuery(this, statement.shape, below);
     if (runs === 1) this.history?.noteSite(statement.shape, below);
-    else if (runs === CALL_SITE_AT_REPEAT) shape.stack = captureStack(below);
+    else if (runs === CALL_SITE_AT_REPEAT) shape.stack = this.#seeRepeat(statement, below);
+    else if (runs === OWN_CALL_SITE_AT_REPEAT) shape.stack ??= captureStack(below);
     if (kind === 'read') this.#compare(shape, parameters);
     this.repeatTrace?.run(shape);
     if ((shape.open += 1) > shape.maxConcurrent) shape.maxConcurrent = shape.open;
@@ -314,6 +315,10 @@ export class CostLedger {
     if (this.#busy === 0) this.busyMs += durationMs;
     this.time?.record(durationMs, performance.now());
     this.#add(shape, this.#tableOf(shape, statement), durationMs, rows);
+  }
+
+  #seeRepeat({ shape }: Statement, below: (...args: never[]) => unknown): RawStack | undefined {
+    return this.history === undefined ? captureStack(below) : this.history.seeRepeat(shape, below);
   }
 
   #beginLate(statement: Statement, below: (...args: never[]) => unknown): Charge | undefined {

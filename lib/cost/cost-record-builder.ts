@@ -1,8 +1,9 @@
 import type { RequestContext } from '../context/request-context';
-import { callSitesOf } from './call-site';
+import { callSitesOf, describeCallSite } from './call-site';
 import type { TracedCallRecord } from './call-trace';
 import type { CostLedger } from './cost-ledger';
-import type { ShapeCost } from './shape-cost';
+import type { GrowthHistory } from './growth-history';
+import { CALL_SITE_AT_REPEAT, type ShapeCost } from './shape-cost';
 import type { CallDimension, TargetCost } from './call-ledger';
 import type {
   CallsCostRecord,
@@ -173,7 +174,7 @@ function recordQueries(cost: CostLedger, withCallSites: boolean): QueriesCostRec
     maxConcurrent: cost.maxConcurrent,
     late: cost.late,
     byTable: recordTables(cost),
-    shapes: Object.freeze(topShapes(cost).map(shape => recordShape(shape, withCallSites))),
+    shapes: Object.freeze(topShapes(cost).map(shape => recordShape(shape, cost, withCallSites))),
     shapesDropped: cost.otherShapes?.count ?? 0,
   });
 }
@@ -186,8 +187,8 @@ function recordTables(cost: CostLedger): Readonly<Record<string, TableCostRecord
   return Object.freeze(tables);
 }
 
-function recordShape(cost: ShapeCost, withCallSite: boolean): ShapeCostRecord {
-  const callSite = withCallSite && cost.stack !== undefined ? callSitesOf(cost.stack)[0] : undefined;
+function recordShape(cost: ShapeCost, { history }: CostLedger, withCallSite: boolean): ShapeCostRecord {
+  const callSite = withCallSite ? repeatSiteOf(cost, history) : undefined;
   return Object.freeze({
     shape: cost.shape,
     ...(cost.table !== undefined && { table: cost.table }),
@@ -196,4 +197,14 @@ function recordShape(cost: ShapeCost, withCallSite: boolean): ShapeCostRecord {
     rows: cost.rows,
     ...(callSite !== undefined && { callSite }),
   });
+}
+
+/** Where a shape repeats: in this unit of work, or where others of its handler were looked at. */
+function repeatSiteOf(
+  { stack, shape, count }: ShapeCost,
+  history: GrowthHistory | undefined,
+): string | undefined {
+  if (stack !== undefined) return callSitesOf(stack)[0];
+  const site = count < CALL_SITE_AT_REPEAT ? undefined : history?.repeatSiteOf(shape);
+  return site && describeCallSite(site);
 }

@@ -1,6 +1,6 @@
 import { type CallSite, callSiteOf, describeCallSite } from './call-site';
 import type { CostLedger } from './cost-ledger';
-import type { ShapeCost } from './shape-cost';
+import { CALL_SITE_AT_REPEAT, type ShapeCost } from './shape-cost';
 import { canBeParent, type Growth, isGrowing } from './growth-history';
 import type { RepeatFinding, RepeatParent } from './repeat-finding';
 import { MIN_ROWS, runsBetween } from './repeat-trace';
@@ -201,9 +201,11 @@ function cut(shape: string): string {
   return shape.length > MAX_SHAPE_LENGTH ? `${shape.slice(0, MAX_SHAPE_LENGTH)}…` : shape;
 }
 
-/** Where this unit of work made a shape, if it repeated; else where its handler first did. */
-function siteOf({ shape, stack }: ShapeCost, { history }: CostLedger): CallSite | undefined {
-  return (stack && callSiteOf(stack)) ?? history?.siteOf(shape);
+/** Where this unit of work made a shape, if it repeated; else where others of its handler did. */
+function siteOf({ shape, stack, count }: ShapeCost, { history }: CostLedger): CallSite | undefined {
+  if (stack !== undefined) return callSiteOf(stack) ?? history?.siteOf(shape);
+  const repeated = count < CALL_SITE_AT_REPEAT ? undefined : history?.repeatSiteOf(shape);
+  return repeated ?? history?.siteOf(shape);
 }
 
 function remedyOf(

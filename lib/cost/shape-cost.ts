@@ -1,6 +1,9 @@
 import type { RawStack } from './call-site';
 import type { Statement, StatementKind } from './statement';
 
+/** A shape that repeats this often is worth a look at where, now and then. */
+export const CALL_SITE_AT_REPEAT = 5;
+
 /** Running cost of one table. */
 export interface TableCost {
   count: number;

@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest';
+import { CostLedger } from '../../lib/cost/cost-ledger';
+import { describeStatement } from '../../lib/cost/describe-statement';
+import { GrowthHistory } from '../../lib/cost/growth-history';
+
+const ITEM = describeStatement('SELECT * FROM items WHERE id = $1', 'postgresql');
+
+/** Two places of one handler that may repeat the same statement. */
+function first(ledger: CostLedger, times: number): void {
+  for (let i = 0; i < times; i += 1) ledger.begin(ITEM, ledger.begin)?.end(1);
+}
+
+function second(ledger: CostLedger, times: number): void {
+  for (let i = 0; i < times; i += 1) ledger.begin(ITEM, ledger.begin)?.end(1);
+}
+
+function repeat(history: GrowthHistory | undefined, place: typeof first, times: number): CostLedger {
+  const ledger = new CostLedger();
+  ledger.history = history;
+  place(ledger, times);
+  return ledger;
+}
+
+const hasStack = (ledger: CostLedger): boolean => ledger.shapes?.get(ITEM.shape)?.stack !== undefined;
+
+describe('where a handler repeats a statement', () => {
+  it('is looked at in its first three units of work, and then each time that twice as many have', () => {
+    const history = new GrowthHistory();
+    const looked: number[] = [];
+    for (let unit = 1; unit <= 30; unit += 1) if (hasStack(repeat(history, first, 5))) looked.push(unit);
+    expect(looked).toEqual([1, 2, 3, 6, 12, 24]);
+  });
+
+  it('is not looked at below five runs, and in each unit of work from 25 on', () => {
+    const history = new GrowthHistory();
+    expect(hasStack(repeat(history, first, 4))).toBe(false);
+    for (let unit = 0; unit < 3; unit += 1) repeat(history, first, 5);
+    expect(hasStack(repeat(history, second, 24))).toBe(false);
+    expect(hasStack(repeat(history, second, 25))).toBe(true);
+  });
+
+  it('is always looked at where nobody keeps what was seen', () => {
+    for (let unit = 0; unit < 10; unit += 1) expect(hasStack(repeat(undefined, first, 5))).toBe(true);
+  });
+
+  it('is what was seen last, for those that are not looked at', () => {
+    const history = new GrowthHistory();
+    for (let unit = 0; unit < 3; unit += 1) repeat(history, first, 5);
+    const site = history.repeatSiteOf(ITEM.shape);
+    expect(site).toMatchObject({ name: 'first' });
+    for (let unit = 0; unit < 3; unit += 1) repeat(history, second, 5);
+    // The sixth was looked at.
+    expect(history.repeatSiteOf(ITEM.shape)).toMatchObject({ name: 'second' });
+    expect(history.siteOf(ITEM.shape)).toMatchObject({ name: 'first' });
+  });
+
+  it('is kept of 100 statements of a handler; the stack of the others is taken each time', () => {
+    const history = new GrowthHistory();
+    const run = (i: number): CostLedger => {
+      const ledger = new CostLedger();
+      ledger.history = history;
+      const statement = describeStatement(`SELECT c${i} FROM items WHERE id = $1`, 'postgresql');
+      for (let n = 0; n < 5; n += 1) ledger.begin(statement, ledger.begin)?.end(1);
+      return ledger;
+    };
+    for (let unit = 0; unit < 4; unit += 1) for (let i = 0; i <= 100; i += 1) run(i);
+    const stacks = (i: number): number => [...run(i).shapes!.values()].filter(({ stack }) => stack).length;
+    expect(stacks(99)).toBe(0);
+    expect(stacks(100)).toBe(1);
+  });
+});
