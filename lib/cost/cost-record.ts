@@ -24,7 +24,7 @@ export interface ShapeCostRecord {
   readonly durationMs: number;
   /** Rows returned or affected. */
   readonly rows: number;
-  /** Where the application made it (`orders.service.ts:47 loadItems`); known from the 5th repeat on. */
+  /** Where the application made it (`orders.service.ts:47 loadItems`); known from the 5th repeat on, and below the 25th perhaps that of an earlier request of its handler. */
   readonly callSite?: string;
 }
 

@@ -19,7 +19,7 @@ export interface Culprit {
   readonly handler: string | undefined;
 }
 
-/** Milliseconds, in which the loop has hardly waited for anything. */
+/** In a stretch of fewer milliseconds the loop is taken to have run, not waited. */
 const SHORT_MS = 0.02;
 
 /** What the thread got of the processor in a stretch, in milliseconds. */

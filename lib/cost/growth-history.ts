@@ -15,7 +15,7 @@ const MIN_SLOPE = 0.3;
 /** Share of the differences in runs that the rows explain. */
 const MIN_FIT = 0.7;
 
-/** Units of work that repeat a shape and are looked at, before each time that twice as many have. */
+/** So many units of work that repeat a shape are looked at one by one; then only when their number has doubled. */
 const FIRST_LOOKS = 3;
 
 /** Where a shape repeats. */
