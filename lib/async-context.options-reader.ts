@@ -31,6 +31,7 @@ const OPTIONS = [
   'slowAfterMs',
   'serverTiming',
   'stallMs',
+  'warmUpMs',
   'lateAfterMs',
   'poolWaitMs',
   'connectionLeakMs',
@@ -97,6 +98,7 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     slowAfterMs: readWhole('slowAfterMs', options.slowAfterMs ?? 1_000, 0, MAX_TIMER_MS),
     serverTiming: readServerTiming(options.serverTiming),
     stallMs: readStallMs(options.stallMs),
+    warmUpMs: readWhole('warmUpMs', options.warmUpMs ?? 10_000, 0, MAX_TIMER_MS),
     lateAfterMs: readWhole('lateAfterMs', options.lateAfterMs ?? 1_000, 0, MAX_TIMER_MS),
     pools: Object.freeze({
       poolWaitMs: readWhole('poolWaitMs', options.poolWaitMs ?? 500, 0, MAX_TIMER_MS),

@@ -150,6 +150,12 @@ export interface AsyncContextOptions {
    */
   readonly stallMs?: number;
   /**
+   * Milliseconds after the application has begun to serve in which stalls are written at `debug` instead of as
+   * errors: the first requests compile code and open connections. 0 for none.
+   * @default 10_000
+   */
+  readonly warmUpMs?: number;
+  /**
    * Milliseconds after the close from which on work of a unit of work is reported as late. 0 for never.
    * @default 1000
    */
@@ -287,6 +293,7 @@ export interface ResolvedOptions {
   readonly slowAfterMs: number;
   readonly serverTiming: boolean | ((request: unknown) => boolean);
   readonly stallMs: number;
+  readonly warmUpMs: number;
   readonly lateAfterMs: number;
   readonly pools: PoolLimits;
   readonly answerLostErrors: boolean;

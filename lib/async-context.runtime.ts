@@ -95,7 +95,9 @@ export class AsyncContextRuntime
   /** Absent without `propagate.hosts`. */
   readonly #propagation: HttpPropagation | undefined;
   readonly #options: AsyncContextOptions;
-  readonly #loopUser: LoopUser;
+  readonly #stalls: Pick<ResolvedOptions, 'stallMs' | 'warmUpMs'>;
+  /** While it serves. */
+  #loopUser: LoopUser | undefined;
   readonly #reportsPerMinute: number;
   readonly #monitored: ResolvedOptions['resourceMonitor'];
   readonly #host: HttpAdapterHost;
@@ -170,7 +172,7 @@ export class AsyncContextRuntime
     this.#monitored = resolved.resourceMonitor;
     this.#reportsPerMinute = resolved.reportsPerMinute;
     this.#interceptor = new ContextInterceptor(this.#units);
-    this.#loopUser = loopUser(resolved.stallMs, faults);
+    this.#stalls = resolved;
     noteErrorsOfRequests();
     interceptGateways(modules);
     this.#http = new HttpEntry(this.#units, faults, resolved);
@@ -219,6 +221,7 @@ export class AsyncContextRuntime
     this.#installBullmq();
     this.#instrumentations.lost.serving += 1;
     prepareCallSites();
+    this.#loopUser = loopUser(this.#stalls, this.#faults);
     loopMonitor().start(this.#loopUser);
     this.#units.overloadMonitor?.start();
     this.#units.breakers?.start();
@@ -267,7 +270,9 @@ export class AsyncContextRuntime
     this.#takeBack('entry of bullmq', () => this.#bullmq.uninstall(this.#units));
     this.#takeBack('providers', () => forgetProviders(this.#modules, this.#units));
     // Of an older copy of the package, it is a promise.
-    await this.#faults.settle('watching the event loop, stop', () => loopMonitor().stop(this.#loopUser));
+    const loopUser = this.#loopUser;
+    if (loopUser !== undefined)
+      await this.#faults.settle('watching the event loop, stop', () => loopMonitor().stop(loopUser));
     await this.#faults.settle('closing the sinks', () => this.#units.queue.close(this.#leftMs()));
     this.#takeBack('reports', () => reports.leave(this));
   }
@@ -323,8 +328,11 @@ export class AsyncContextRuntime
 }
 
 /** What an application does about a blocked event loop. */
-function loopUser(stallMs: number, faults: FaultReporter): LoopUser {
-  const log = new StallLog();
+function loopUser(
+  { stallMs, warmUpMs }: Pick<ResolvedOptions, 'stallMs' | 'warmUpMs'>,
+  faults: FaultReporter,
+): LoopUser {
+  const log = new StallLog(warmUpMs);
   return {
     stallMs,
     report: reason => faults.report('watchdog of the event loop', reason),

@@ -19,6 +19,12 @@ export interface Culprit {
   readonly handler: string | undefined;
 }
 
+/** Stretches of this length are no series of short requests: if nobody is known to have run in them, it may be worth a look. */
+const SLICE_MS = 5;
+/** So much of them in a second is. */
+const UNKNOWN_MS = 50;
+const UNKNOWN_WINDOW_MS = 1_000;
+
 /** In a stretch of fewer milliseconds the loop is taken to have run, not waited. */
 const SHORT_MS = 0.02;
 
@@ -67,12 +73,17 @@ interface Capture {
  * somebody only if the watchdog has seen it, if the same unit of work was seen at both ends, or if its
  * handler was caught just before. Up to 250 ms it may still be inferred whose own work it was. What the
  * machine gave of it to other processes is nobody's.
+ *
+ * Work in slices (`await setImmediate()` between the parts, bcryptjs) makes no call that would show whose it is. It
+ * is that of the one unit of work that is open; where several are, each callback is looked at for a while.
  */
 export class EventLoop {
   /** Milliseconds in which it ran one thing for 50 ms or longer, so far. */
   blockedMs = 0;
   /** Milliseconds in which the machine gave the processor to others meanwhile, so far. */
   starvedMs = 0;
+  /** Milliseconds in which it ran one thing for 50 ms or longer, and nobody has seen whose, so far. */
+  unknownMs = 0;
   /** Units of work that are open. */
   open = 0;
   /** Accounts that were numbered; absent where an older copy of the package has made this. */
@@ -80,6 +91,10 @@ export class EventLoop {
   /** Called at the first sign of work while nobody watches closely; absent where an older copy has made this. */
   onWork?: (() => void) | undefined = undefined;
   onBlock: ((block: LoopBlock) => void) | undefined = undefined;
+  /** Called where it is not known whose work runs for long. */
+  onUnknown: ((nowMs: number) => void) | undefined = undefined;
+  /** Called where that was seen, while each callback is looked at. */
+  onSeen: ((nowMs: number) => void) | undefined = undefined;
   /** What of a stretch the whole process was suspended, in milliseconds; absent when nobody watches. */
   suspendedMs: ((stretchMs: number) => number) | undefined = undefined;
   /** What was spent of the processor since that was asked last; absent when nobody watches. */
@@ -96,12 +111,39 @@ export class EventLoop {
   /** Whether the runner is the only one that was seen to start in this turn. */
   #isSole = true;
   #capture: Capture | undefined = undefined;
+  /** Those that are open, as a list. */
+  #firstOpen: TimeAccount | undefined = undefined;
+  /** Whether each callback is looked at: then whoever was seen last is the one that runs, or nobody's work does. */
+  #seesAll = false;
+  /** Milliseconds of slices that nobody is known to have run, and since when they are summed up. */
+  #unseenMs = 0;
+  #unseenSinceMs = 0;
   readonly #blocks: LoopBlock[] = [];
   #blockCount = 0;
   readonly #caught = new Map<number, number>();
 
   constructor(accountInForce: () => TimeAccount | undefined) {
     this.#accountInForce = accountInForce;
+  }
+
+  /** Says that a unit of work is open. */
+  add(account: TimeAccount): void {
+    this.open += 1;
+    const first = this.#firstOpen;
+    account.next = first;
+    if (first !== undefined) first.previous = account;
+    this.#firstOpen = account;
+  }
+
+  /** Says that one is over. */
+  remove(account: TimeAccount): void {
+    this.open -= 1;
+    const { previous, next } = account;
+    if (previous === undefined) this.#firstOpen = next;
+    else previous.next = next;
+    if (next !== undefined) next.previous = previous;
+    account.previous = undefined;
+    account.next = undefined;
   }
 
   /** Says that a unit of work runs from now on: it begins, or its answer is there. */
@@ -120,6 +162,19 @@ export class EventLoop {
   turns(nowMs: number): void {
     this.#look(nowMs, undefined);
     this.#next(undefined, false);
+  }
+
+  /** Says whose callback begins, while each is looked at: until the next, nothing of anybody else runs. */
+  enters(nowMs: number): void {
+    this.#look(nowMs, undefined);
+    const account = this.#accountInForce();
+    this.#next(account, account !== undefined);
+    this.#seesAll = true;
+  }
+
+  /** Says that callbacks are not looked at any more. */
+  leaves(): void {
+    this.#seesAll = false;
   }
 
   /** Says that nobody has looked for long: what ran since the last look is not one stretch. */
@@ -198,10 +253,42 @@ export class EventLoop {
       // whoever was seen to start had stopped by then.
       this.#endBlock(nowMs, ranMs, idledMs > 0, caller);
     } else if (ranMs > 0) {
-      const owner = this.#hasResumed ? this.#runner : caller;
+      const owner = this.#ownerOf(caller);
       owner?.ran(ranMs, false);
+      if (ranMs >= SLICE_MS) this.#noteSlice(nowMs, ranMs, owner);
     }
     if (idledMs > 0) this.#isSole = true;
+  }
+
+  /** Who ran up to now, as far as it is seen. */
+  #ownerOf(caller: TimeAccount | undefined): TimeAccount | undefined {
+    if (this.#hasResumed || this.#seesAll) return this.#runner;
+    return caller;
+  }
+
+  /** A slice that nobody was seen at is that of the only one that is open, else it is worth to know whose. */
+  #noteSlice(nowMs: number, ranMs: number, owner: TimeAccount | undefined): void {
+    if (this.#seesAll && owner !== undefined) this.onSeen?.(nowMs);
+    if (this.#seesAll || owner !== undefined) return;
+    const only = this.#onlyOpen();
+    if (only !== undefined) {
+      only.ran(ranMs, false);
+      return;
+    }
+    if (this.open === 0) return;
+    if (nowMs - this.#unseenSinceMs > UNKNOWN_WINDOW_MS) {
+      this.#unseenSinceMs = nowMs;
+      this.#unseenMs = 0;
+    }
+    this.#unseenMs += ranMs;
+    if (this.#unseenMs < UNKNOWN_MS) return;
+    this.#unseenMs = 0;
+    this.onUnknown?.(nowMs);
+  }
+
+  /** The unit of work that is open where no other is. */
+  #onlyOpen(): TimeAccount | undefined {
+    return this.open === 1 ? this.#firstOpen : undefined;
   }
 
   #endBlock(endMs: number, ranMs: number, hasIdled: boolean, caller: TimeAccount | undefined): void {
@@ -242,16 +329,24 @@ export class EventLoop {
     const starter = this.#hasResumed ? last : undefined;
     const suspect = this.#suspectOf(starter, caller);
     const isProven = (starter !== undefined && starter === caller) || this.#wasCaught(suspect, endMs);
-    const culprit = capture === undefined ? (isProven ? suspect : undefined) : capture.account;
-    this.blockedMs += ms;
+    const seen = capture ?? (this.#seesAll ? { account: this.#runner } : undefined);
+    const culprit = seen === undefined ? (isProven ? suspect : undefined) : seen.account;
     culprit?.ran(ms, true);
+    if (this.#seesAll && culprit !== undefined) this.onSeen?.(endMs);
     const suspects = new Set<TimeAccount>();
-    if (culprit === undefined && capture === undefined) {
+    if (culprit === undefined && seen === undefined) {
+      const only = this.#onlyOpen();
       for (const one of [last, starter, caller]) if (one !== undefined) suspects.add(one);
+      if (suspects.size === 0 && only !== undefined) suspects.add(only);
       for (const one of suspects) one.doubtMs += ms;
       // Its own time, where nobody else is likely; it is not blamed for it.
-      if (ms < INFERRED_MS && suspect !== undefined) suspect.ran(ms, false);
+      const isOnly = only !== undefined && suspects.size === 1 && suspects.has(only);
+      const likely = isOnly ? only : ms < INFERRED_MS ? suspect : undefined;
+      likely?.ran(ms, false);
+      if (likely === undefined) this.onUnknown?.(endMs);
     }
+    if (culprit !== undefined || seen !== undefined || suspects.size > 0) this.blockedMs += ms;
+    else this.unknownMs += ms;
     return {
       endMs,
       ms,

@@ -42,6 +42,7 @@ function culpritsOf(part: TimePart, evidence: SlowEvidence): string[] {
         handler === undefined ? (at ?? []) : at === undefined ? handler : `${handler} (${at})`,
       );
     case 'slot':
+    case 'unknown':
     case 'starved':
     case 'other':
       return [];

@@ -19,7 +19,7 @@ export interface UnitOfAccount {
  * Where the wall time of one unit of work went.
  *
  * Each moment is counted once: as work of its own, else as a stall while somebody else blocked the loop,
- * else as starved while other processes had the processor, else as a wait for the first of what it has asked for, else as the rest. So the parts add up.
+ * else as unknown while it was blocked and nobody saw by whom, else as starved while other processes had the processor, else as a wait for the first of what it has asked for, else as the rest. So the parts add up.
  */
 export class TimeAccount {
   /** Tells it from others in what outlives it. */
@@ -32,8 +32,13 @@ export class TimeAccount {
   doubtMs = 0;
   /** Milliseconds in which others blocked the loop. */
   stalledMs = 0;
+  /** Milliseconds in which the loop was blocked, and nobody has seen by whom. */
+  unknownMs = 0;
   /** Milliseconds in which the machine gave the processor to others for long. */
   starvedMs = 0;
+  /** Those around it in the list of those that are open. */
+  previous: TimeAccount | undefined = undefined;
+  next: TimeAccount | undefined = undefined;
   /** Milliseconds in which it waited for nothing that is counted. */
   otherMs = 0;
   /** By `WAITS`: calls under way, and milliseconds of waiting. Absent until the first call. */
@@ -48,6 +53,7 @@ export class TimeAccount {
   #notOthersBeforeMs = 0;
   #blockedBeforeMs: number;
   #starvedBeforeMs: number;
+  #unknownBeforeMs: number;
 
   readonly #outer: TimeAccount | undefined;
 
@@ -61,11 +67,12 @@ export class TimeAccount {
     this.#loop = loop;
     this.#outer = outer;
     this.number = outer?.number ?? numberOf(loop);
-    if (outer === undefined) loop.open += 1;
+    if (outer === undefined) loop.add(this);
     loop.resumes(this, nowMs);
     this.#sinceMs = nowMs;
     this.#blockedBeforeMs = loop.blockedMs;
     this.#starvedBeforeMs = loop.starvedMs;
+    this.#unknownBeforeMs = loop.unknownMs;
   }
 
   /** Tells the watchdog which handler runs; 0 where there is none. */
@@ -138,7 +145,7 @@ export class TimeAccount {
     if (this.isClosed) return;
     this.#loop.yields(this, nowMs);
     this.#settle(nowMs, NOTHING);
-    if (this.#outer === undefined) this.#loop.open -= 1;
+    if (this.#outer === undefined) this.#loop.remove(this);
     this.isClosed = true;
   }
 
@@ -151,16 +158,18 @@ export class TimeAccount {
   }
 
   #settle(nowMs: number, next: number): void {
-    const { blockedMs, starvedMs: starvedSoFarMs } = this.#loop;
+    const { blockedMs, unknownMs: unknownSoFarMs, starvedMs: starvedSoFarMs } = this.#loop;
     const waitedMs = Math.max(0, nowMs - this.#sinceMs - (this.ownMs - this.#ownBeforeMs));
     const notOthersMs = this.blockedMs + this.doubtMs;
     const others = blockedMs - this.#blockedBeforeMs - (notOthersMs - this.#notOthersBeforeMs);
     // Sums of fractions: what is none may come out as a little less.
     const stalledMs = others > 0 ? Math.min(waitedMs, others) : 0;
     this.stalledMs += stalledMs;
-    const starvedMs = Math.min(waitedMs - stalledMs, starvedSoFarMs - this.#starvedBeforeMs);
+    const unknownMs = Math.min(waitedMs - stalledMs, unknownSoFarMs - this.#unknownBeforeMs);
+    this.unknownMs += unknownMs;
+    const starvedMs = Math.min(waitedMs - stalledMs - unknownMs, starvedSoFarMs - this.#starvedBeforeMs);
     this.starvedMs += starvedMs;
-    const restMs = waitedMs - stalledMs - starvedMs;
+    const restMs = waitedMs - stalledMs - unknownMs - starvedMs;
     if (this.#waitsFor === NOTHING) this.otherMs += restMs;
     else (this.#waitedMs ??= [0, 0, 0, 0, 0, 0])[this.#waitsFor]! += restMs;
     this.#waitsFor = next;
@@ -169,6 +178,7 @@ export class TimeAccount {
     this.#notOthersBeforeMs = notOthersMs;
     this.#blockedBeforeMs = blockedMs;
     this.#starvedBeforeMs = starvedSoFarMs;
+    this.#unknownBeforeMs = unknownSoFarMs;
   }
 }
 

@@ -26,6 +26,8 @@ export interface TimeRecord {
   readonly ownMs: number;
   /** Others blocked the event loop, for 50 ms or longer at once. */
   readonly stalledMs: number;
+  /** Something blocked the event loop for 50 ms or longer at once, and nobody saw whose work it was. */
+  readonly unknownMs: number;
   /** The machine gave the processor to other processes, for 50 ms or longer in one stretch; 0 but on Linux. */
   readonly starvedMs: number;
   /** The rest: timers, files, request bodies, clients that are not counted, its turn. */
@@ -34,7 +36,17 @@ export interface TimeRecord {
 
 /** One part of the time of a unit of work. */
 export type TimePart =
-  'database' | 'pool' | 'http' | 'cache' | 'messages' | 'slot' | 'own' | 'stalled' | 'starved' | 'other';
+  | 'database'
+  | 'pool'
+  | 'http'
+  | 'cache'
+  | 'messages'
+  | 'slot'
+  | 'own'
+  | 'stalled'
+  | 'unknown'
+  | 'starved'
+  | 'other';
 
 /** A stretch of 50 ms or longer in which another unit of work blocked the event loop. */
 export interface StallRecord {
@@ -77,6 +89,7 @@ export function recordTime(time: TimeAccount): TimeRecord {
     slotMs: slotMs!,
     ownMs: roundMs(time.ownMs),
     stalledMs: roundMs(time.stalledMs),
+    unknownMs: roundMs(time.unknownMs),
     starvedMs: roundMs(time.starvedMs),
     otherMs: roundMs(time.otherMs),
   });
@@ -91,6 +104,7 @@ export function longestPart(time: TimeAccount): TimePart {
     if (ms > longestMs) [longest, longestMs] = [wait, ms];
   }
   if (time.stalledMs > longestMs) [longest, longestMs] = ['stalled', time.stalledMs];
+  if (time.unknownMs > longestMs) [longest, longestMs] = ['unknown', time.unknownMs];
   if (time.starvedMs > longestMs) [longest, longestMs] = ['starved', time.starvedMs];
   return time.otherMs > longestMs ? 'other' : longest;
 }

@@ -5,6 +5,7 @@ import { clearInterval, setInterval } from '../context/real-timers';
 import type { LoopBlock } from '../cost/event-loop';
 import { ProcessorTime } from './processor-time';
 import { StallWatchdog } from './stall-watchdog';
+import { WorkProbe } from './work-probe';
 
 /**
  * A turn of the loop between two units of work tells them apart: one that blocks it is due for the pulse
@@ -60,6 +61,7 @@ export class LoopMonitor {
   #watchdog: StallWatchdog | undefined;
   #delays: RecordableHistogram | undefined;
   #processor: ProcessorTime | undefined;
+  readonly #probe = new WorkProbe(eventLoop);
   #ended: Promise<unknown> = Promise.resolve();
 
   /** Whether it has a timer at the moment. */
@@ -91,6 +93,8 @@ export class LoopMonitor {
     this.#delays = createHistogram({ lowest: 1, highest: LONGEST_DELAY, figures: 3 });
     const processor = (this.#processor = new ProcessorTime());
     eventLoop.takeSpent = () => processor.take();
+    eventLoop.onUnknown = nowMs => this.#probe.seek(nowMs);
+    eventLoop.onSeen = nowMs => this.#probe.found(nowMs);
     eventLoop.onBlock = block => {
       for (const { onBlock } of this.#users) onBlock(block);
     };
@@ -107,6 +111,9 @@ export class LoopMonitor {
     const nowMs = performance.now();
     eventLoop.onBlock = undefined;
     eventLoop.takeSpent = undefined;
+    eventLoop.onUnknown = undefined;
+    eventLoop.onSeen = undefined;
+    this.#probe.stop();
     if (this.isAwake) {
       clearInterval(this.#pulse);
       this.#pulse = undefined;
@@ -160,6 +167,7 @@ export class LoopMonitor {
   #sleep(): void {
     clearInterval(this.#pulse);
     this.#pulse = undefined;
+    this.#probe.stop();
     eventLoop.onWork = () => this.#wake();
     this.#watchdog?.sleep();
   }
@@ -174,6 +182,7 @@ export class LoopMonitor {
       eventLoop.turns(nowMs);
       this.#processor?.take();
       this.#watchdog?.turns();
+      this.#probe.check(nowMs);
       this.#pulses += 1;
       if (this.#pulses % PULSES_PER_CHECK === 0) this.#watchdog?.check();
       if (this.#isQuiet()) this.#sleep();

@@ -36,6 +36,7 @@ const DOING: Readonly<Record<TimePart, string>> = {
   slot: 'waiting for a slot of @Concurrency()',
   own: 'running its own code',
   stalled: 'waiting while others blocked the event loop',
+  unknown: 'waiting while the event loop was blocked, nobody saw by whom',
   starved: 'waiting for a CPU that other processes had',
   other: 'in what is not measured (timers, files, reading the body of the request)',
 };
@@ -48,8 +49,10 @@ const NEXT: Readonly<Record<TimePart, string>> = {
   cache: 'Fetch many keys at once, and check the cache server.',
   messages: 'Check the broker, or publish after the response.',
   slot: 'Make the handler faster, above all what it waits for. Only then raise its limit, or lower waitMs so that callers are told sooner.',
-  own: 'Split the work up (setImmediate between the parts), move it to a worker thread, or do less of it.',
+  own: 'Do less of it, or move it to a worker thread: in parts (setImmediate between them) it takes as long, but lets others run.',
   stalled: 'Fix the handler that blocked the event loop, not this one.',
+  unknown:
+    'Look for code that runs for 50 ms and longer between two awaits; a stall of stallMs and longer is reported with its line.',
   starved: 'Give the process more CPU: raise its share or limit, or move what runs beside it.',
   other: 'Check its timers and files, and report clients that are not counted with contextService.record().',
 };

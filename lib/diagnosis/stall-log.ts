@@ -29,6 +29,12 @@ const told = oncePerProcess('stalls.told', () => new WeakSet<LoopBlock>());
 /** Says of each stall that the watchdog has seen who it was, once a minute for each. */
 export class StallLog {
   readonly #logger = new Logger('EventLoop');
+  readonly #warmUntilMs: number;
+
+  /** @param warmUpMs for how long from now on no stall is an error */
+  constructor(warmUpMs: number) {
+    this.#warmUntilMs = performance.now() + warmUpMs;
+  }
 
   /** Whether there is something to be said. */
   isOf(block: LoopBlock, stallMs: number): boolean {
@@ -38,6 +44,10 @@ export class StallLog {
   write(block: LoopBlock, stallMs: number): void {
     if (told.has(block)) return;
     told.add(block);
+    if (performance.now() < this.#warmUntilMs) {
+      this.#logger.debug(`${headlineOf(block, stallMs)}, while the application warms up`);
+      return;
+    }
     if (isStarved(block, stallMs)) {
       const suppressed = reports.admit(PAUSES, 'starved', block.starvedMs);
       if (suppressed !== undefined) this.#logger.warn(starvedReport(block, suppressed));
@@ -65,8 +75,6 @@ function isMostlyWaiting({ ms, cpuMs = ms }: LoopBlock): boolean {
 function stallReport(block: LoopBlock, suppressed: number): Report {
   const { sites = [], culprit, ms, starvedMs, cpuMs, waiting } = block;
   const at = siteOf(block);
-  const name = culprit?.handler ?? (culprit === undefined ? NOBODY : 'A request');
-  const headline = `${name} blocked the event loop for ${number(ms)} ms${at === undefined ? '' : ` at ${at}`}`;
   const stack = sites.map(describeCallSite);
   const lines: ReportLine[] = [
     ...(culprit === undefined ? [] : [['request', `request id ${culprit.requestId}`] as const]),
@@ -76,7 +84,7 @@ function stallReport(block: LoopBlock, suppressed: number): Report {
     ['next', NEXT],
     ...moreLines(suppressed),
   ];
-  return new Report(headline, lines, {
+  return new Report(stallHeadline(block), lines, {
     handler: culprit?.handler,
     requestId: culprit?.requestId,
     blockedMs: ms,
@@ -90,16 +98,38 @@ function stallReport(block: LoopBlock, suppressed: number): Report {
   });
 }
 
-function starvedReport({ ms, starvedMs, waiting }: LoopBlock, suppressed: number): Report {
-  const headline =
+function headlineOf(block: LoopBlock, stallMs: number): string {
+  return isStarved(block, stallMs) ? starvedHeadline(block) : stallHeadline(block);
+}
+
+function stallHeadline(block: LoopBlock): string {
+  const { culprit, ms } = block;
+  const at = siteOf(block);
+  const name = culprit?.handler ?? (culprit === undefined ? NOBODY : 'A request');
+  return `${name} blocked the event loop for ${number(ms)} ms${at === undefined ? '' : ` at ${at}`}`;
+}
+
+function starvedHeadline({ ms, starvedMs }: LoopBlock): string {
+  return (
     `Other processes had the CPU for ${number(starvedMs)} of the ${number(ms + starvedMs)} ms ` +
-    'in which the event loop stood still';
+    'in which the event loop stood still'
+  );
+}
+
+function starvedReport(block: LoopBlock, suppressed: number): Report {
+  const { ms, starvedMs, waiting } = block;
   const lines: ReportLine[] = [
     ['waiting', unitsOf(waiting)],
     ['next', NEXT_STARVED],
     ...moreLines(suppressed),
   ];
-  return new Report(headline, lines, { starvedMs, blockedMs: ms, waiting, next: NEXT_STARVED, suppressed });
+  return new Report(starvedHeadline(block), lines, {
+    starvedMs,
+    blockedMs: ms,
+    waiting,
+    next: NEXT_STARVED,
+    suppressed,
+  });
 }
 
 /** What it did of the time, where it did not compute; nothing where that is not known. */

@@ -56,7 +56,7 @@ export function serverTiming({ time, cost, startMs }: RequestContext): string {
     entry('cache', time.waitedMs('cache'), cache, 'command') +
     entry('messages', time.waitedMs('messages'), messages, 'message') +
     entry('slot', time.waitedMs('slot')) +
-    entry('loop', time.stalledMs + time.starvedMs) +
+    entry('loop', time.stalledMs + time.unknownMs + time.starvedMs) +
     entry('app', time.ownMs) +
     costEntry(cost) +
     `total;dur=${tenths(now - startMs)}`

@@ -26,6 +26,8 @@ export class AppModule {
           // Who is told the trace, and whose cost is read; here the shop itself.
           propagate: { hosts: ['127.0.0.1'] },
           sinkQueue: { intervalMs: 500 },
+          // The demonstration begins at once; in production, the first seconds are no evidence.
+          warmUpMs: 0,
           ...options,
         }),
         GraphQLModule.forRoot<ApolloDriverConfig>({

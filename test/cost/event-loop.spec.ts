@@ -103,13 +103,89 @@ describe('the accounts of units of work', () => {
   });
 
   it('blames nobody for 300 ms that nobody was seen at', () => {
+    const waiting = open();
     const account = open();
     idle(20);
     burn(300);
     close(account);
+    close(waiting);
 
     expect(partsOf(account)).toMatchObject({ own: 0, stalled: 0, other: 320, blocked: 0 });
     expect(loop.blocksSince(0)[0]).toMatchObject({ culprit: undefined, suspects: [account.number] });
+  });
+
+  it('takes what runs for that of the one that is open, and blames it for nothing', () => {
+    const account = open();
+    idle(20);
+    loop.turns(performance.now());
+    burn(300);
+    loop.turns(performance.now());
+    burn(7);
+    loop.turns(performance.now());
+    burn(4.9);
+    loop.turns(performance.now());
+    close(account);
+
+    expect(partsOf(account)).toMatchObject({ own: 307, stalled: 0, blocked: 0 });
+    expect(account.otherMs).toBeCloseTo(24.9);
+  });
+
+  describe('where several are open and nobody is seen', () => {
+    let asked: number;
+    beforeEach(() => {
+      asked = 0;
+      loop.onUnknown = () => void (asked += 1);
+    });
+
+    it('know of a block that it is unknown whose it was, and ask', () => {
+      const [first, second] = [open(), open()];
+      idle(20);
+      loop.turns(performance.now());
+      burn(100);
+      loop.turns(performance.now());
+      close(first, second);
+
+      expect(first).toMatchObject({ ownMs: 0, stalledMs: 0, unknownMs: 100, otherMs: 20 });
+      expect(second).toMatchObject({ ownMs: 0, stalledMs: 0, unknownMs: 100, otherMs: 20 });
+      expect(asked).toBe(1);
+    });
+
+    it.each([
+      [5, 9, 0],
+      [5, 10, 1],
+      [4.99, 100, 0],
+    ])('ask for slices of %d ms after %d of them: %d', (ms, slices, times) => {
+      const accounts = [open(), open()];
+      idle(20);
+      for (let i = 0; i < slices; i += 1) {
+        loop.turns(performance.now());
+        burn(ms);
+      }
+      loop.turns(performance.now());
+      expect(asked).toBe(times);
+      close(...accounts);
+    });
+
+    it('charge what is seen while each callback is looked at', () => {
+      let inForce: TimeAccount | undefined;
+      loop = new EventLoop(() => inForce);
+      loop.turns(performance.now());
+      const [first, second] = [open(), open()];
+      idle(20);
+      inForce = first;
+      loop.enters(performance.now());
+      burn(100);
+      inForce = undefined;
+      loop.enters(performance.now());
+      burn(60);
+      loop.leaves();
+      loop.turns(performance.now());
+      close(first, second);
+
+      expect(first).toMatchObject({ ownMs: 100, blockedMs: 100 });
+      expect(second).toMatchObject({ ownMs: 0, blockedMs: 0 });
+      expect(second.stalledMs + second.unknownMs).toBe(160);
+    });
   });
 
   it('infers up to 250 ms whose own work it was', () => {

@@ -43,7 +43,7 @@ function causeOr(time: TimeRecord, cause: Cause): Cause | 'starved' {
   return time.starvedMs > time[`${cause}Ms`] ? 'starved' : cause;
 }
 
-type Cause = Exclude<TimePart, 'messages' | 'slot' | 'starved'>;
+type Cause = Exclude<TimePart, 'messages' | 'slot' | 'unknown' | 'starved'>;
 
 /** Each takes about so many milliseconds, for one reason. */
 const causes: Record<Cause, (ms: number) => Promise<unknown>> = {

@@ -86,6 +86,7 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
   const root =
     module ??
     AsyncContextModule.forRoot({
+      warmUpMs: 0,
       ...context,
       sinks: [sink, ...(context.sinks ?? [])],
       sinkQueue: { intervalMs: 20, capacity: 100_000, ...context.sinkQueue },

@@ -22,6 +22,7 @@ export function recordOf(
       slotMs: 0,
       ownMs: 1,
       stalledMs: 0,
+      unknownMs: 0,
       starvedMs: 0,
       otherMs: 0,
     },

@@ -12,6 +12,7 @@ const PARTS = Object.entries({
   slotMs: 'slot',
   ownMs: 'own',
   stalledMs: 'stalled',
+  unknownMs: 'unknown',
   starvedMs: 'starved',
   otherMs: 'other',
 } satisfies Record<keyof TimeRecord, TimePart>) as [keyof TimeRecord, TimePart][];

@@ -72,6 +72,7 @@ export class HandlerSeries {
     this.#spend('slot', time.slotMs);
     this.#spend('own', time.ownMs);
     this.#spend('stalled', time.stalledMs);
+    this.#spend('unknown', time.unknownMs);
     this.#spend('starved', time.starvedMs);
     this.#spend('other', time.otherMs);
     for (const dimension of DIMENSIONS) {

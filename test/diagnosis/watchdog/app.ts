@@ -101,7 +101,7 @@ class Reports {
 
 @Module({
   imports: [
-    AsyncContextModule.forRoot({ ...settings.options, sinks: [sink], sinkQueue: { intervalMs: 20 } }),
+    AsyncContextModule.forRoot({ warmUpMs: 0, ...settings.options, sinks: [sink], sinkQueue: { intervalMs: 20 } }),
   ],
   controllers: [Reports],
 })
