@@ -33,6 +33,7 @@ const OPTIONS = [
   'stallMs',
   'warmUpMs',
   'lateAfterMs',
+  'lostContexts',
   'poolWaitMs',
   'connectionLeakMs',
   'answerLostErrors',
@@ -54,6 +55,7 @@ const OPTIONS = [
   'errorMessages',
   'propagate',
 ] as const satisfies readonly (keyof AsyncContextOptions)[];
+const LOST_CONTEXTS = ['log', 'ignore'] as const;
 const REQUEST_ID = ['header', 'trust', 'generate', 'responseHeader'] as const;
 const SINK_QUEUE = [
   'capacity',
@@ -100,6 +102,7 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     stallMs: readStallMs(options.stallMs),
     warmUpMs: readWhole('warmUpMs', options.warmUpMs ?? 10_000, 0, MAX_TIMER_MS),
     lateAfterMs: readWhole('lateAfterMs', options.lateAfterMs ?? 1_000, 0, MAX_TIMER_MS),
+    lostContexts: readLostContexts(options.lostContexts),
     pools: Object.freeze({
       poolWaitMs: readWhole('poolWaitMs', options.poolWaitMs ?? 500, 0, MAX_TIMER_MS),
       connectionLeakMs: readWhole('connectionLeakMs', options.connectionLeakMs ?? 10_000, 0, MAX_TIMER_MS),
@@ -124,6 +127,18 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     errorMessages: readBoolean('errorMessages', options.errorMessages ?? false),
     propagate: readPropagation(options),
   });
+}
+
+function readLostContexts(
+  options: AsyncContextOptions['lostContexts'] = {},
+): ResolvedOptions['lostContexts'] {
+  checkObject('lostContexts', options, LOST_CONTEXTS);
+  const { log = true, ignore = [] } = options;
+  if (typeof log !== 'boolean' && log !== 'once')
+    throw invalidOption('lostContexts.log', log, "Use true, false or 'once'.");
+  if (!Array.isArray(ignore) || !ignore.every(name => typeof name === 'string' && name !== ''))
+    throw invalidOption('lostContexts.ignore', ignore, "Use a list of names of packages: ['@vendure/core'].");
+  return Object.freeze({ log, ignore: Object.freeze([...ignore]) });
 }
 
 function readRequestId(options: AsyncContextOptions['requestId'] = {}): RequestIdOptions {

@@ -10,6 +10,7 @@ import type { CarrierTerm } from './context/carrier-term';
 import type { ContextUser } from './context/request-context';
 import type { CostRecord } from './cost/cost-record';
 import type { ResourceMonitorOptions } from './diagnosis/resource-monitor-options';
+import type { LostContextRules } from './diagnosis/lost-contexts';
 import type { PoolLimits } from './diagnosis/pools/pool-wait';
 import type { OverloadOptions, ResolvedOverload } from './guards/overload/overload-options';
 import type { DeadlineOptions, ResolvedDeadline } from './entry/deadline-options';
@@ -161,6 +162,15 @@ export interface AsyncContextOptions {
    */
   readonly lateAfterMs?: number;
   /**
+   * What is said of queries that run outside of any request, job or message: one line a minute for all of them, one
+   * in the life of the process (`'once'`), or none. `ignore` leaves out those that a package makes; where several
+   * applications share a process, all have to. The count in `contextService.attribution` is of all.
+   * @default { log: true, ignore: [] }
+   * @example
+   * AsyncContextModule.forRoot({ lostContexts: { log: 'once', ignore: ['@vendure/core'] } });
+   */
+  readonly lostContexts?: { readonly log?: boolean | 'once'; readonly ignore?: readonly string[] };
+  /**
    * Milliseconds of waiting for a connection of a pool after which a warning says who holds them; 0 is never.
    * @default 500
    */
@@ -295,6 +305,7 @@ export interface ResolvedOptions {
   readonly stallMs: number;
   readonly warmUpMs: number;
   readonly lateAfterMs: number;
+  readonly lostContexts: LostContextRules;
   readonly pools: PoolLimits;
   readonly answerLostErrors: boolean;
   readonly instrumentations: readonly DriverInstrumentation[] | 'auto';

@@ -21,6 +21,7 @@ import { loopMonitor, type LoopUser } from './diagnosis/loop-monitor';
 import { reports } from './diagnosis/reports';
 import { StallLog } from './diagnosis/stall-log';
 import { ResourceMonitor } from './diagnosis/resource-monitor';
+import type { LostContextRules } from './diagnosis/lost-contexts';
 import { LostErrors } from './diagnosis/lost-errors';
 import { poolWatch } from './diagnosis/pools/pool-watch';
 import { BullmqEntry } from './entry/bullmq.entry';
@@ -95,6 +96,7 @@ export class AsyncContextRuntime
   /** Absent without `propagate.hosts`. */
   readonly #propagation: HttpPropagation | undefined;
   readonly #options: AsyncContextOptions;
+  readonly #lostRules: LostContextRules;
   readonly #stalls: Pick<ResolvedOptions, 'stallMs' | 'warmUpMs'>;
   /** While it serves. */
   #loopUser: LoopUser | undefined;
@@ -173,6 +175,7 @@ export class AsyncContextRuntime
     this.#reportsPerMinute = resolved.reportsPerMinute;
     this.#interceptor = new ContextInterceptor(this.#units);
     this.#stalls = resolved;
+    this.#lostRules = resolved.lostContexts;
     noteErrorsOfRequests();
     interceptGateways(modules);
     this.#http = new HttpEntry(this.#units, faults, resolved);
@@ -219,7 +222,7 @@ export class AsyncContextRuntime
     this.#instrumentations.install();
     this.#propagation?.install();
     this.#installBullmq();
-    this.#instrumentations.lost.serving += 1;
+    this.#instrumentations.lost.use(this, this.#lostRules);
     prepareCallSites();
     this.#loopUser = loopUser(this.#stalls, this.#faults);
     loopMonitor().start(this.#loopUser);
@@ -254,7 +257,7 @@ export class AsyncContextRuntime
     this.#phase = 'stopped';
     abandoned.unregister(this);
     this.#takeBack('closing connections', () => this.#stopping?.leaveConnections?.());
-    if (isServing) this.#instrumentations.lost.serving -= 1;
+    if (isServing) this.#takeBack('lost contexts', () => this.#instrumentations.lost.leave(this));
     this.#takeBack('lost errors', () => LostErrors.ofProcess().uninstall(this));
     this.#takeBack('instrumentations', () => this.#instrumentations.uninstall());
     this.#takeBack('propagate', () => this.#propagation?.uninstall());

@@ -157,8 +157,10 @@ it('the name of an operation outside of any unit of work begins no line', async 
     { shape: FORGED, table: undefined, operation: 'find', kind: 'read' },
     () => undefined,
   );
-  const [line = ''] = test.logs.of('warn', 'AsyncContext');
-  expect(line).toContain('charged to nobody');
+  const line = await until(
+    () => test.logs.of('warn', 'AsyncContext').find(text => text.includes('charged to nobody')),
+    'the line',
+  );
   expect(line).not.toContain(ESCAPE);
   expect(line.split('\n').filter(text => text.startsWith('[Nest]'))).toEqual([]);
   await test.close();
