@@ -4,16 +4,23 @@ import { nameOf } from './holding';
 import type { HeldStatement, PoolHolder, PoolWait } from './pool-wait';
 import { requestFields, requestOf } from '../request-of';
 
+/** So many calls of one unit of work that wait at once are its own doing, where they are most of those that wait. */
+const FAN_OUT = 5;
 const TOP_HOLDERS = 3;
 const SHAPE_WIDTH = 160;
 
 /** A wait for a connection, as it is logged. */
 export function describeWait(context: RequestContext, wait: PoolWait, suppressed: number): Report {
-  const { driver, size, held, waiting, own, holders } = wait;
+  const { driver, size, held, waiting, own, ownWaiting, holders } = wait;
   const waitedMs = Math.round(wait.waitedMs);
+  const why =
+    held < size
+      ? `its ${driver} pool is opening connections (${held} of ${size} in use)`
+      : `${held} of ${size} connections of its ${driver} pool in use`;
   const headline =
     `${nameOf(context)} has waited ${number(waitedMs)} ms for a connection: ` +
-    `${held} of ${size} connections of its ${driver} pool in use, ${waiting} ${waiting === 1 ? 'call' : 'calls'} waiting`;
+    `${why}, ${waiting} ${waiting === 1 ? 'call' : 'calls'} waiting` +
+    (isFanOut(wait) ? `, ${ownWaiting} of them its own` : '');
   const next = nextStep(wait);
   const lines: ReportLine[] = [
     ['request', requestOf(context)],
@@ -21,6 +28,7 @@ export function describeWait(context: RequestContext, wait: PoolWait, suppressed
     ['next', next],
   ];
   if (own > 0) lines.splice(1, 0, ['itself', `holds ${own} of them while it waits`]);
+  else if (isFanOut(wait)) lines.splice(1, 0, ['itself', `asks for ${ownWaiting} connections at once`]);
   if (suppressed > 0) lines.push(['more', `${number(suppressed)} were not logged since the last one`]);
   return new Report(headline, lines, {
     ...requestFields(context),
@@ -30,6 +38,7 @@ export function describeWait(context: RequestContext, wait: PoolWait, suppressed
     held,
     waiting,
     own,
+    ownWaiting,
     ...Object.assign({}, ...holders.slice(0, TOP_HOLDERS).map(fieldsOf)),
     next,
     suppressed,
@@ -69,9 +78,18 @@ function fieldsOf({ statements, ...holder }: PoolHolder, i: number): Record<stri
   return fields;
 }
 
-function nextStep({ size, held, own, holders }: PoolWait): string {
+/** Whether those who wait are for the most part one unit of work that asks for many connections at once. */
+function isFanOut({ ownWaiting, waiting }: PoolWait): boolean {
+  return ownWaiting >= FAN_OUT && 2 * ownWaiting > waiting;
+}
+
+function nextStep(wait: PoolWait): string {
+  const { size, held, own, ownWaiting, holders } = wait;
   if (own > 0) {
     return 'Use the connection that the request already holds, or release it first: requests that each hold one and wait for another deadlock.';
+  }
+  if (isFanOut(wait)) {
+    return `It asks for ${ownWaiting} connections at once: fetch all rows with one query (IN (…), a JOIN), or run a few at a time.`;
   }
   const idle = holders.find(holder => holder.statements.some(({ state }) => state === 'idle in transaction'));
   if (idle !== undefined) {

@@ -50,8 +50,10 @@ export interface PoolWait {
   readonly held: number;
   /** Calls that waited, this one among them. */
   readonly waiting: number;
-  /** Connections that the waiting unit of work held itself. */
+  /** Connections that the waiting unit of work held itself, with no statement running on them. */
   readonly own: number;
+  /** Of the calls that waited, those of the same unit of work, this one among them. */
+  readonly ownWaiting: number;
   /** Most connections first, at most 10. */
   readonly holders: readonly PoolHolder[];
 }

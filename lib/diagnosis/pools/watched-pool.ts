@@ -162,6 +162,12 @@ export class WatchedPool {
     this.#timer = this.#watcher.outside(() => setTimeout(() => this.#look(), delayMs).unref());
   }
 
+  #waitingOf(context: RequestContext | undefined): number {
+    let count = 0;
+    for (const waiter of this.#queue) if (waiter.context === context) count += 1;
+    return count;
+  }
+
   /** Only the oldest are looked at: a thousand that wait cost no more than one. */
   #look(): void {
     this.#timer = undefined;
@@ -185,7 +191,10 @@ export class WatchedPool {
         waitedMs: now - waiter.askedMs,
         size: this.size,
         waiting: this.waiting,
-        own: holdings.filter(({ context }) => context === waiter.context).length,
+        // What runs a statement comes back by itself.
+        own: holdings.filter(({ context, state }) => context === waiter.context && state !== 'running')
+          .length,
+        ownWaiting: this.#waitingOf(waiter.context),
         ...found,
       };
       waiter.wait = wait;

@@ -1,4 +1,6 @@
 import { Controller, Get, Query } from '@nestjs/common';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { Pool } from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { contextStorage } from '../../../lib/context/context-storage';
@@ -45,6 +47,25 @@ class WaitController {
     paused += 1;
     await pause(600);
     client.release();
+  }
+
+  @Get('fan-out')
+  async fanOut(@Query('calls') calls: string): Promise<void> {
+    await Promise.all(Array.from({ length: Number(calls) }, () => pool.query('SELECT pg_sleep(0.3)')));
+  }
+
+  @Get('nested')
+  async nested(): Promise<void> {
+    const client = await pool.connect();
+    try {
+      await client.query('BEGIN');
+      paused += 1;
+      await until(() => paused === 2, 'both transactions');
+      await Promise.race([pool.query('SELECT 1'), pause(600)]);
+      await client.query('ROLLBACK');
+    } finally {
+      client.release();
+    }
   }
 
   @Get('waits')
@@ -128,6 +149,55 @@ describe.skipIf(needsServer).each(platforms)('a wait for a pool on %s', platform
       'next      WaitController.callsAService does other work while its transaction is open',
     );
     expect(lines()[0]).not.toContain('secret');
+  });
+
+  it.each([
+    [6, false],
+    [7, true],
+  ])('tells %d calls of one request from those of many: %s', async (calls, isFanOut) => {
+    await get(`fan-out?calls=${calls}`);
+    const [line = ''] = lines();
+    expect(line.includes(`${calls - 2} calls waiting, ${calls - 2} of them its own`)).toBe(isFanOut);
+    expect(line.includes(`It asks for ${calls - 2} connections at once: fetch all rows with one query`)).toBe(
+      isFanOut,
+    );
+    expect(fieldsOfLine()).toMatchObject({ own: 0, ownWaiting: calls - 2 });
+  });
+
+  it('warns of requests that hold a connection while they wait for another', async () => {
+    await Promise.all([get('nested'), get('nested')]);
+    expect(lines()[0]).toContain('itself    holds 1 of them while it waits');
+    expect(lines()[0]).toContain('Use the connection that the request already holds');
+  });
+
+  it('says of a pool that is not full that it opens connections', async () => {
+    const server = new URL(databaseUrl());
+    const { hostname: host, port } = server;
+    let connections = 0;
+    const sockets: Socket[] = [];
+    // The first connection is one to the server; the others are never answered.
+    const proxy = createServer(socket => {
+      sockets.push(socket.on('error', () => undefined));
+      connections += 1;
+      if (connections > 1) return;
+      const upstream = connect({ port: Number(port || 5432), host });
+      sockets.push(upstream.on('error', () => undefined));
+      socket.pipe(upstream).pipe(socket);
+    }).listen(0, '127.0.0.1');
+    await once(proxy, 'listening');
+    await pool.end();
+    server.hostname = '127.0.0.1';
+    server.port = String((proxy.address() as AddressInfo).port);
+    pool = new Pool({ connectionString: server.href, max: 20, connectionTimeoutMillis: 1_000 });
+    pool.on('error', () => undefined);
+    await pool.query('SELECT 1');
+    await Promise.all([get('between'), get('sleep?seconds=0')]);
+    expect(lines()[0]).toMatch(
+      /^WaitController\.sleep has waited \d+ ms for a connection: its pg pool is opening connections \(1 of 20 in use\), 1 call waiting\n/,
+    );
+    expect(lines()[0]).toContain('check the server and its connection limit');
+    for (const socket of sockets) socket.destroy();
+    proxy.close();
   });
 
   it.each(['waits', 'waits-with-callback'])(
