@@ -6,6 +6,7 @@ import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
+import { loopMonitor } from '../../../lib/diagnosis/loop-monitor';
 import { AsyncContextModule, type AsyncContextOptions, MemorySink } from '../../../lib/index';
 
 /** What a test wants the program to be. */
@@ -24,7 +25,8 @@ export interface SaidRecord {
 export type Said =
   | { readonly url: string }
   | { readonly level: string; readonly context: string; readonly text: string }
-  | { readonly records: readonly SaidRecord[] };
+  | { readonly records: readonly SaidRecord[] }
+  | { readonly asleep: true };
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as WatchedApp;
 const say = (said: Said): void => void process.stdout.write(`${JSON.stringify(said)}\n`);
@@ -46,6 +48,8 @@ function spin(ms: number): void {
   const end = performance.now() + ms;
   while (performance.now() < end);
 }
+
+let waits = 0;
 
 @Controller()
 class Reports {
@@ -73,8 +77,15 @@ class Reports {
 
   @Get('wait/:ms')
   async wait(@Param('ms') ms: string) {
+    waits += 1;
     await sleep(Number(ms));
     return 'waited';
+  }
+
+  /** How many requests to `wait` there were. */
+  @Get('waits')
+  waits() {
+    return String(waits);
   }
 
   @Get('exit/:ms')
@@ -99,6 +110,12 @@ class Reports {
   }
 }
 
+/** Until nothing is watched, and for some ticks more of the thread, which sees it at its next one. */
+async function fallsAsleep(): Promise<void> {
+  while (loopMonitor().isAwake) await sleep(10);
+  await sleep(100);
+}
+
 @Module({
   imports: [
     AsyncContextModule.forRoot({ warmUpMs: 0, ...settings.options, sinks: [sink], sinkQueue: { intervalMs: 20 } }),
@@ -112,6 +129,7 @@ void (async () => {
   await app.listen(0, '127.0.0.1');
   process.on('message', command => {
     if (command === 'records') return say({ records: sink.records as never });
+    if (command === 'sleep') return void fallsAsleep().then(() => say({ asleep: true }));
     // From here on nothing of ours may keep the process.
     if (command === 'close') void app.close().then(() => process.disconnect());
     else app.getHttpServer().close(() => process.disconnect());
