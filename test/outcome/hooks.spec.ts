@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Child, Programs } from '../support/child';
-import { platforms } from '../support/platforms';
+import { type Platform, platforms } from '../support/platforms';
 import type { HooksEnd } from './hooks/app';
 import { faults, type Outcome } from './hooks/faults';
 
@@ -55,19 +55,27 @@ const table: Readonly<Record<string, Said>> = {
   'sink postgres "public"."cost_records"': { ...awaited, 'never ends': WITHIN },
 };
 
-describe.each(platforms)('every function of the application on %s', platform => {
-  let programs: Programs;
-  let child: Child<HooksEnd>;
-  beforeAll(() => {
-    programs = new Programs(...FILES, 'test/support/unprintable.ts');
-    child = programs.start('test/outcome/hooks/app.ts', {
+let programs: Programs;
+let children: Map<Platform, Child<HooksEnd>>;
+// Both at once: each waits for seconds, for what hangs.
+beforeAll(() => {
+  programs = new Programs(...FILES, 'test/support/unprintable.ts');
+  const start = (platform: Platform): Child<HooksEnd> =>
+    programs.start('test/outcome/hooks/app.ts', {
       platform,
       faults: ['fails never', ...Object.keys(faults)],
     });
-  });
-  afterAll(async () => {
-    await child.stop();
-    programs.remove();
+  children = new Map(platforms.map(platform => [platform, start(platform)]));
+});
+afterAll(async () => {
+  await Promise.all([...children.values()].map(child => child.stop()));
+  programs.remove();
+});
+
+describe.each(platforms)('every function of the application on %s', platform => {
+  let child: Child<HooksEnd>;
+  beforeAll(() => {
+    child = children.get(platform)!;
   });
 
   async function endOf(fault: string): Promise<HooksEnd> {
