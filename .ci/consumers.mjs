@@ -177,18 +177,13 @@ if (names.length === 0) throw new Error('no names');
 for (const name of names) if (required[name] !== imported[name]) throw new Error(name + ' exists twice');
 `;
 
-const temporary = mkdtempSync(join(tmpdir(), 'consumers-'));
-try {
-  const packed = await check('npm pack', pack);
-  if (packed)
-    await check('npm install where Nest 11 is a dependency of a dependency', () =>
-      installBeside(join(temporary, 'beside'), packed.tarball),
-    );
-  for (const consumer of packed ? CONSUMERS : []) {
+/** Takes one after another out of the list. */
+async function checkAll(waiting, tarball) {
+  for (let consumer = waiting.shift(); consumer !== undefined; consumer = waiting.shift()) {
     const { name, compiler, jest, entries } = consumer;
     const folder = join(temporary, name);
     const installed = await check(`${name}: npm install`, async () => {
-      lay(folder, consumer, packed.tarball);
+      lay(folder, consumer, tarball);
       await run(folder, 'npm', 'install', '--no-audit', '--no-fund', '--prefer-offline');
       return true;
     });
@@ -210,6 +205,18 @@ try {
     if (jest)
       await check(`${name}: Jest 30`, () => run(folder, 'node', 'node_modules/jest/bin/jest.js', '--ci'));
   }
+}
+
+const temporary = mkdtempSync(join(tmpdir(), 'consumers-'));
+try {
+  const packed = await check('npm pack', pack);
+  if (packed)
+    await check('npm install where Nest 11 is a dependency of a dependency', () =>
+      installBeside(join(temporary, 'beside'), packed.tarball),
+    );
+  // Two at a time: each waits for the registry, or has one core at work.
+  const waiting = packed ? [...CONSUMERS] : [];
+  await Promise.all([0, 1].map(() => checkAll(waiting, packed?.tarball)));
 } finally {
   rmSync(temporary, { recursive: true, force: true });
 }
