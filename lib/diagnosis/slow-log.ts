@@ -38,7 +38,7 @@ const DOING: Readonly<Record<TimePart, string>> = {
   stalled: 'waiting while others blocked the event loop',
   unknown: 'waiting while the event loop was blocked, nobody saw by whom',
   starved: 'waiting for a CPU that other processes had',
-  other: 'in what is not measured (timers, files, reading the body of the request)',
+  other: 'in what is not measured (timers, files, the thread pool, reading the body of the request)',
 };
 
 const NEXT: Readonly<Record<TimePart, string>> = {
@@ -54,7 +54,8 @@ const NEXT: Readonly<Record<TimePart, string>> = {
   unknown:
     'Look for code that runs for 50 ms and longer between two awaits; a stall of stallMs and longer is reported with its line.',
   starved: 'Give the process more CPU: raise its share or limit, or move what runs beside it.',
-  other: 'Check its timers and files, and report clients that are not counted with contextService.record().',
+  other:
+    'Check its timers and files, and what runs in the thread pool (bcrypt, crypto, zlib, dns: a cheaper factor, or UV_THREADPOOL_SIZE); report clients that are not counted with contextService.record().',
 };
 
 /** Says where the time of slow requests went: once a minute for the same handler and largest part. */
