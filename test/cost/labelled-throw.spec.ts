@@ -7,6 +7,8 @@ import { isThere, type OpenShop, openShop, openTenants, type Tenants } from './l
 
 /** Innocent handlers that a budget of no repeats stops all the same: to become empty. */
 const KNOWN: readonly string[] = [
+  'Mongoose: four fixed customers',
+  'better-sqlite3: counts by status',
   'ANY for ten at a time',
   'Drizzle: four fixed products',
   'FETCH until there is no more',

@@ -291,4 +291,31 @@ const prisma = guilty('ORMs', 'Prisma', {
   },
 });
 
-export const guiltyOrms = [...typeorm, ...drizzle, ...kysely, ...knex, ...sequelize, ...mikro, ...prisma];
+const mongoose = guilty('ORMs', 'Mongoose', {
+  'findById in a loop': {
+    repeats: [nPlusOne('customers', 'orders.buyerId')],
+    run: async ({ mongoose: { Order, Customer } }, { size }) =>
+      each(await Order.find().limit(size), order => Customer.findById(order.buyerId).exec()),
+  },
+  'find for each lean document': {
+    repeats: [nPlusOne('items', 'orders._id')],
+    run: async ({ mongoose: { Order, Item } }, { size }) =>
+      each(await Order.find().limit(size).lean(), ({ _id }) => Item.find({ orderId: _id }).lean().exec()),
+  },
+  'populate of each document': {
+    repeats: [nPlusOne('customers', 'orders.buyerId')],
+    run: async ({ mongoose: { Order } }, { size }) =>
+      each(await Order.find().limit(size), order => order.populate('buyerId')),
+  },
+});
+
+export const guiltyOrms = [
+  ...typeorm,
+  ...drizzle,
+  ...kysely,
+  ...knex,
+  ...sequelize,
+  ...mikro,
+  ...prisma,
+  ...mongoose,
+];

@@ -174,6 +174,18 @@ const prisma = innocent('ORMs', 'Prisma', {
   },
 });
 
+const mongoose = innocent('ORMs', 'Mongoose', {
+  'populate of all': ({ mongoose: { Order } }, { size }) =>
+    Order.find()
+      .limit(size + 1)
+      .populate('buyerId')
+      .exec(),
+  'four fixed customers': async ({ mongoose: { Order, Customer }, id }, { size }) => {
+    await Order.find().limit(size + 1);
+    for (const n of [4, 9, 2, 7]) await Customer.findById(id('customers', n));
+  },
+});
+
 const drivers = [
   ...innocent('drivers', 'mysql2', {
     'IN in chunks': async ({ mysql }, { size }) => {
@@ -258,4 +270,4 @@ const drivers = [
   }),
 ];
 
-export const innocentOrms = [...typeorm, ...drizzle, ...builders, ...prisma, ...drivers];
+export const innocentOrms = [...typeorm, ...drizzle, ...builders, ...prisma, ...drivers, ...mongoose];

@@ -15,6 +15,7 @@ export type Client =
   | 'mariadb'
   | 'better-sqlite3'
   | 'mongodb'
+  | 'Mongoose'
   | 'redis';
 
 /** What a request asks for. */

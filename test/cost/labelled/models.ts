@@ -1,5 +1,6 @@
 import { Collection, EntitySchema as MikroSchema, type Ref } from '@mikro-orm/core';
 import { customType, pgSchema, text, integer } from 'drizzle-orm/pg-core';
+import { type Connection, Schema } from 'mongoose';
 import { DataTypes, type Model, type ModelStatic, Sequelize } from 'sequelize';
 import { EntitySchema } from 'typeorm';
 import type { Id, IdKind } from './ids';
@@ -207,6 +208,18 @@ export function mikroEntities(kind: IdKind) {
       },
     }),
   ];
+}
+
+// Mongoose: its documents are those of the handlers of mongodb.
+
+export function mongooseModels(connection: Connection, kind: IdKind) {
+  const id = kind === 'uuid' ? String : Number;
+  const one = <T extends object>(fields: T) => new Schema({ _id: id, ...fields }, { versionKey: false });
+  return {
+    Order: connection.model('Order', one({ buyerId: { type: id, ref: 'Customer' } }), 'orders'),
+    Customer: connection.model('Customer', one({ name: String }), 'customers'),
+    Item: connection.model('Item', one({ orderId: id, productId: id }), 'items'),
+  };
 }
 
 // Prisma.

@@ -10,6 +10,7 @@ import createKnex, { type Knex } from 'knex';
 import { Kysely, PostgresDialect } from 'kysely';
 import { createPool as createMariadbPool, type Pool as MariadbPool } from 'mariadb';
 import { type Db, MongoClient } from 'mongodb';
+import mongoose from 'mongoose';
 import { createConnection, createPool, type Pool as Mysql2Pool } from 'mysql2/promise';
 import { Client, Pool } from 'pg';
 import postgres, { type Sql } from 'postgres';
@@ -26,6 +27,7 @@ import {
   drizzleTables,
   type KyselyTables,
   mikroEntities,
+  mongooseModels,
   type PrismaShop,
   sequelizeModels,
   type SequelizeModels,
@@ -87,6 +89,7 @@ export interface Shop {
   readonly mariadb: MariadbPool;
   readonly sqlite: Database;
   readonly mongo: Db;
+  readonly mongoose: ReturnType<typeof mongooseModels>;
   readonly redis: Redis;
   readonly redisKey: string;
 }
@@ -247,7 +250,10 @@ async function openPrisma(
   return closing(new PrismaClient({ adapter }), one => one.$disconnect());
 }
 
-type Servers = Pick<Shop, 'mysql' | 'mysql2' | 'mariadb' | 'sqlite' | 'mongo' | 'redis' | 'redisKey'>;
+type Servers = Pick<
+  Shop,
+  'mysql' | 'mysql2' | 'mariadb' | 'sqlite' | 'mongo' | 'redis' | 'redisKey' | 'mongoose'
+>;
 
 /** What is not there is not opened; its handlers are left out. */
 async function openServers(kind: IdKind, id: Shop['id'], closing: Closing): Promise<Servers> {
@@ -260,6 +266,12 @@ async function openServers(kind: IdKind, id: Shop['id'], closing: Closing): Prom
   );
   servers.mongo = client.db('shop');
   await seedMongo(servers.mongo, id);
+  const options = { autoIndex: false, autoCreate: false, maxPoolSize: MAX_OF_ORM, dbName: 'shop' };
+  const connection = await mongoose.createConnection(server.url, options).asPromise();
+  servers.mongoose = mongooseModels(
+    closing(connection, one => one.close()),
+    kind,
+  );
   if (hasRedis) {
     servers.redis = closing(new Redis(redisUrl), one => one.quit());
     const ids = Array.from({ length: 60 }, (_, i) => id('orders', 1 + ((i * 7) % 60)));
