@@ -7,6 +7,10 @@ const ORDERS = 'SELECT id, buyer_id, seller_id, status, total FROM orders ORDER 
 const ITEMS = 'SELECT * FROM order_items WHERE order_id = $1';
 const USER = 'SELECT id, email FROM users WHERE id = $1';
 
+// Locked in one order, so that requests at once wait, and do not clash.
+const CHANGE_OF_ORDERS = `UPDATE payments SET amount = amount + 0 WHERE id IN
+  (SELECT id FROM payments WHERE order_id = ANY($1) ORDER BY id FOR UPDATE)`;
+
 const ids = (rows: readonly Row[], column = 'id'): unknown[] => rows.map(row => row[column]);
 
 /** Loads items of many orders at once; half of people's loaders limit their batches. */
@@ -51,8 +55,7 @@ const batches = innocent('batches', 'pg', {
   },
   'updated with ANY, in chunks': async ({ q }, { size }) => {
     const orders = await q(ORDERS, [size * 2]);
-    for (const some of chunks(ids(orders), 5))
-      await q('UPDATE payments SET amount = amount + 0 WHERE order_id = ANY($1)', [some]);
+    for (const some of chunks(ids(orders), 5)) await q(CHANGE_OF_ORDERS, [some]);
   },
   'a DataLoader': async ({ q }, { size }) => {
     const loader = itemsLoader(q);

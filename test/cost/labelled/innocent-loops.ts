@@ -3,6 +3,10 @@ import type { Query } from './shop';
 
 const ORDERS = 'SELECT id, buyer_id, status FROM orders ORDER BY id LIMIT $1';
 
+// Locked in one order, so that requests at once wait, and do not clash.
+const CHANGE = `UPDATE payments SET amount = amount + 0 WHERE id IN
+  (SELECT id FROM payments WHERE id = ANY($1) ORDER BY id FOR UPDATE)`;
+
 const control = innocent('waiting and trying again', 'pg', {
   'polled until it is done': async ({ q, id }, { size }) => {
     await q(ORDERS, [size]);
@@ -133,15 +137,11 @@ const lines = innocent('lines that are written', 'pg', {
     for (let i = 0; i < 4; i++) await q("UPDATE jobs SET state = 'running' WHERE id = $1", [id('jobs', 4)]);
   },
   'four rows changed, then four products': async ({ q, id }) => {
-    await q('UPDATE payments SET amount = amount + 0 WHERE id = ANY($1)', [
-      [1, 2, 3, 4].map(n => id('payments', n)),
-    ]);
+    await q(CHANGE, [[1, 2, 3, 4].map(n => id('payments', n))]);
     for (const n of [1, 2, 3, 4]) await q('SELECT * FROM products WHERE id = $1', [id('products', n)]);
   },
   'as many rows changed as products asked for': async ({ q, id }, { size }) => {
-    await q('UPDATE payments SET amount = amount + 0 WHERE id = ANY($1)', [
-      Array.from({ length: size }, (_, i) => id('payments', 1 + i)),
-    ]);
+    await q(CHANGE, [Array.from({ length: size }, (_, i) => id('payments', 1 + i))]);
     for (let n = 1; n <= size; n++) await q('SELECT stock FROM products WHERE id = $1', [id('products', n)]);
   },
   'migrations that are pending': async ({ q }) => {
