@@ -191,8 +191,8 @@ export class CostLedger {
     if (table !== undefined) table.count += 1;
     if (gate !== undefined) gate.check(this, statement.shape, below);
     if (alarm !== undefined && this.queries >= alarm.atQuery) alarm.beforeQuery(this, statement.shape, below);
-    if (runs === 1) this.history?.noteSite(statement.shape, below);
-    else if (runs === CALL_SITE_AT_REPEAT) shape.stack = this.#seeRepeat(statement, below);
+    if (runs === 1) this.history?.noteSite(shape.key, below);
+    else if (runs === CALL_SITE_AT_REPEAT) shape.stack = this.#seeRepeat(shape, below);
     else if (runs === OWN_CALL_SITE_AT_REPEAT) shape.stack ??= captureStack(below);
     if (kind === 'read') this.#compare(shape, parameters);
     this.repeatTrace?.run(shape);
@@ -317,8 +317,8 @@ export class CostLedger {
     this.#add(shape, this.#tableOf(shape, statement), durationMs, rows);
   }
 
-  #seeRepeat({ shape }: Statement, below: (...args: never[]) => unknown): RawStack | undefined {
-    return this.history === undefined ? captureStack(below) : this.history.seeRepeat(shape, below);
+  #seeRepeat({ key }: ShapeCost, below: (...args: never[]) => unknown): RawStack | undefined {
+    return this.history === undefined ? captureStack(below) : this.history.seeRepeat(key, below);
   }
 
   #beginLate(statement: Statement, below: (...args: never[]) => unknown): Charge | undefined {
@@ -385,11 +385,12 @@ export class CostLedger {
 
   #shapeOf(statement: Statement): ShapeCost {
     const shapes = (this.shapes ??= new Map<string, ShapeCost>());
-    const known = shapes.get(statement.shape);
+    const key = statement.key ?? statement.shape;
+    const known = shapes.get(key);
     if (known !== undefined) return known;
     if (shapes.size >= MAX_SHAPES) return (this.otherShapes ??= newShape(OTHER, undefined));
     const shape = newShape(statement, this.#keepTable(statement.table));
-    shapes.set(statement.shape, shape);
+    shapes.set(key, shape);
     return shape;
   }
 

@@ -201,10 +201,10 @@ function recordShape(cost: ShapeCost, { history }: CostLedger, withCallSite: boo
 
 /** Where a shape repeats: in this unit of work, or where others of its handler were looked at. */
 function repeatSiteOf(
-  { stack, shape, count }: ShapeCost,
+  { stack, key, count }: ShapeCost,
   history: GrowthHistory | undefined,
 ): string | undefined {
   if (stack !== undefined) return callSitesOf(stack)[0];
-  const site = count < CALL_SITE_AT_REPEAT ? undefined : history?.repeatSiteOf(shape);
+  const site = count < CALL_SITE_AT_REPEAT ? undefined : history?.repeatSiteOf(key);
   return site && describeCallSite(site);
 }

@@ -4,6 +4,7 @@ import { CALL_SITE_AT_REPEAT, type ShapeCost } from './shape-cost';
 import { canBeParent, type Growth, isGrowing } from './growth-history';
 import type { RepeatFinding, RepeatParent } from './repeat-finding';
 import { MIN_ROWS, runsBetween } from './repeat-trace';
+import { cutShape } from './shown-shape';
 
 /** A shape that ran this often is looked at. */
 const MIN_RUNS = 3;
@@ -55,7 +56,7 @@ function describe(shape: ShapeCost, cost: CostLedger): RepeatFinding | undefined
   const growth = found?.[0] === undefined ? undefined : cost.history?.growthOf(shape, found[0]);
   return {
     kind,
-    shape: cut(shape.shape),
+    shape: cutShape(shape.shape, MAX_SHAPE_LENGTH),
     ...(shape.table !== undefined && { table: shape.table }),
     count: shape.count,
     duplicates: shape.duplicates,
@@ -190,22 +191,18 @@ function recordParent(parent: ShapeCost, cost: CostLedger): RepeatParent {
   const { shape, table, rows } = parent;
   const site = siteOf(parent, cost);
   return {
-    shape: cut(shape),
+    shape: cutShape(shape, MAX_SHAPE_LENGTH),
     ...(table !== undefined && { table }),
     rows,
     ...(site !== undefined && { callSite: describeCallSite(site) }),
   };
 }
 
-function cut(shape: string): string {
-  return shape.length > MAX_SHAPE_LENGTH ? `${shape.slice(0, MAX_SHAPE_LENGTH)}…` : shape;
-}
-
 /** Where this unit of work made a shape, if it repeated; else where others of its handler did. */
-function siteOf({ shape, stack, count }: ShapeCost, { history }: CostLedger): CallSite | undefined {
-  if (stack !== undefined) return callSiteOf(stack) ?? history?.siteOf(shape);
-  const repeated = count < CALL_SITE_AT_REPEAT ? undefined : history?.repeatSiteOf(shape);
-  return repeated ?? history?.siteOf(shape);
+function siteOf({ key, stack, count }: ShapeCost, { history }: CostLedger): CallSite | undefined {
+  if (stack !== undefined) return callSiteOf(stack) ?? history?.siteOf(key);
+  const repeated = count < CALL_SITE_AT_REPEAT ? undefined : history?.repeatSiteOf(key);
+  return repeated ?? history?.siteOf(key);
 }
 
 function remedyOf(

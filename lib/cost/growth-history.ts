@@ -56,10 +56,10 @@ export class GrowthHistory {
 
   /** How a shape grows with the rows of another; `undefined` while that is not known. */
   growthOf(shape: ShapeCost, parent: ShapeCost): Growth | undefined {
-    return this.#children.get(shape.shape)?.get(parent.shape)?.growth();
+    return this.#children.get(shape.key)?.get(parent.key)?.growth();
   }
 
-  /** Keeps where the handler makes a shape, the first time that it does. */
+  /** Keeps where the handler makes a shape, the first time that it does; by its key, as all others. */
   noteSite(shape: string, below: (...args: never[]) => unknown): void {
     if (this.#sites.has(shape) || this.#sites.size >= MAX_SITES) return;
     // Its frames and not the stack: that would keep the objects of this request.
@@ -100,8 +100,8 @@ export class GrowthHistory {
       if (shape.count < MIN_ROWS) continue;
       for (const parent of shapes?.values() ?? []) {
         if (parent === shape || !canBeParent(parent) || runsFor(shape, parent) === 0) continue;
-        const parents = getOrAdd(this.#children, shape.shape, MAX_SHAPES, () => new Map<string, Sums>());
-        if (parents !== undefined) getOrAdd(parents, parent.shape, MAX_PARENTS, () => new Sums());
+        const parents = getOrAdd(this.#children, shape.key, MAX_SHAPES, () => new Map<string, Sums>());
+        if (parents !== undefined) getOrAdd(parents, parent.key, MAX_PARENTS, () => new Sums());
       }
     }
   }

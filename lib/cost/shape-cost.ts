@@ -14,6 +14,8 @@ export interface TableCost {
 /** Running cost of one statement shape. */
 export interface ShapeCost {
   readonly shape: string;
+  /** What it is told apart by. */
+  readonly key: string;
   readonly table: string | undefined;
   readonly kind: StatementKind;
   readonly tableCost: TableCost | undefined;
@@ -42,11 +44,12 @@ export interface ShapeCost {
 
 /** A shape that has not run yet. */
 export function newShape(
-  { shape, table, kind }: Pick<Statement, 'shape' | 'table' | 'kind'>,
+  { shape, key = shape, table, kind }: Pick<Statement, 'shape' | 'key' | 'table' | 'kind'>,
   tableCost: TableCost | undefined,
 ): ShapeCost {
   return {
     shape,
+    key,
     table,
     kind,
     tableCost,

@@ -1,6 +1,7 @@
 import type { CallDimension } from './call-ledger';
 import type { CostRecord } from './cost-record';
 import type { LoopBlock } from './event-loop';
+import { cutShape } from './shown-shape';
 import { partsOf, siteOf, type SlowRecord, type TimePart } from './time-record';
 
 const MAX_CULPRITS = 5;
@@ -26,7 +27,7 @@ function culpritsOf(part: TimePart, evidence: SlowEvidence): string[] {
     case 'database':
       return evidence.queries.shapes
         .toSorted((a, b) => b.durationMs - a.durationMs)
-        .map(({ shape }) => (shape.length > SHAPE_WIDTH ? `${shape.slice(0, SHAPE_WIDTH)}…` : shape));
+        .map(({ shape }) => cutShape(shape, SHAPE_WIDTH));
     case 'pool':
       return [...evidence.holders];
     case 'http':

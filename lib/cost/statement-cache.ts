@@ -2,11 +2,17 @@ import { RecentMap } from './recent-map';
 import type { SqlDialect, Statement } from './statement';
 import { MAX_WHOLE_LENGTH, StatementScanner } from './statement-scanner';
 
+/** Texts beyond this length, of an ORM that joins many wide tables, are remembered too, but fewer of them. */
+const MAX_USUAL_LENGTH = 10_000;
+/** At most 4 MB of each dialect. */
+const LONG_TEXTS = 64;
+
 /** Remembers the statements of one dialect that a process repeats. Bounded, and free of what users wrote. */
 export class StatementCache {
   readonly #dialect: SqlDialect;
   readonly #scanner: StatementScanner;
   readonly #byText: RecentMap<Statement>;
+  readonly #byLongText = new RecentMap<Statement>(LONG_TEXTS);
   readonly #byShape: RecentMap<Statement>;
 
   /** @param capacity the most texts, and the most shapes, that are kept */
@@ -22,12 +28,13 @@ export class StatementCache {
 
   /** How many statements are known by their text. */
   get size(): number {
-    return this.#byText.size;
+    return this.#byText.size + this.#byLongText.size;
   }
 
   /** Equal shapes give the same frozen object for as long as the shape is remembered. */
   describe(text: string): Statement {
-    const known = this.#byText.get(text);
+    const texts = text.length > MAX_USUAL_LENGTH ? this.#byLongText : this.#byText;
+    const known = texts.get(text);
     if (known !== undefined) {
       this.foundLiteral = false;
       return known;
@@ -35,16 +42,17 @@ export class StatementCache {
     const statement = this.#intern(this.#scanner.scan(text));
     this.foundLiteral = this.#scanner.foundLiteral || text.length > MAX_WHOLE_LENGTH;
     // A text with literals hardly ever comes back, and would keep what users wrote in memory.
-    if (!this.foundLiteral) this.#byText.set(text, statement);
+    if (!this.foundLiteral) texts.set(text, statement);
     return statement;
   }
 
   #intern(statement: Statement): Statement {
-    const known = this.#byShape.get(statement.shape);
-    // Two statements that were cut at the same place have one shape, and maybe not one table.
+    const key = statement.key ?? statement.shape;
+    const known = this.#byShape.get(key);
+    // What is longer than all that is read of a text may differ behind that place.
     if (known !== undefined && known.table === statement.table && known.kind === statement.kind) return known;
     const kept = Object.freeze({ ...statement, dialect: this.#dialect });
-    this.#byShape.set(kept.shape, kept);
+    this.#byShape.set(key, kept);
     return kept;
   }
 }

@@ -26,7 +26,7 @@ import { StatementOutline } from './statement-outline';
 import { isValueLike } from './value-like';
 
 /** Texts up to this length are read to their end, so that it is known whether they hold a literal. */
-export const MAX_WHOLE_LENGTH = 10_000;
+export const MAX_WHOLE_LENGTH = 65_536;
 
 const MAX_LENGTH_WITHOUT_TABLE = 65_536;
 const MAX_SCANNED_LENGTH = 1_048_576;
@@ -107,7 +107,11 @@ export class StatementScanner {
     const isWhole = this.#isWhole;
     for (const reading of this.#readings.slice(1)) {
       const other = this.#read(text, reading);
-      const isSame = other.shape === usual.shape && other.table === usual.table && other.kind === usual.kind;
+      const isSame =
+        other.shape === usual.shape &&
+        other.key === usual.key &&
+        other.table === usual.table &&
+        other.kind === usual.kind;
       if (!isSame && !(isWhole && this.#isBroken)) return this.#read(text, IN_DOUBT);
     }
     this.#foundLiteral = true;
@@ -144,7 +148,8 @@ export class StatementScanner {
     this.#text = '';
     outline.endStatement();
     const { operation, kind, table } = outline;
-    return { shape: writer.finish(), table, operation, kind };
+    const shape = writer.finish();
+    return { shape, key: writer.key, table, operation, kind };
   }
 
   /** Whether the rest can neither show in the shape nor change the main table. */

@@ -3,8 +3,13 @@ export type StatementKind = 'read' | 'write' | 'transaction';
 
 /** What is kept of a statement: never a literal, never a parameter, never a comment. */
 export interface Statement {
-  /** The statement with every literal and parameter removed, at most 2,048 characters. */
+  /**
+   * The statement with every literal and parameter removed, at most 2,048 characters: of a longer one without its
+   * column lists, `SELECT 45 columns FROM wide WHERE parent_id = ?`.
+   */
   readonly shape: string;
+  /** What it is told apart by where its shape is not all of it. */
+  readonly key?: string | undefined;
   /** The main table or collection, without quotes, schema-qualified where the statement is. */
   readonly table: string | undefined;
   /** The leading verb in capitals: `SELECT`, `INSERT`, `MERGE`, … */

@@ -9,6 +9,7 @@ import type {
   RemoteTargetRecord,
   ShapeCostRecord,
 } from '../cost/cost-record';
+import { cutShape } from '../cost/shown-shape';
 
 /** Shapes, findings and targets that a report names. */
 export const TOP = 3;
@@ -142,7 +143,7 @@ export function tracedOf({ call, count, totalMs, selfMs, errors }: TracedCallRec
 
 /** A shape, as far as a line has room for it. */
 export function cut(shape: string, width = SHAPE_WIDTH): string {
-  return shape.length > width ? `${shape.slice(0, width)}…` : shape;
+  return cutShape(shape, width);
 }
 
 // `toLocaleString()` makes one for each call: 30 µs.

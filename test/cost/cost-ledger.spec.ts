@@ -43,6 +43,14 @@ describe('CostLedger', () => {
     });
   });
 
+  it('counts apart what is shown alike and is not the same', () => {
+    for (const key of ['#a', '#b', '#a']) ledger.begin(statement('SELECT 45 columns', { key }), here)!.end(1);
+    expect([...ledger.shapes!.values()].map(({ shape, count }) => [shape, count])).toEqual([
+      ['SELECT 45 columns', 2],
+      ['SELECT 45 columns', 1],
+    ]);
+  });
+
   it('counts the wait for a pool apart, and not as time in which a query was under way', () => {
     const waiting = ledger.begin(read, here)!;
     waiting.queued();

@@ -22,6 +22,17 @@ describe('StatementCache', () => {
     expect(Object.isFrozen(statement)).toBe(true);
   });
 
+  it('tells apart two statements that are shown alike, and knows each again', () => {
+    const cache = new StatementCache('postgresql');
+    const columns = (name: string): string => `SELECT ${`${name}, `.repeat(900)} b FROM wide WHERE id = `;
+    const a = cache.describe(`${columns('a')}1`);
+    const c = cache.describe(`${columns('c')}1`);
+    expect([a.shape, c.shape]).toEqual(Array(2).fill('SELECT 901 columns FROM wide WHERE id = ?'));
+    expect(c).not.toBe(a);
+    expect([cache.describe(`${columns('a')}2`), cache.describe(`${columns('c')}2`)]).toEqual([a, c]);
+    expect(cache.describe(`${columns('a')}3`)).toBe(a);
+  });
+
   it('tells apart two tables behind the place where a shape is cut', () => {
     const cache = new StatementCache('postgresql');
     const columns = 'a, '.repeat(2_000);
@@ -38,19 +49,28 @@ describe('StatementCache', () => {
     'SELECT /* of a user */ * FROM t',
     'SELECT "it\'s" FROM t',
     `SELECT ${'('.repeat(200)}`,
-    `SELECT * FROM t WHERE a = $1 ${' '.repeat(10_000)}`,
+    `SELECT * FROM t WHERE a = $1 ${' '.repeat(65_536)}`,
   ])('does not remember the text of %s', text => {
     const cache = new StatementCache('postgresql');
     cache.describe(text);
     expect(cache.size).toBe(0);
   });
 
-  it('remembers a text of 10,000 characters and forgets one of 10,001', () => {
+  it('remembers a text of 65,536 characters and forgets one of 65,537', () => {
     const cache = new StatementCache('postgresql');
-    cache.describe('SELECT a FROM t'.padEnd(10_001));
+    cache.describe('SELECT a FROM t'.padEnd(65_537));
     expect(cache.size).toBe(0);
-    cache.describe('SELECT a FROM t'.padEnd(10_000));
+    cache.describe('SELECT a FROM t'.padEnd(65_536));
     expect(cache.size).toBe(1);
+  });
+
+  it('remembers all texts of 10,000 characters, and 64 of those of 10,001', () => {
+    const cache = new StatementCache('postgresql');
+    for (let at = 0; at < 200; at += 1) cache.describe(`SELECT c${at} FROM t`.padEnd(10_000));
+    expect(cache.size).toBe(200);
+    for (let at = 0; at < 200; at += 1) cache.describe(`SELECT c${at} FROM t`.padEnd(10_001));
+    expect(cache.size).toBeGreaterThan(200 + 32);
+    expect(cache.size).toBeLessThanOrEqual(200 + 64);
   });
 
   it('remembers the single digit that a mapper writes after SELECT and LIMIT', () => {

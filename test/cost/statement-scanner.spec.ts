@@ -1,7 +1,7 @@
 import { init, parse } from '@guanmingchiu/sqlparser-ts';
 import { fingerprintSync, loadModule, parseSync } from 'libpg-query';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { SqlDialect } from '../../lib/cost/statement';
+import type { SqlDialect, Statement } from '../../lib/cost/statement';
 import { scanStatement } from '../../lib/cost/statement-scanner';
 import { seeded } from '../support/random';
 import { SAME_SHAPE, STATEMENTS } from './statement-corpus';
@@ -142,8 +142,33 @@ describe('scanStatement', () => {
 
   it('finds the table behind a column list that is longer than the shape', () => {
     const statement = scanStatement(`SELECT ${fill('"a"."b", ', 6_003)}1 FROM "orders"`, 'postgresql');
-    expect(statement.table).toBe('orders');
-    expect(statement.shape).toHaveLength(2_048);
+    expect(statement).toMatchObject({ table: 'orders', shape: 'SELECT 668 columns FROM "orders"' });
+  });
+
+  it('tells apart what is longer than a shape by all of it, up to 65,536 characters', () => {
+    const wide = (condition: string): Statement =>
+      scanStatement(
+        `SELECT ${fill('"w"."c", ', 2_997)}"w"."c" FROM "wide" "w" WHERE ${condition}`,
+        'postgresql',
+      );
+    const [parent, id] = [wide('"w"."parent_id" = $1'), wide('"w"."id" = $1')];
+    expect([parent.shape, id.shape]).toEqual([
+      'SELECT 334 columns FROM "wide" "w" WHERE "w"."parent_id" = ?',
+      'SELECT 334 columns FROM "wide" "w" WHERE "w"."id" = ?',
+    ]);
+    expect(wide('"w"."parent_id" = 7')).toEqual(parent);
+    const other = scanStatement(
+      `SELECT ${fill('"w"."d", ', 2_997)}"w"."c" FROM "wide" "w" WHERE "w"."id" = $1`,
+      'postgresql',
+    );
+    expect(other.shape).toBe(id.shape);
+    expect(other.key).not.toBe(id.key);
+
+    const long = (length: number, last: string): Statement =>
+      scanStatement(`SELECT ${fill('a', length - 8)}${last}`, 'postgresql');
+    expect(long(2_048, 'a').key).toBeUndefined();
+    expect(long(65_536, 'a').key).not.toBe(long(65_536, 'b').key);
+    expect(long(65_537, 'a').key).toBe(long(65_537, 'b').key);
   });
 
   it('follows 100 brackets and drops what stands in the 101st', () => {

@@ -1,3 +1,4 @@
+import { cutShape } from '../../cost/shown-shape';
 import type { RequestContext } from '../../context/request-context';
 import { number, Report, type ReportLine } from '../report-text';
 import { nameOf } from './holding';
@@ -47,7 +48,7 @@ export function describeWait(context: RequestContext, wait: PoolWait, suppressed
 
 /** `between statements, last: SELECT …` */
 export function describeStatement({ state, shape }: Omit<HeldStatement, 'connections'>): string {
-  const text = shape !== undefined && shape.length > SHAPE_WIDTH ? `${shape.slice(0, SHAPE_WIDTH)}…` : shape;
+  const text = shape && cutShape(shape, SHAPE_WIDTH);
   if (text === undefined) return 'before the first statement';
   if (state === 'running') return `in ${text}`;
   return `${state === 'idle' ? 'between statements' : 'idle in a transaction'}, last: ${text}`;
