@@ -1,6 +1,7 @@
 import { flatString } from './flat-string';
 import { RecentMap } from './recent-map';
 import { shownShape } from './shown-shape';
+import { isWordPart } from './sql-lexer';
 
 /** The longest shape that is kept, in UTF-16 code units. */
 export const MAX_SHAPE_LENGTH = 2_048;
@@ -28,10 +29,20 @@ const CLOSE = 5;
 const SEMICOLON = 6;
 
 const NO_LIST = 0;
-/** Inside the brackets of `IN (…)`, of `ARRAY[…]` or of one row of `VALUES`. */
+/** Inside the brackets of one row, of `VALUES` or in a list. */
 const LIST = 1;
+/** ` "(),.:?[]` */
+const PART_OF_CAST: ReadonlySet<number> = new Set([32, 34, 40, 41, 44, 46, 58, 63, 91, 93]);
 /** At the rows of `VALUES (…), (…)`, between their brackets. */
 const ROWS = 2;
+/** Inside the brackets of `IN (…)` or of `ARRAY[…]`: all elements are of one type. */
+const SET = 3;
+
+/** The conditions of a chain begin behind these; no other word but those of `INSIDE_CONDITION` goes on with one. */
+const BEFORE_CONDITION: ReadonlySet<string> = new Set('WHERE HAVING ON'.split(' '));
+const INSIDE_CONDITION: ReadonlySet<string> = new Set(
+  'AND NOT IN IS NULL TRUE FALSE LIKE ILIKE BETWEEN ARRAY ROW ALL EXISTS'.split(' '),
+);
 
 /** Writes the shape token by token, with one spacing, and drops list elements that repeat the one before. */
 export class ShapeWriter {
@@ -49,6 +60,10 @@ export class ShapeWriter {
   readonly #elementStart = new Int32Array(MAX_DEPTH + 1);
   readonly #previousStart = new Int32Array(MAX_DEPTH + 1);
   readonly #previousEnd = new Int32Array(MAX_DEPTH + 1);
+  /** Where the condition of a chain of `OR` begins; -1 outside of one. */
+  readonly #conditionStart = new Int32Array(MAX_DEPTH + 1);
+  readonly #lastConditionStart = new Int32Array(MAX_DEPTH + 1);
+  readonly #lastConditionEnd = new Int32Array(MAX_DEPTH + 1);
 
   reset(): void {
     this.#length = 0;
@@ -57,6 +72,7 @@ export class ShapeWriter {
     this.#listNext = false;
     this.#signEnd = -1;
     this.#list[0] = NO_LIST;
+    this.#leaveChain();
   }
 
   get isFull(): boolean {
@@ -70,7 +86,7 @@ export class ShapeWriter {
 
   /** Whether the next token begins an element of a list of values. */
   get isAtListElement(): boolean {
-    return this.#last === JOIN && this.#list[this.#depth] === LIST;
+    return this.#last === JOIN && isInList(this.#list[this.#depth]);
   }
 
   /** Whether the next token is compared, assigned or listed. */
@@ -79,10 +95,13 @@ export class ShapeWriter {
   }
 
   keyword(word: string): void {
+    const isChained = word === 'OR' && this.#endCondition();
+    if (!isChained && !INSIDE_CONDITION.has(word)) this.#endChain();
     if (word === 'ROW') this.#gap();
     else this.#next();
     this.#copy(word, 0, word.length);
     this.#last = KEYWORD;
+    if (isChained || BEFORE_CONDITION.has(word)) this.#conditionStart[this.#depth] = this.#length;
     if (word === 'IN' || word === 'ARRAY') {
       this.#listNext = true;
     } else if (word === 'VALUES') {
@@ -143,6 +162,7 @@ export class ShapeWriter {
   }
 
   comma(): void {
+    this.#endChain();
     if (this.#list[this.#depth] !== NO_LIST) this.#settle();
     this.#put(44);
     this.#put(32);
@@ -154,19 +174,23 @@ export class ShapeWriter {
   open(code: number): boolean {
     if (this.#depth === MAX_DEPTH) return false;
     const outer = this.#list[this.#depth];
-    const inList = this.#listNext || outer === ROWS || (outer === LIST && this.#last === JOIN);
+    const inList = outer === ROWS || (isInList(outer) && this.#last === JOIN);
+    const list = this.#listNext ? SET : inList ? LIST : NO_LIST;
     if (!this.isAfterValue && !(this.#listNext && code === 91)) this.#gap();
     this.#put(code);
     this.#last = JOIN;
     this.#listNext = false;
     this.#depth += 1;
-    this.#list[this.#depth] = inList ? LIST : NO_LIST;
+    this.#list[this.#depth] = list;
     this.#elementStart[this.#depth] = this.#length;
     this.#previousEnd[this.#depth] = -1;
+    this.#leaveChain();
+    if (code === 40) this.#conditionStart[this.#depth] = this.#length;
     return true;
   }
 
   close(code: number): void {
+    this.#endChain();
     if (this.#list[this.#depth] !== NO_LIST) this.#settle();
     if (this.#depth > 0) this.#depth -= 1;
     this.#put(code);
@@ -175,24 +199,29 @@ export class ShapeWriter {
 
   /** Written only when a statement follows. */
   semicolon(): void {
+    this.#endChain();
     if (this.#list[this.#depth] === ROWS) this.#settle();
     this.#depth = 0;
     this.#list[0] = NO_LIST;
+    this.#leaveChain();
     if (this.#last !== START) this.#last = SEMICOLON;
   }
 
-  /** The scan stopped in the middle: of a list, keeps what every longer list would begin with too. */
+  /** The scan stopped in the middle: of a list or a chain, keeps what every longer one would begin with too. */
   abandon(): void {
     for (let depth = 0; depth <= this.#depth; depth += 1) {
-      const end = this.#previousEnd[depth] ?? -1;
-      if (this.#list[depth] === NO_LIST || end === -1) continue;
+      const listEnd = this.#list[depth] === NO_LIST ? -1 : (this.#previousEnd[depth] ?? -1);
+      const end = Math.max(listEnd, this.#lastConditionEnd[depth] ?? -1);
+      if (end === -1) continue;
       this.#length = end;
+      this.#leaveChain();
       return;
     }
   }
 
   /** A flat copy that shares no memory with the statement; a long one without its column lists. */
   finish(): string {
+    this.#endChain();
     if (this.#list[this.#depth] !== NO_LIST) this.#settle();
     const length = this.#length;
     if (length <= MAX_SHAPE_LENGTH) {
@@ -221,13 +250,45 @@ export class ShapeWriter {
     this.#put(32);
   }
 
+  /** Ends a condition before `OR`, where there is one, and drops it when it is the same as the one before. */
+  #endCondition(): boolean {
+    const depth = this.#depth;
+    const start = this.#conditionStart[depth] ?? -1;
+    if (start === -1) return false;
+    const lastEnd = this.#lastConditionEnd[depth] ?? -1;
+    // The first of a bracket has no space before it.
+    const from = units[start] === 32 ? start + 1 : start;
+    const lastStart = this.#lastConditionStart[depth] ?? 0;
+    if (lastEnd - lastStart === this.#length - from && repeats(lastStart, lastEnd, from)) {
+      this.#length = lastEnd;
+    } else {
+      this.#lastConditionStart[depth] = from;
+      this.#lastConditionEnd[depth] = this.#length;
+    }
+    return true;
+  }
+
+  #endChain(): void {
+    if ((this.#lastConditionEnd[this.#depth] ?? -1) !== -1) this.#endCondition();
+    this.#leaveChain();
+  }
+
+  #leaveChain(): void {
+    this.#conditionStart[this.#depth] = -1;
+    this.#lastConditionEnd[this.#depth] = -1;
+  }
+
   /** Drops the element that ends here when it is the same as the one before. */
   #settle(): void {
     const depth = this.#depth;
     const start = this.#elementStart[depth] ?? 0;
     const previousStart = this.#previousStart[depth] ?? 0;
     const previousEnd = this.#previousEnd[depth] ?? -1;
-    if (previousEnd - previousStart === this.#length - start && repeats(previousStart, previousEnd, start)) {
+    const isSame =
+      (previousEnd - previousStart === this.#length - start && repeats(previousStart, previousEnd, start)) ||
+      // Some cast the first of a list, which is then of that type.
+      (this.#list[depth] === SET && isValue(previousStart, previousEnd) && isValue(start, this.#length));
+    if (isSame) {
       this.#length = previousEnd;
     } else {
       this.#previousStart[depth] = start;
@@ -252,6 +313,21 @@ function repeats(previousStart: number, previousEnd: number, start: number): boo
     if (units[at] !== units[start + at - previousStart]) return false;
   }
   return true;
+}
+
+function isInList(list: number | undefined): boolean {
+  return list === LIST || list === SET;
+}
+
+/** Whether an element is a value alone, with a cast or without. */
+function isValue(start: number, end: number): boolean {
+  if (units[start] !== 63 || start >= end) return false;
+  if (end === start + 1) return true;
+  for (let at = start + 1; at < end; at += 1) {
+    const code = units[at] as number;
+    if (!isWordPart(code) && !PART_OF_CAST.has(code)) return false;
+  }
+  return units[start + 1] === 58;
 }
 
 function shown(length: number): string {

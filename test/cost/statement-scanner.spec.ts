@@ -123,6 +123,9 @@ describe('scanStatement', () => {
       list => `SELECT * FROM t WHERE id IN (${list.map(n => `'${n}'`).join(',')}) AND a = 1`,
       list => `SELECT * FROM t WHERE id IN (${list.map(n => `$${n}::uuid`).join(',')}) AND a = 1`,
       list => `SELECT * FROM t WHERE id = ANY(ARRAY[${list.join(',')}]) LIMIT 1`,
+      list => `SELECT * FROM t WHERE id IN (${list.map(n => `CAST($${n} AS uuid)`).join(', ')}) AND a = 1`,
+      list => `SELECT * FROM t WHERE id IN (${list.map(n => `$${n}::varchar(20)`).join(', ')})`,
+      list => `SELECT * FROM t WHERE id IN ($1::"public"."kind"${list.map(n => `, $${n}`).join('')})`,
       list => `SELECT * FROM t WHERE (a, b) IN (${list.map(n => `(${n}, -1)`).join(', ')})`,
       list => `INSERT INTO t (a) VALUES ${list.map(n => `($${n})`).join(', ')} RETURNING id`,
     ];
@@ -131,6 +134,35 @@ describe('scanStatement', () => {
     expect(shapeOf(`SELECT * FROM t WHERE id IN (${parameters}) ORDER BY id`)).toBe(
       'SELECT * FROM t WHERE id IN (?) ORDER BY id',
     );
+  });
+
+  it('gives one shape to chains of OR of every length', () => {
+    const lists = [1, 2, 3, 10, 1_000].map(length => Array.from({ length }, (_, at) => at + 1));
+    const forms: ((list: number[]) => string)[] = [
+      list => `SELECT * FROM t WHERE ${list.map(n => `(a = $${n} AND b = '${n}')`).join(' OR ')} ORDER BY id`,
+      list => `SELECT * FROM t WHERE c = 1 AND (${list.map(n => `t.a = $${n}`).join(' or ')}) LIMIT 10`,
+      list => `SELECT * FROM t WHERE ((${list.map(n => `(("t"."a" = $${n}))`).join(' OR ')}))`,
+      list => `SELECT * FROM t JOIN u ON ${list.map(n => `u.a IN ($${n}, 2)`).join(' OR ')} WHERE d = 1`,
+      list =>
+        `SELECT a FROM t GROUP BY a HAVING ${list.map(n => `a BETWEEN $${n} AND 5`).join(' OR ')}; COMMIT`,
+    ];
+    for (const form of forms) expect(new Set(lists.map(list => shapeOf(form(list)))).size).toBe(1);
+    expect(shapeOf(`SELECT * FROM t WHERE ${fill('(a = 1 AND b = 2) OR ', 2 * MEGABYTE)}`)).toBe(
+      'SELECT * FROM t WHERE (a = ? AND b = ?)',
+    );
+  });
+
+  it.each([
+    'SELECT * FROM t WHERE a = ? OR b = ? OR a = ?',
+    'SELECT * FROM t WHERE a = ? AND b = ? OR b = ?',
+    'SELECT * FROM t WHERE (a = ? OR b = ?) OR (a = ?)',
+    'SELECT * FROM t WHERE a = ? OR a IS DISTINCT FROM ? OR a IS DISTINCT FROM ?',
+    'SELECT CASE WHEN a = ? OR a = ? THEN ? END FROM t WHERE CASE WHEN a THEN ? END OR CASE WHEN a THEN ? END',
+    'CREATE OR REPLACE VIEW v AS SELECT a OR a FROM t',
+    'SELECT * FROM t WHERE a IN (?::int + b, ?)',
+    'SELECT * FROM t WHERE a IN (?::int, b, ?)',
+  ])('keeps what is no list: %s', text => {
+    expect(shapeOf(text)).toBe(text);
   });
 
   it('keeps a shape of 2,048 characters and cuts one of 2,049', () => {
