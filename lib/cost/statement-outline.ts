@@ -16,6 +16,15 @@ const MAX_TABLE_LENGTH = 256;
 const LONGEST_VERB = 12;
 const DOT = 46;
 
+/** The schema that a table is in where none is named: `public.orders` and `orders` are one table. */
+const DEFAULT_SCHEMAS: Readonly<Record<SqlDialect, string>> = {
+  postgresql: 'public',
+  mysql: '',
+  sqlite: 'main',
+  mssql: 'dbo',
+  generic: 'public',
+};
+
 const units = new Uint16Array(MAX_TABLE_LENGTH);
 
 /** Reads the verb, the kind and the main table off the tokens of a statement. */
@@ -25,6 +34,7 @@ export class StatementOutline {
   table: string | undefined = undefined;
 
   readonly #dialect: SqlDialect;
+  readonly #defaultSchema: string;
   #decided = false;
 
   #verb = '';
@@ -37,6 +47,9 @@ export class StatementOutline {
   #reading = NOTHING;
   #afterDot = false;
   #nameLength = 0;
+  /** Where the name behind its only schema begins; 0 without one, or with more than one. */
+  #afterSchema = 0;
+  #dots = 0;
   /** The keyword before, a comma, or nothing for any other token. */
   #previous = '';
 
@@ -53,6 +66,7 @@ export class StatementOutline {
 
   constructor(dialect: SqlDialect) {
     this.#dialect = dialect;
+    this.#defaultSchema = DEFAULT_SCHEMAS[dialect];
   }
 
   reset(): void {
@@ -87,6 +101,8 @@ export class StatementOutline {
   }
 
   keyword(word: string): void {
+    // `FROM ROWS FROM (…)`: a word and no table.
+    if (word === 'FROM' && this.#reading === SOURCE && this.#isName('rows')) this.#reading = NOTHING;
     this.#endName(false);
     const verb = this.#verbs[this.#depth] ?? '';
     const startsHere = verb === '' || verb === 'WITH' || verb === 'EXPLAIN' || verb === 'DESCRIBE';
@@ -109,6 +125,8 @@ export class StatementOutline {
       this.#reading = this.#expected;
       this.#expected = NOTHING;
       this.#nameLength = 0;
+      this.#afterSchema = 0;
+      this.#dots = 0;
       this.#append(text, start, end, quote);
       if (this.#reading === INTO && this.#verb === 'SELECT') this.#verbKind = 'write';
     } else if (this.#verb === '' && this.#depth === 0 && quote === 0) {
@@ -125,7 +143,11 @@ export class StatementOutline {
   dot(): void {
     if (this.#reading === NOTHING) return;
     this.#afterDot = true;
-    if (this.#nameLength < MAX_TABLE_LENGTH) units[this.#nameLength++] = DOT;
+    this.#dots += 1;
+    if (this.#nameLength === MAX_TABLE_LENGTH) return;
+    const isDefault = this.#dots === 1 && this.#defaultSchema !== '' && this.#isName(this.#defaultSchema);
+    units[this.#nameLength++] = DOT;
+    this.#afterSchema = isDefault ? this.#nameLength : 0;
   }
 
   open(): void {
@@ -281,10 +303,19 @@ export class StatementOutline {
     if (isCall && (reading === SOURCE || reading === WEAK_TARGET)) return;
     const rank = (this.#levels[this.#depth] ?? 0) + (reading === WEAK_TARGET ? 0.5 : 0);
     if (rank >= this.#mainRank) return;
-    const name = flatString(units, this.#nameLength);
+    const name = flatString(units, this.#nameLength, this.#afterSchema);
     if (reading !== INTO && this.#isCte(name)) return;
     this.#mainTable = name;
     this.#mainRank = rank;
+  }
+
+  /** Whether the name that is read is this word, in small letters or capitals. */
+  #isName(word: string): boolean {
+    if (this.#nameLength !== word.length) return false;
+    for (let at = 0; at < word.length; at += 1) {
+      if (((units[at] as number) | 32) !== word.charCodeAt(at)) return false;
+    }
+    return true;
   }
 
   #append(text: string, start: number, end: number, quote: number): void {

@@ -10,7 +10,7 @@ export interface Statement {
   readonly shape: string;
   /** What it is told apart by where its shape is not all of it. */
   readonly key?: string | undefined;
-  /** The main table or collection, without quotes, schema-qualified where the statement is. */
+  /** The main table or collection, without quotes, and with its schema where the statement names another than the default one. */
   readonly table: string | undefined;
   /** The leading verb in capitals: `SELECT`, `INSERT`, `MERGE`, … */
   readonly operation: string;
