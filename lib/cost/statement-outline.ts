@@ -206,10 +206,15 @@ export class StatementOutline {
       this.#verb = word;
       this.#verbDepth = this.#depth;
       if (this.#verbKind !== 'write') this.#verbKind = kind;
-    } else if (kind === 'write' && this.#isCteBody[this.#depth] === 1 && this.#verb !== 'EXPLAIN') {
+    } else if (kind === 'write' && this.#isCteBody[this.#depth] === 1 && !this.#onlyNames) {
       this.#verbKind = 'write';
     }
     this.#expected = this.#targetOf(word);
+  }
+
+  /** Whether what is read is not done yet. */
+  get #onlyNames(): boolean {
+    return this.#verb === 'EXPLAIN' || this.#verb === 'PREPARE';
   }
 
   #targetOf(verb: string): number {

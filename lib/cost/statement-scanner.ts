@@ -1,6 +1,7 @@
 import { BareSetting, endOfUuid, isBeforePassword, isWord } from './bare-literals';
 import { ShapeWriter } from './shape-writer';
 import { keywordAt } from './sql-keywords';
+import { RecentMap } from './recent-map';
 import {
   type Backslash,
   endOfBlockComment,
@@ -45,6 +46,12 @@ const MATCHES = /\b(?:glob|match|regexp|escape)\s*$/i;
 const LONGEST_MATCH = 16;
 const IDENTIFIER = /^[\p{L}_][\p{L}\p{N}_$]*$/u;
 
+/** `PREPARE q (int) AS SELECT …`, and of MySQL `PREPARE q FROM 'SELECT …'`. */
+const PREPARE = /^[\s;]*prepare\s+("[^"]+"|`[^`]+`|[\p{L}\p{N}_$]+)\s*(?:\([^)]*\)\s*)?(?:as\s|from\s+')/iu;
+const EXECUTE = /^[\s;]*execute\s+("[^"]+"|`[^`]+`|[\p{L}\p{N}_$]+)/iu;
+const MAX_PREPARED = 1_000;
+const MAX_PREPARED_NAME = 64;
+
 /** Reads statements of one dialect. Not re-entrant: all scanners share one output buffer. */
 export class StatementScanner {
   readonly #dialect: SqlDialect;
@@ -55,6 +62,8 @@ export class StatementScanner {
   readonly #writer = new ShapeWriter();
   readonly #outline: StatementOutline;
   readonly #setting = new BareSetting();
+  /** What was prepared by name, in any session. */
+  readonly #prepared = new RecentMap<Pick<Statement, 'table' | 'kind'>>(MAX_PREPARED);
   #text = '';
   #limit = 0;
   #backslash: Backslash = 'doubt';
@@ -98,8 +107,33 @@ export class StatementScanner {
       this.#hasQuotedNames = this.#foundQuotedName;
       statement = this.#read(text, usual);
     }
+    if (statement.operation === 'EXECUTE') return this.#execute(text, statement);
+    if (statement.operation === 'PREPARE') return this.#prepare(text, statement);
     const mayDiffer = text.includes("\\'") || (this.#dialect === 'mysql' && text.includes('\\"'));
     return mayDiffer ? this.#agreed(text, statement) : statement;
+  }
+
+  #prepare(text: string, statement: Statement): Statement {
+    const [start, quoted] = PREPARE.exec(text) ?? [];
+    if (start !== undefined && quoted !== undefined && quoted.length <= MAX_PREPARED_NAME) {
+      const { table, kind } = this.#read(text.slice(start.length), this.#readings[0]);
+      const name = nameOf(quoted);
+      const other = this.#prepared.get(name);
+      // Two sessions may mean different statements by one name: nobody can tell which of them is executed.
+      const isSame = other === undefined || (other.kind === kind && other.table === table);
+      this.#prepared.set(name, isSame ? { table, kind } : { table: undefined, kind: 'write' });
+    }
+    this.#foundLiteral = true;
+    return statement;
+  }
+
+  /** Does what was prepared; without having seen that, it is as any verb that is unknown. */
+  #execute(text: string, statement: Statement): Statement {
+    // What the name stands for may change.
+    this.#foundLiteral = true;
+    const quoted = EXECUTE.exec(text)?.[1];
+    const prepared = quoted === undefined ? undefined : this.#prepared.get(nameOf(quoted));
+    return prepared === undefined ? statement : { ...statement, ...prepared };
   }
 
   /** What all readings say; the usual one where the others would end inside a string; else what is sure. */
@@ -476,6 +510,10 @@ export function scanStatement(text: string, dialect: SqlDialect): Statement {
   let scanner = scanners.get(dialect);
   if (scanner === undefined) scanners.set(dialect, (scanner = new StatementScanner(dialect)));
   return scanner.scan(text);
+}
+
+function nameOf(quoted: string): string {
+  return /^["`]/.test(quoted) ? quoted.slice(1, -1) : quoted.toLowerCase();
 }
 
 function isConstant(keyword: string): boolean {

@@ -101,4 +101,48 @@ describe('StatementCache', () => {
     // 50 MB if a single slice of each text were kept.
     expect(process.memoryUsage().heapUsed - before).toBeLessThan(5_000_000);
   });
+
+  it.each([
+    ['PREPARE q AS SELECT * FROM orders WHERE id = $1', 'EXECUTE q(7)', 'read', 'orders'],
+    ['prepare "Q" (int, text) as select * from public.orders', 'EXECUTE "Q" (7)', 'read', 'orders'],
+    ['PREPARE q AS UPDATE orders SET a = $1', 'EXECUTE q(7)', 'write', 'orders'],
+    [
+      'PREPARE q AS WITH x AS (DELETE FROM orders RETURNING id) SELECT * FROM x',
+      'execute Q',
+      'write',
+      'orders',
+    ],
+  ])('knows what was prepared by %s', (prepare, execute, kind, table) => {
+    const cache = new StatementCache('postgresql');
+    expect(cache.describe(execute)).toMatchObject({ kind: 'write', operation: 'EXECUTE' });
+    expect(cache.describe(prepare)).toMatchObject({ kind: 'transaction', operation: 'PREPARE' });
+    expect(cache.describe(execute)).toMatchObject({ kind, table, operation: 'EXECUTE' });
+    expect(cache.size).toBe(0);
+  });
+
+  it('knows what was prepared on MySQL, where its text is known', () => {
+    const cache = new StatementCache('mysql');
+    cache.describe("PREPARE q FROM 'SELECT * FROM orders WHERE id = ?'");
+    expect(cache.describe('EXECUTE q USING @id')).toMatchObject({ kind: 'read', table: 'orders' });
+    cache.describe('PREPARE p FROM @sql');
+    expect(cache.describe('EXECUTE p')).toMatchObject({ kind: 'write' });
+  });
+
+  it('takes what two sessions have prepared by one name for a write', () => {
+    const cache = new StatementCache('postgresql');
+    cache.describe('PREPARE q AS SELECT * FROM orders');
+    cache.describe('PREPARE q AS SELECT * FROM orders');
+    expect(cache.describe('EXECUTE q')).toMatchObject({ kind: 'read' });
+    cache.describe('PREPARE q AS SELECT * FROM items');
+    expect(cache.describe('EXECUTE q')).toMatchObject({ kind: 'write', table: undefined });
+  });
+
+  it('remembers up to 1,000 prepared statements, with names of up to 64 characters', () => {
+    const cache = new StatementCache('postgresql');
+    const kindOf = (name: string): string => cache.describe(`EXECUTE ${name}`).kind;
+    for (const length of [64, 65]) cache.describe(`PREPARE ${'q'.repeat(length)} AS SELECT * FROM orders`);
+    expect([kindOf('q'.repeat(64)), kindOf('q'.repeat(65))]).toEqual(['read', 'write']);
+    for (let at = 0; at < 1_000; at += 1) cache.describe(`PREPARE p${at} AS SELECT * FROM orders`);
+    expect([kindOf('q'.repeat(64)), kindOf('p999')]).toEqual(['write', 'read']);
+  });
 });

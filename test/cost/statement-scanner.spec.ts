@@ -342,7 +342,10 @@ describe('compared with real parsers', () => {
     for (const [dialect, text, , , , table] of STATEMENTS) {
       const tree = dialect === 'postgresql' ? undefined : attempt(() => parse(text, dialect));
       if (tree === undefined || table === undefined) continue;
-      const names = namesIn(tree).flatMap(name => [name, name.replace(/^(?:public|dbo|main)\.(?=[^.]+$)/, '')]);
+      const names = namesIn(tree).flatMap(name => [
+        name,
+        name.replace(/^(?:public|dbo|main)\.(?=[^.]+$)/, ''),
+      ]);
       expect.soft(names, text).toContain(table);
       compared += 1;
     }
