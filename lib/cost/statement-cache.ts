@@ -50,7 +50,12 @@ export class StatementCache {
     const key = statement.key ?? statement.shape;
     const known = this.#byShape.get(key);
     // What is longer than all that is read of a text may differ behind that place.
-    if (known !== undefined && known.table === statement.table && known.kind === statement.kind) return known;
+    const isSame =
+      known !== undefined &&
+      known.table === statement.table &&
+      known.kind === statement.kind &&
+      known.variant === statement.variant;
+    if (isSame) return known;
     const kept = Object.freeze({ ...statement, dialect: this.#dialect });
     this.#byShape.set(key, kept);
     return kept;

@@ -24,6 +24,7 @@ import {
 import { TOKEN, TOKEN_CLASSES } from './sql-tokens';
 import type { SqlDialect, Statement } from './statement';
 import { StatementOutline } from './statement-outline';
+import { foldedTable } from './table-series';
 import { isValueLike } from './value-like';
 
 /** Texts up to this length are read to their end, so that it is known whether they hold a literal. */
@@ -85,6 +86,9 @@ export class StatementScanner {
   #bracketDepth = 0;
   /** Rows may follow the statement as they are: `COPY … FROM STDIN`. */
   #isBeforeRows = false;
+  /** The table of a series that was folded last, and a hash of all of them. */
+  #folded = '';
+  #variant: number | undefined = undefined;
 
   constructor(dialect: SqlDialect) {
     this.#dialect = dialect;
@@ -165,6 +169,8 @@ export class StatementScanner {
     outline.reset();
     this.#setting.reset();
     this.#isBeforeRows = false;
+    this.#folded = '';
+    this.#variant = undefined;
     this.#text = text;
     this.#limit = MAX_SCANNED_LENGTH;
     this.#foundLiteral = false;
@@ -183,7 +189,7 @@ export class StatementScanner {
     outline.endStatement();
     const { operation, kind, table } = outline;
     const shape = writer.finish();
-    return { shape, key: writer.key, table, operation, kind };
+    return { shape, key: writer.key, table, operation, kind, variant: this.#variant };
   }
 
   /** Whether the rest can neither show in the shape nor change the main table. */
@@ -322,8 +328,7 @@ export class StatementScanner {
     const keyword = isQualified ? undefined : keywordAt(text, start, end, this.#outline.isAtStart);
     if (keyword === undefined) {
       if (this.#setting.isValue) return this.#value(start, end);
-      this.#outline.name(text, start, end, 0);
-      this.#writer.name(text, start, end);
+      this.#name(start, end, 0);
       if (this.#isGeneric && isBeforePassword(text, start, end)) return NO_END;
       this.#setting.word(text, start, end);
       this.#isBeforeRows ||= this.#outline.verb === 'COPY' && isWord(text, start, end, 'STDIN');
@@ -407,9 +412,37 @@ export class StatementScanner {
     ) {
       return this.#value(start, end);
     }
-    this.#outline.name(text, start, end, open === 91 ? 93 : open);
-    this.#writer.name(text, start, end);
+    this.#name(start, end, open === 91 ? 93 : open);
     return end;
+  }
+
+  #name(start: number, end: number, quote: number): void {
+    const text = this.#text;
+    const folded = isDigit(text.charCodeAt(quote === 0 ? end - 1 : end - 2))
+      ? this.#fold(start, end, quote === 0 ? 0 : 1)
+      : undefined;
+    if (folded === undefined) {
+      this.#outline.name(text, start, end, quote);
+      this.#writer.name(text, start, end);
+    } else {
+      this.#outline.name(folded, 0, folded.length, quote);
+      this.#writer.name(folded, 0, folded.length);
+    }
+  }
+
+  /** `events_yyyy_mm` for a table, or what stands before a dot, or the same name again as an alias. */
+  #fold(start: number, end: number, quotes: 0 | 1): string | undefined {
+    const text = this.#text;
+    const isTable = this.#outline.expectsTable || text.charCodeAt(end) === 46;
+    const name = text.slice(start + quotes, end - quotes);
+    if (!isTable && name !== this.#folded) return undefined;
+    const folded = foldedTable(name);
+    if (folded === undefined) return undefined;
+    this.#folded = name;
+    let hash = this.#variant ?? 0;
+    for (let at = 0; at < name.length; at += 1) hash = Math.imul(hash ^ name.charCodeAt(at), 16_777_619);
+    this.#variant = hash;
+    return text.slice(start, start + quotes) + folded + text.slice(end - quotes, end);
   }
 
   /**

@@ -10,6 +10,8 @@ export interface Statement {
   readonly shape: string;
   /** What it is told apart by where its shape is not all of it. */
   readonly key?: string | undefined;
+  /** Stands for what its shape leaves out of the names of its tables: those of another month ask for something else. */
+  readonly variant?: number | undefined;
   /** The main table or collection, without quotes, and with its schema where the statement names another than the default one. */
   readonly table: string | undefined;
   /** The leading verb in capitals: `SELECT`, `INSERT`, `MERGE`, … */

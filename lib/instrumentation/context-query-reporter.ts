@@ -208,12 +208,16 @@ function admitByHolder(connection: object, statement: Statement): void {
 }
 
 /** What tells a query from others of its shape; `undefined` where that is not known. */
-function hashOf({ shape }: Statement, literals: string | undefined, parameters: unknown): number | undefined {
+function hashOf(
+  { shape, variant }: Statement,
+  literals: string | undefined,
+  parameters: unknown,
+): number | undefined {
   if (literals !== undefined) {
     const seed = hashText(literals);
     return seed === undefined ? undefined : hashParameters(parameters, seed);
   }
   // It has values, and whoever reports it has not said which.
   if (parameters === undefined && shape.includes('?')) return undefined;
-  return hashParameters(parameters);
+  return hashParameters(parameters, variant);
 }
