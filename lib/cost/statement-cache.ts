@@ -49,15 +49,20 @@ export class StatementCache {
   #intern(statement: Statement): Statement {
     const key = statement.key ?? statement.shape;
     const known = this.#byShape.get(key);
-    // What is longer than all that is read of a text may differ behind that place.
-    const isSame =
-      known !== undefined &&
-      known.table === statement.table &&
-      known.kind === statement.kind &&
-      known.variant === statement.variant;
-    if (isSame) return known;
+    if (known !== undefined && isSame(known, statement)) return known;
     const kept = Object.freeze({ ...statement, dialect: this.#dialect });
     this.#byShape.set(key, kept);
     return kept;
   }
+}
+
+/** One shape may be of two: the rest of a text that is longer than all that is read, or `'now'` for a literal. */
+function isSame(a: Statement, b: Statement): boolean {
+  return (
+    a.table === b.table &&
+    a.kind === b.kind &&
+    a.variant === b.variant &&
+    a.isVolatile === b.isVolatile &&
+    a.session === b.session
+  );
 }

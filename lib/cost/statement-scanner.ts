@@ -24,6 +24,7 @@ import {
 import { TOKEN, TOKEN_CLASSES } from './sql-tokens';
 import type { SqlDialect, Statement } from './statement';
 import { StatementOutline } from './statement-outline';
+import { StatementEffects } from './statement-effects';
 import { foldedTable } from './table-series';
 import { isValueLike } from './value-like';
 
@@ -62,9 +63,10 @@ export class StatementScanner {
   readonly #isPostgres: boolean;
   readonly #writer = new ShapeWriter();
   readonly #outline: StatementOutline;
+  readonly #effects = new StatementEffects();
   readonly #setting = new BareSetting();
   /** What was prepared by name, in any session. */
-  readonly #prepared = new RecentMap<Pick<Statement, 'table' | 'kind'>>(MAX_PREPARED);
+  readonly #prepared = new RecentMap<Pick<Statement, 'table' | 'kind' | 'isVolatile'>>(MAX_PREPARED);
   #text = '';
   #limit = 0;
   #backslash: Backslash = 'doubt';
@@ -120,12 +122,12 @@ export class StatementScanner {
   #prepare(text: string, statement: Statement): Statement {
     const [start, quoted] = PREPARE.exec(text) ?? [];
     if (start !== undefined && quoted !== undefined && quoted.length <= MAX_PREPARED_NAME) {
-      const { table, kind } = this.#read(text.slice(start.length), this.#readings[0]);
+      const { table, kind, isVolatile } = this.#read(text.slice(start.length), this.#readings[0]);
       const name = nameOf(quoted);
       const other = this.#prepared.get(name);
       // Two sessions may mean different statements by one name: nobody can tell which of them is executed.
       const isSame = other === undefined || (other.kind === kind && other.table === table);
-      this.#prepared.set(name, isSame ? { table, kind } : { table: undefined, kind: 'write' });
+      this.#prepared.set(name, isSame ? { table, kind, isVolatile } : { table: undefined, kind: 'write' });
     }
     this.#foundLiteral = true;
     return statement;
@@ -167,6 +169,7 @@ export class StatementScanner {
     this.#foundQuotedName = false;
     writer.reset();
     outline.reset();
+    this.#effects.reset();
     this.#setting.reset();
     this.#isBeforeRows = false;
     this.#folded = '';
@@ -186,10 +189,12 @@ export class StatementScanner {
       writer.abandon();
     }
     this.#text = '';
-    outline.endStatement();
+    this.#endStatement();
     const { operation, kind, table } = outline;
     const shape = writer.finish();
-    return { shape, key: writer.key, table, operation, kind, variant: this.#variant };
+    const { isVolatile } = this.#effects;
+    const session = this.#effects.sessionOf(text);
+    return { shape, key: writer.key, table, operation, kind, variant: this.#variant, isVolatile, session };
   }
 
   /** Whether the rest can neither show in the shape nor change the main table. */
@@ -233,6 +238,11 @@ export class StatementScanner {
     return this.#punctuation(start, code, type);
   }
 
+  #endStatement(): void {
+    this.#effects.verb(this.#outline.verb);
+    this.#outline.endStatement();
+  }
+
   #punctuation(start: number, code: number, type: number | undefined): number {
     const text = this.#text;
     const next = text.charCodeAt(start + 1);
@@ -259,7 +269,7 @@ export class StatementScanner {
       case TOKEN.semicolon:
         if (this.#isBeforeRows) return NO_END;
         this.#setting.reset();
-        this.#outline.endStatement();
+        this.#endStatement();
         this.#writer.semicolon();
         this.#bracketDepth = 0;
         return start + 1;
@@ -328,6 +338,7 @@ export class StatementScanner {
     const keyword = isQualified ? undefined : keywordAt(text, start, end, this.#outline.isAtStart);
     if (keyword === undefined) {
       if (this.#setting.isValue) return this.#value(start, end);
+      this.#effects.name(text, start, end, this.#outline.previousKeyword);
       this.#name(start, end, 0);
       if (this.#isGeneric && isBeforePassword(text, start, end)) return NO_END;
       this.#setting.word(text, start, end);
@@ -337,6 +348,7 @@ export class StatementScanner {
       this.#outline.other();
       this.#writer.placeholder();
     } else {
+      this.#effects.keyword(keyword, this.#outline.previousKeyword);
       this.#outline.keyword(keyword);
       this.#writer.keyword(keyword);
       if (keyword === 'SET') this.#setting.set(this.#outline.verb);
@@ -392,6 +404,7 @@ export class StatementScanner {
     // BigQuery's '''it's''' and an escaped quote look the same.
     if (this.#isGeneric && text.startsWith("'''", start)) return NO_END;
     const end = endOfString(text, start, backslash);
+    this.#effects.string(text, start, end);
     this.#isBroken = end === NO_END && backslash !== 'doubt';
     return this.#skipLiteral(start, end);
   }

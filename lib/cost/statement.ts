@@ -17,6 +17,10 @@ export interface Statement {
   /** The leading verb in capitals: `SELECT`, `INSERT`, `MERGE`, … */
   readonly operation: string;
   readonly kind: StatementKind;
+  /** Whether it may answer otherwise each time, or do something: `now()`, `nextval()`, `FETCH`, `FOR UPDATE`. */
+  readonly isVolatile?: boolean | undefined;
+  /** What it does to its session, as in `statement-effects.ts`; 0 for most. */
+  readonly session?: number | undefined;
   /** Of which database it is, where that is known. */
   readonly dialect?: SqlDialect;
 }

@@ -167,7 +167,8 @@ export class ContextQueryReporter implements OwnQueryReporter {
     if (context === undefined) return this.#lose(aside, statement, below);
     const ledger = this.#ledgerOf(context, aside, statement.shape, below);
     if (ledger === undefined) return undefined;
-    const hash = statement.kind === 'read' ? hashOf(statement, literals, parameters) : undefined;
+    const isComparable = statement.kind === 'read' && statement.isVolatile !== true;
+    const hash = isComparable ? hashOf(statement, literals, parameters) : undefined;
     return ledger.begin(statement, below, hash, isQueued);
   }
 
