@@ -7,6 +7,7 @@ import type { RepeatFinding } from './repeat-finding';
 import { type Charge, QueryCharge } from './query-charge';
 import { noteParameters, RepeatTrace } from './repeat-trace';
 import { type RemoteCost, RemoteLedger } from './remote-ledger';
+import type { SessionPlace } from './session-place';
 import { CALL_SITE_AT_REPEAT, newShape, type ShapeCost, type TableCost } from './shape-cost';
 import type { Statement } from './statement';
 import { DATABASE, POOL, type TimeAccount } from './time-account';
@@ -101,6 +102,8 @@ export class CostLedger {
   ignored: readonly IgnoredShape[] | undefined = undefined;
   /** When shapes ran; absent until something has returned rows. */
   repeatTrace: RepeatTrace | undefined = undefined;
+  /** What its statements have done to sessions that their drivers do not tell apart; absent until one has. */
+  place: SessionPlace | undefined = undefined;
   /** Calls of providers; absent unless they are traced. */
   callTrace: CallTrace | undefined = undefined;
   #open = 0;

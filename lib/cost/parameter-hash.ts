@@ -13,8 +13,13 @@ const words = new Int32Array(float.buffer);
 let left = 0;
 
 /** The hash of a text, of 1 ns a character; `undefined` where it is too long to be compared. */
-export function hashText(text: string): number | undefined {
-  return text.length > MAX_LENGTH ? undefined : mixText(SEED, text);
+export function hashText(text: string, seed = SEED): number | undefined {
+  return text.length > MAX_LENGTH ? undefined : mixText(seed, text);
+}
+
+/** One number for two, that stands for nothing by itself. */
+export function mixSeed(a: number, b: number): number {
+  return mix(mix(SEED, a), b);
 }
 
 /**

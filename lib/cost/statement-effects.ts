@@ -42,9 +42,9 @@ const VOLATILE_CALLS = wordSet(
     'pg_advisory_lock pg_advisory_lock_shared pg_advisory_unlock pg_advisory_unlock_all ' +
     'pg_advisory_unlock_shared pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_try_advisory_lock ' +
     'pg_try_advisory_lock_shared pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared get_lock ' +
-    'release_lock release_all_locks is_free_lock is_used_lock sleep pg_sleep pg_sleep_for pg_sleep_until ' +
+    'release_lock release_all_locks is_free_lock is_used_lock ' +
     'pg_notify set_config txid_current pg_current_xact_id pg_current_wal_lsn pg_logical_slot_get_changes ' +
-    'pg_terminate_backend pg_cancel_backend lo_creat lo_create lo_unlink dblink dblink_exec benchmark',
+    'pg_terminate_backend pg_cancel_backend lo_creat lo_create lo_unlink dblink dblink_exec',
 );
 /** The same without brackets. */
 const VOLATILE_WORDS = wordSet(

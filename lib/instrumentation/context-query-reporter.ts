@@ -6,7 +6,8 @@ import { isStopped, knownStop } from '../budget/work-stop';
 import type { CallDimension } from '../cost/call-ledger';
 import type { CostLedger } from '../cost/cost-ledger';
 import { statementsOf } from '../cost/describe-statement';
-import { hashParameters, hashText } from '../cost/parameter-hash';
+import { hashParameters, hashText, mixSeed } from '../cost/parameter-hash';
+import { placeOf, SessionPlace, standsFor } from '../cost/session-place';
 import type { Statement, SqlDialect } from '../cost/statement';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import type { LostContexts } from '../diagnosis/lost-contexts';
@@ -58,7 +59,8 @@ export class ContextQueryReporter implements OwnQueryReporter {
       const statement = text === undefined ? NO_TEXT : statements.describe(text);
       const literals = text !== undefined && statements.foundLiteral ? text : undefined;
       if (on !== undefined && statement.kind === 'transaction') admitByHolder(on, statement);
-      const charge = this.#charge(contextStorage.getStore(), statement, below, parameters, literals, false);
+      const context = contextStorage.getStore();
+      const charge = this.#charge(context, statement, below, parameters, literals, false, on);
       return on === undefined ? charge : this.#pools.note(on, statement, charge);
     } catch (error) {
       return this.#failed(error);
@@ -80,7 +82,7 @@ export class ContextQueryReporter implements OwnQueryReporter {
       const statements = statementsOf(dialect);
       const statement = text === undefined ? NO_TEXT : statements.describe(text);
       const literals = text !== undefined && statements.foundLiteral ? text : undefined;
-      query.handle = this.#charge(context, statement, below, parameters, literals, !isFree);
+      query.handle = this.#charge(context, statement, below, parameters, literals, !isFree, pool);
       const watched = this.#pools.of(pool, this.#driver, size);
       if (!isFree) query.askedMs = performance.now();
       if (watched === undefined) return;
@@ -107,7 +109,7 @@ export class ContextQueryReporter implements OwnQueryReporter {
         this.#lose(aside, operation, below);
       } else {
         const isComparable = operation.kind === 'read' && parameters !== undefined;
-        const hash = isComparable ? hashParameters(parameters) : undefined;
+        const hash = isComparable ? hashParameters(parameters, on && placeOf(on).seed) : undefined;
         charge = this.#ledgerOf(context, aside, operation.shape, below)?.begin(operation, below, hash);
       }
       return on === undefined ? charge : this.#pools.note(on, operation, charge);
@@ -137,7 +139,9 @@ export class ContextQueryReporter implements OwnQueryReporter {
 
   beginCheckout(pool: object, size: number, below: Below): CheckoutHandle | undefined {
     try {
-      return this.#pools.checkout(pool, this.#driver, size, below);
+      const checkout = this.#pools.checkout(pool, this.#driver, size, below);
+      if (checkout !== undefined) standsFor(checkout, pool);
+      return checkout;
     } catch (error) {
       return this.#failed(error);
     }
@@ -162,13 +166,20 @@ export class ContextQueryReporter implements OwnQueryReporter {
     parameters: unknown,
     literals: string | undefined,
     isQueued: boolean,
+    on: object | undefined,
   ): QueryHandle | undefined {
     const aside = currentAside();
+    const effects = statement.session ?? 0;
+    if (effects !== 0 && on !== undefined) placeOf(on).note(effects, literals ?? statement.shape, parameters);
     if (context === undefined) return this.#lose(aside, statement, below);
     const ledger = this.#ledgerOf(context, aside, statement.shape, below);
     if (ledger === undefined) return undefined;
+    if (effects !== 0 && on === undefined) {
+      (ledger.place ??= new SessionPlace(0)).note(effects, literals ?? statement.shape, parameters);
+    }
     const isComparable = statement.kind === 'read' && statement.isVolatile !== true;
-    const hash = isComparable ? hashOf(statement, literals, parameters) : undefined;
+    const place = on === undefined ? ledger.place : placeOf(on);
+    const hash = isComparable ? hashOf(statement, literals, parameters, place?.seed) : undefined;
     return ledger.begin(statement, below, hash, isQueued);
   }
 
@@ -213,12 +224,13 @@ function hashOf(
   { shape, variant }: Statement,
   literals: string | undefined,
   parameters: unknown,
+  place: number | undefined,
 ): number | undefined {
   if (literals !== undefined) {
-    const seed = hashText(literals);
+    const seed = hashText(literals, place);
     return seed === undefined ? undefined : hashParameters(parameters, seed);
   }
   // It has values, and whoever reports it has not said which.
   if (parameters === undefined && shape.includes('?')) return undefined;
-  return hashParameters(parameters, variant);
+  return hashParameters(parameters, variant === undefined ? place : mixSeed(place ?? 0, variant));
 }

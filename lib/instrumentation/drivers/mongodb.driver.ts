@@ -71,6 +71,11 @@ function replaceIn<F extends (...args: never[]) => unknown>(
   });
 }
 
+/** The collection of one database is not that of another. */
+function inDatabase(ns: unknown, parameters: unknown): unknown {
+  return parameters === undefined ? undefined : [(ns as { db?: unknown } | undefined)?.db, parameters];
+}
+
 function countCommands(reporter: QueryReporter): (original: SendCommand) => SendCommand {
   return original =>
     function command(ns, command_, ...rest) {
@@ -79,7 +84,9 @@ function countCommands(reporter: QueryReporter): (original: SendCommand) => Send
       try {
         const pool = this[POOL];
         if (pool !== undefined) reporter.beginCheckout(pool, sizeOf(pool), command)?.acquired(this);
-        handle = statement && reporter.beginOperation(statement, command, parametersOf(command_), this);
+        handle =
+          statement &&
+          reporter.beginOperation(statement, command, inDatabase(ns, parametersOf(command_)), this);
       } catch (error) {
         if (undoOf(error) !== 'instead') return Promise.reject(error as Error);
         const fail = (): never => {

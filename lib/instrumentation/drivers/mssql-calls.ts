@@ -43,7 +43,7 @@ export function countCalls(request: object, reporter: QueryReporter): (() => voi
         if (text === undefined) return original.call(this, command, ...rest, callback);
         let handle: QueryHandle | undefined;
         try {
-          handle = reporter.begin(text, 'mssql', call, valuesOf(this));
+          handle = reporter.begin(text, 'mssql', call, valuesOf(this), this.parent);
         } catch (error) {
           setImmediate(callback, error);
           return undefined;

@@ -1,6 +1,6 @@
 import type { DriverInstrumentation } from '../driver-instrumentation';
 import { takingBack } from '../take-back';
-import { countStatements, countTexts } from './sqlite-statement';
+import { countStatements, countTexts, markStatements } from './sqlite-statement';
 
 interface Statement {
   readonly sourceSQL: string;
@@ -26,6 +26,7 @@ export function nodeSqliteInstrumentation(): DriverInstrumentation {
       if (sqlite === undefined) return undefined;
       const undo = [
         ...countStatements<Statement>(sqlite.StatementSync.prototype, reporter, ({ sourceSQL }) => sourceSQL),
+        ...markStatements(sqlite.DatabaseSync.prototype),
         ...countTexts(sqlite.DatabaseSync.prototype, 'exec', reporter),
       ];
       return takingBack(undo);

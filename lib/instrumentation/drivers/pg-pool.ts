@@ -135,7 +135,7 @@ function askForQuery(
     if (knowsRelease) {
       reporter.beginPooled(query, pool, pool.options.max, hasFree(pool), text, 'postgresql', below, values);
     } else {
-      query.handle = reporter.begin(text, 'postgresql', below, values);
+      query.handle = reporter.begin(text, 'postgresql', below, values, pool);
     }
   } catch (error) {
     process.nextTick(callback, error);

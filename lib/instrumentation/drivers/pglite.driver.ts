@@ -45,17 +45,17 @@ function cover(build: unknown, reporter: QueryReporter): (() => void)[] {
     ...replaceMethods<Transact>(classes, 'transaction', original => {
       return async function transaction(work, ...rest) {
         // PGlite sends both itself.
-        reporter.begin('BEGIN', 'postgresql', transaction);
+        reporter.begin('BEGIN', 'postgresql', transaction, undefined, this as object);
         const inside: Work = async tx => {
           const result = await work(countInside(tx, reporter));
           // Here, where it can still be kept back: what throws is rolled back.
-          reporter.begin('COMMIT', 'postgresql', transaction);
+          reporter.begin('COMMIT', 'postgresql', transaction, undefined, this as object);
           return result;
         };
         try {
           return await original.call(this, inside, ...rest);
         } catch (error) {
-          reporter.begin('ROLLBACK', 'postgresql', transaction);
+          reporter.begin('ROLLBACK', 'postgresql', transaction, undefined, this as object);
           throw error;
         }
       };
@@ -74,14 +74,14 @@ function countInside(tx: Transaction, reporter: QueryReporter): Transaction {
   tx.exec = countText(asMethod(exec), reporter) as Transaction['exec'];
   tx.sql = async (strings, ...values) => {
     const text = strings.reduce((sum, part, i) => `${sum}$${i}${part}`);
-    return counted(reporter, text, values, tx.sql, () => sql.call(tx, strings, ...values));
+    return counted(reporter, text, values, tx.sql, tx, () => sql.call(tx, strings, ...values));
   };
   return tx;
 }
 
 function countText(original: Query, reporter: QueryReporter): Query {
   return async function query(text, ...rest) {
-    return counted(reporter, text, rest[0], query, () => original.call(this, text, ...rest));
+    return counted(reporter, text, rest[0], query, this as object, () => original.call(this, text, ...rest));
   };
 }
 
@@ -90,9 +90,16 @@ async function counted(
   text: unknown,
   parameters: unknown,
   below: (...args: never[]) => unknown,
+  on: object,
   send: () => Promise<unknown>,
 ): Promise<unknown> {
-  const handle = reporter.begin(typeof text === 'string' ? text : undefined, 'postgresql', below, parameters);
+  const handle = reporter.begin(
+    typeof text === 'string' ? text : undefined,
+    'postgresql',
+    below,
+    parameters,
+    on,
+  );
   try {
     const result = await send();
     handle?.end(rowsOf(result));

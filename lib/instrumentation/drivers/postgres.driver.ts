@@ -46,7 +46,13 @@ function countOnce(original: Handle, reporter: QueryReporter): Handle {
     // What a new connection asks for itself, the types of the database, has another handler.
     if (this.executed || this.handler.name === 'execute') return original.call(this);
     try {
-      const counted = reporter.begin(textOf(this), 'postgresql', handle, parametersOf(this.args));
+      const counted = reporter.begin(
+        textOf(this),
+        'postgresql',
+        handle,
+        parametersOf(this.args),
+        this.handler,
+      );
       counted?.queued();
       this[HANDLE] = counted;
       if (counted !== undefined) watch(this, counted);

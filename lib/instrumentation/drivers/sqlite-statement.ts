@@ -1,5 +1,6 @@
 import { undoOf } from '../../budget/refused-commit';
 import type { Below, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import { sharedName } from '../../context/protocol';
 import { replaceMethod } from '../method-replacement';
 
 type Run<S> = (this: S, ...parameters: unknown[]) => unknown;
@@ -9,9 +10,26 @@ interface Database {
   exec(text: string): unknown;
 }
 
-/** Those of `better-sqlite3` know whose they are, those of `node:sqlite` do not. */
+/** On a statement of `node:sqlite`, which does not know whose it is. */
+const DATABASE = Symbol.for(sharedName('sqlite-database'));
+
+/** Those of `better-sqlite3` know whose they are. */
 interface OfDatabase {
   readonly database: Database;
+  readonly [DATABASE]: object;
+}
+
+/** Has the statements of a database know whose they are. */
+export function markStatements(prototype: object): (() => void)[] {
+  return replaceMethod<(this: object, ...args: unknown[]) => object>(prototype, 'prepare', original => {
+    return function prepare(...args) {
+      return Object.defineProperty(original.apply(this, args), DATABASE, { value: this, configurable: true });
+    };
+  });
+}
+
+function placeOf(statement: Partial<OfDatabase>): object | undefined {
+  return statement.database ?? statement[DATABASE];
 }
 
 const METHODS: Readonly<Record<string, Rows>> = {
@@ -32,7 +50,14 @@ export function countStatements<S extends object>(
   const counted = Object.entries(METHODS).flatMap(([name, rowsOf]) =>
     replaceMethod<Run<S>>(prototype, name, original => {
       return function run(...parameters) {
-        const handle = begin(reporter, textOf(this), run, parameters, (this as Partial<OfDatabase>).database);
+        const handle = begin(
+          reporter,
+          textOf(this),
+          run,
+          parameters,
+          placeOf(this),
+          (this as Partial<OfDatabase>).database,
+        );
         try {
           const result = original.apply(this, parameters);
           handle?.end(rowsOf(result));
@@ -46,7 +71,7 @@ export function countStatements<S extends object>(
   );
   const iterated = replaceMethod<Run<S>>(prototype, 'iterate', original => {
     return function iterate(...parameters) {
-      const handle = reporter.begin(textOf(this), 'sqlite', iterate, parameters);
+      const handle = reporter.begin(textOf(this), 'sqlite', iterate, parameters, placeOf(this));
       try {
         const rows = original.apply(this, parameters) as Iterator<unknown>;
         return handle === undefined ? rows : countRows(rows, handle);
@@ -65,10 +90,11 @@ function begin(
   text: string | undefined,
   below: Below,
   parameters: unknown,
+  on: object | undefined,
   database: Partial<Database> | undefined,
 ): QueryHandle | undefined {
   try {
-    return reporter.begin(text, 'sqlite', below, parameters);
+    return reporter.begin(text, 'sqlite', below, parameters, on);
   } catch (error) {
     if (undoOf(error) === 'instead') reporter.uncharged(() => rollBack(database));
     throw error;
@@ -89,7 +115,7 @@ export function countTexts(prototype: object, name: string, reporter: QueryRepor
     return function exec(...args) {
       const [text] = args;
       if (typeof text !== 'string') return original.apply(this, args);
-      const handle = begin(reporter, text, exec, undefined, this as Partial<Database>);
+      const handle = begin(reporter, text, exec, undefined, this, this as Partial<Database>);
       try {
         const result = original.apply(this, args);
         handle?.end(0);
