@@ -54,6 +54,7 @@ const OPTIONS = [
   'deadline',
   'errorMessages',
   'propagate',
+  'findings',
 ] as const satisfies readonly (keyof AsyncContextOptions)[];
 const LOST_CONTEXTS = ['log', 'ignore'] as const;
 const REQUEST_ID = ['header', 'trust', 'generate', 'responseHeader'] as const;
@@ -67,6 +68,7 @@ const SINK_QUEUE = [
   'sample',
 ] as const;
 const PROPAGATE = ['hosts', 'carrier', 'sampled', 'messages', 'jobs'] as const;
+const FINDINGS = ['compareValues'] as const;
 const CARRIER_WAYS = ['http', 'messages', 'jobs'] as const;
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 /** A header name, https://www.rfc-editor.org/rfc/rfc9110#name-tokens */
@@ -126,6 +128,7 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     deadline: readDeadline(options.deadline, checkHeader),
     errorMessages: readBoolean('errorMessages', options.errorMessages ?? false),
     propagate: readPropagation(options),
+    findings: readFindings(options.findings),
   });
 }
 
@@ -294,6 +297,12 @@ const AUDIENCE_REMEDY = `Name who is to believe it, in at most ${MAX_AUDIENCE_LE
 function readPropagation({ propagate = {}, carrierSecret }: AsyncContextOptions): ResolvedPropagation {
   checkObject('propagate', propagate, PROPAGATE);
   return readPropagate(propagate, carrierSecret !== undefined, failAt('propagate'));
+}
+
+function readFindings(options: AsyncContextOptions['findings'] = {}): ResolvedOptions['findings'] {
+  checkObject('findings', options, FINDINGS);
+  const { compareValues = true } = options;
+  return Object.freeze({ compareValues: readBoolean('findings.compareValues', compareValues) });
 }
 
 /** Who somebody is, and nothing else of them. */

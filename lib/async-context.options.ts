@@ -97,6 +97,16 @@ export interface SinkQueueOptions {
   readonly sample?: number;
 }
 
+/** What findings are made of. */
+export interface FindingsOptions {
+  /**
+   * Whether the parameters of queries are compared with the rows of earlier ones, in memory and for as long as their
+   * unit of work is open: without it no N+1 is more than suspected, and `repeats` is 0.
+   * @default true
+   */
+  readonly compareValues?: boolean;
+}
+
 /**
  * Options of `AsyncContextModule.forRoot()`. Each may be left out.
  *
@@ -266,6 +276,8 @@ export interface AsyncContextOptions {
   readonly errorMessages?: boolean;
   /** What the context travels with: HTTP to the hosts that are listed, messages and jobs of your own. */
   readonly propagate?: PropagateOptions;
+  /** What an N+1 is told by. */
+  readonly findings?: FindingsOptions;
 }
 
 /** Makes the options; what `useClass` and `useExisting` name. */
@@ -324,4 +336,5 @@ export interface ResolvedOptions {
   readonly deadline: ResolvedDeadline;
   readonly errorMessages: boolean;
   readonly propagate: ResolvedPropagation;
+  readonly findings: Required<FindingsOptions>;
 }

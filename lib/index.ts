@@ -4,6 +4,7 @@ export type {
   AsyncContextOptions,
   AsyncContextOptionsFactory,
   BudgetDefaults,
+  FindingsOptions,
   HttpMethod,
   RequestIdOptions,
   SinkQueueOptions,

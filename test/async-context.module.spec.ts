@@ -47,6 +47,9 @@ describe('AsyncContextModule.forRoot()', () => {
     [{ sinkQueue: { sample: -0.01 } }, 'sinkQueue.sample'],
     [{ sinkQueue: { sample: NaN } }, 'sinkQueue.sample'],
     [{ propagate: true }, 'propagate'],
+    [{ findings: true }, 'findings'],
+    [{ findings: { compareValues: 'no' } }, 'findings.compareValues'],
+    [{ findings: { compare: true } }, 'findings.compare'],
     [{ propagate: { jobs: 'no' } }, 'propagate.jobs'],
     [{ propagate: { queues: true } }, 'propagate.queues'],
     ['production', 'options'],
@@ -70,6 +73,8 @@ describe('AsyncContextModule.forRoot()', () => {
     { instrumentations: [] },
     { propagate: {} },
     { propagate: { jobs: false } },
+    { findings: {} },
+    { findings: { compareValues: false } },
     { requestId: { responseHeader: false, trust: true, header: 'X-Id' } },
   ])('accepts %j', options => {
     expect(() => AsyncContextModule.forRoot(options)).not.toThrow();

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { BreachRecord, CostRecord } from '../cost/cost-record';
-import type { RepeatFinding } from '../cost/repeat-finding';
+import type { RepeatFinding, RepeatParent } from '../cost/repeat-finding';
 import {
   CALLS,
   callsOf,
@@ -25,6 +25,7 @@ const LABELS: Readonly<Record<RepeatFinding['kind'], string>> = {
   'n-plus-one': 'n+1',
   duplicate: 'duplicate',
   'fan-out': 'fan-out',
+  'look-ups': 'look-ups',
 };
 
 /** A breach as it is logged. */
@@ -72,7 +73,7 @@ function linesOf(
     ...remoteOf(record),
     ...queries.shapes.slice(0, TOP).map((shape, i): ReportLine => [`top ${i + 1}`, shapeOf(shape)]),
   ];
-  for (const finding of record.findings?.slice(0, TOP) ?? []) {
+  for (const finding of findingsOf(record)) {
     lines.push([LABELS[finding.kind], findingOf(finding)]);
   }
   for (const traced of record.trace?.slice(0, TOP) ?? []) lines.push(['calls', tracedOf(traced)]);
@@ -95,15 +96,24 @@ function textOf(breaches: readonly BreachRecord[]): string {
     .join(', ');
 }
 
+/** What is only suspected is in the record, and nowhere else. */
+function findingsOf({ findings = [] }: CostRecord): readonly RepeatFinding[] {
+  return findings.filter(({ confidence }) => confidence !== 'suspected').slice(0, TOP);
+}
+
 function findingOf({ kind, shape, count, duplicates, parents, callSite }: RepeatFinding): string {
   const what = `${number(count)} × ${cut(shape, FINDING_WIDTH)}`;
   if (kind === 'duplicate')
     return `${what}, ${number(duplicates)} of them with parameters seen before${at(callSite)}`;
   if (kind === 'fan-out') return `${what}, all at once${at(callSite)}`;
-  const sources = parents.map(
-    parent => `the ${number(parent.rows)} rows of ${cut(parent.shape, FINDING_WIDTH)}${at(parent.callSite)}`,
-  );
-  return `${what}${at(callSite)}, for ${sources.join(' and ')}`;
+  if (kind === 'look-ups') return `${what}, one by one${at(callSite)}`;
+  return `${what}${at(callSite)}, one for each ${parents.map(sourceOf).join(' and each ')}`;
+}
+
+/** `orders.id of SELECT … FROM orders (orders.service.ts:44 list)` */
+function sourceOf({ table, column = 'row', shape, callSite }: RepeatParent): string {
+  const from = table === undefined || column === 'row' ? column : `${table}.${column}`;
+  return `${from} of ${cut(shape, FINDING_WIDTH)}${at(callSite)}`;
 }
 
 function at(callSite: string | undefined): string {
@@ -143,7 +153,7 @@ function fieldsOf(record: CostRecord): Record<string, unknown> {
   for (const [i, top] of queries.shapes.slice(0, TOP).entries()) {
     for (const [name, value] of Object.entries(top)) fields[`top${i + 1}.${name}`] = value;
   }
-  for (const [i, { parents, ...finding }] of record.findings?.slice(0, TOP).entries() ?? []) {
+  for (const [i, { parents, ...finding }] of findingsOf(record).entries()) {
     for (const [name, value] of Object.entries(finding)) fields[`finding${i + 1}.${name}`] = value;
     for (const [name, value] of Object.entries(parents[0] ?? {}))
       fields[`finding${i + 1}.parent.${name}`] = value;

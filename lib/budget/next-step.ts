@@ -42,7 +42,8 @@ export function nextStep({ queries, findings = [], breaches, remote, traceId }: 
   }
   const other = OTHERS[dimension];
   if (other !== undefined) return other;
-  const finding = findings.find(({ kind }) => kind === 'n-plus-one') ?? findings[0];
+  // The proven ones come first.
+  const finding = findings.find(({ confidence }) => confidence !== 'suspected');
   if (finding !== undefined && (dimension === 'repeats' || 2 * finding.count > queries.count))
     return finding.remedy;
   if (top !== undefined && top.count > queries.count / 2) {

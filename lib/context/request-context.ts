@@ -54,6 +54,8 @@ export interface ContextApplication {
   routeOf(request: object): string | undefined;
   /** From when on it wants to hear of its connection pools; a copy of the package may be older. */
   readonly poolLimits?: PoolLimits;
+  /** Whether values are compared to find where they come from; an older copy of the package does not have it. */
+  readonly comparesValues?: boolean;
   /**
    * Answers a request that still waits when an error that nobody awaits has ended its work, where the
    * application wants it; whether it was answered. An older copy of the package does not have it.
@@ -192,6 +194,7 @@ export class RequestContext {
   ) {
     this.time = new TimeAccount(eventLoop, this, this.startMs, outer?.time);
     this.cost = outer === undefined ? new CostLedger(this.time) : new PartLedger(this.time, outer.cost);
+    this.cost.comparesValues = application.comparesValues === true;
   }
 
   /** The one that nobody of this process awaits: itself, unless it is a part of another one. */

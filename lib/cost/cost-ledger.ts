@@ -1,6 +1,7 @@
 import { type CallDimension, CallLedger, type OpenCall } from './call-ledger';
 import type { CallTrace, TracedCallRecord } from './call-trace';
 import { captureStack, type RawStack } from './call-site';
+import type { Evidence } from './evidence/evidence';
 import { countRepeats, findRepeats } from './find-repeats';
 import type { GrowthHistory } from './growth-history';
 import type { RepeatFinding } from './repeat-finding';
@@ -104,6 +105,10 @@ export class CostLedger {
   repeatTrace: RepeatTrace | undefined = undefined;
   /** What its statements have done to sessions that their drivers do not tell apart; absent until one has. */
   place: SessionPlace | undefined = undefined;
+  /** Whether it looks where the values of its statements come from. */
+  comparesValues = false;
+  /** What it knows of that; absent until a driver has said what it sends. */
+  evidence: Evidence | undefined = undefined;
   /** Calls of providers; absent unless they are traced. */
   callTrace: CallTrace | undefined = undefined;
   #open = 0;
@@ -153,7 +158,7 @@ export class CostLedger {
     return this.remote?.rows ?? 0;
   }
 
-  /** Runs of the one shape that grows with the rows of an earlier result, so far. */
+  /** Runs of the one shape whose values came from the rows of an earlier result, so far. */
   get repeats(): number {
     return countRepeats(this);
   }

@@ -1,5 +1,6 @@
 import { type CallSite, callSiteOf, describeCallSite } from './call-site';
 import type { CostLedger } from './cost-ledger';
+import type { Confidence } from './evidence/judge';
 import { CALL_SITE_AT_REPEAT, type ShapeCost } from './shape-cost';
 import { canBeParent, type Growth, isGrowing } from './growth-history';
 import type { RepeatFinding, RepeatParent } from './repeat-finding';
@@ -21,24 +22,35 @@ interface Match {
   readonly runs: number;
 }
 
-/** What repeats in a unit of work, the most frequent first. */
+/** For whose rows a shape ran, and how sure that is. */
+interface Cause {
+  readonly confidence: Confidence;
+  readonly parents: readonly { readonly shape: ShapeCost; readonly column?: string }[];
+}
+
+/** What repeats in a unit of work: first what is proven, then the most frequent. */
 export function findRepeats(cost: CostLedger): RepeatFinding[] {
   const findings: RepeatFinding[] = [];
   for (const shape of cost.shapes?.values() ?? []) {
-    const finding = isIgnored(shape, cost) ? undefined : describe(shape, cost);
-    if (finding !== undefined) findings.push(finding);
+    if (!isIgnored(shape, cost)) findings.push(...describe(shape, cost));
   }
-  return findings.sort((a, b) => b.count - a.count);
+  return findings.sort((a, b) => rankOf(a) - rankOf(b) || b.count - a.count);
 }
 
-/** Runs of the shape that grows with the rows of an earlier result: of the largest, where there are several. */
+/** Runs of the shape whose values came from the rows of an earlier result: of the largest, where there are several. */
 export function countRepeats(cost: CostLedger): number {
+  const { evidence, history } = cost;
+  if (evidence === undefined) return 0;
   let most = 0;
   for (const shape of cost.shapes?.values() ?? []) {
     if (shape.count <= most || isIgnored(shape, cost)) continue;
-    if (parentsOf(shape, cost) !== undefined) most = shape.count;
+    if (evidence.of(shape, history)?.confidence === 'proven') most = shape.count;
   }
   return most;
+}
+
+function rankOf({ confidence }: RepeatFinding): number {
+  return confidence === 'proven' ? 0 : 1;
 }
 
 function isIgnored({ shape }: ShapeCost, { ignored }: CostLedger): boolean {
@@ -47,46 +59,83 @@ function isIgnored({ shape }: ShapeCost, { ignored }: CostLedger): boolean {
   return ignored.some(({ endsAt, matches }) => now < endsAt && matches(shape));
 }
 
-function describe(shape: ShapeCost, cost: CostLedger): RepeatFinding | undefined {
-  const found = parentsOf(shape, cost);
-  const kind = found !== undefined ? 'n-plus-one' : kindOf(shape);
-  if (kind === undefined) return undefined;
-  const site = siteOf(shape, cost);
-  const parents = found?.map(parent => recordParent(parent, cost)) ?? [];
-  const growth = found?.[0] === undefined ? undefined : cost.history?.growthOf(shape, found[0]);
+/** What is to be said of one shape: that it ran for rows, that it ran for the same again, or both. */
+function describe(shape: ShapeCost, cost: CostLedger): RepeatFinding[] {
+  const cause = causeOf(shape, cost);
+  const found: RepeatFinding[] = [];
+  if (cause !== undefined) found.push(nPlusOneOf(shape, cause, cost));
+  const kind = otherKindOf(shape, cost);
+  if (kind !== undefined && (cause === undefined || kind === 'duplicate')) {
+    found.push({ kind, ...outlineOf(shape, cost), parents: [], remedy: remedyOf(kind, shape, []) });
+  }
+  return found;
+}
+
+function nPlusOneOf(
+  shape: ShapeCost,
+  { confidence, parents: found }: Cause,
+  cost: CostLedger,
+): RepeatFinding {
+  const parents = found.map(parent => recordParent(parent.shape, parent.column, cost));
+  const growth = found[0] === undefined ? undefined : cost.history?.growthOf(shape, found[0].shape);
   return {
-    kind,
+    kind: 'n-plus-one',
+    confidence,
+    ...outlineOf(shape, cost),
+    parents,
+    ...(growth !== undefined && { slope: Math.round(growth.slope * 100) / 100 }),
+    remedy: remedyOf('n-plus-one', shape, parents),
+  };
+}
+
+function outlineOf(
+  shape: ShapeCost,
+  cost: CostLedger,
+): Pick<RepeatFinding, 'shape' | 'table' | 'count' | 'duplicates' | 'callSite'> {
+  const site = siteOf(shape, cost);
+  return {
     shape: cutShape(shape.shape, MAX_SHAPE_LENGTH),
     ...(shape.table !== undefined && { table: shape.table }),
     count: shape.count,
     duplicates: shape.duplicates,
-    parents,
-    ...(growth !== undefined && { slope: Math.round(growth.slope * 100) / 100 }),
     ...(site !== undefined && { callSite: describeCallSite(site) }),
-    remedy: remedyOf(kind, shape, parents),
   };
 }
 
-function kindOf(shape: ShapeCost): 'duplicate' | 'fan-out' | undefined {
+function otherKindOf(
+  shape: ShapeCost,
+  { evidence }: CostLedger,
+): 'duplicate' | 'look-ups' | 'fan-out' | undefined {
   if (shape.duplicates > 0) return 'duplicate';
-  return shape.count >= MIN_RUNS && isSentAtOnce(shape) ? 'fan-out' : undefined;
+  if (shape.count >= MIN_RUNS && isSentAtOnce(shape)) return 'fan-out';
+  return evidence?.lookUpsOf(shape) === undefined ? undefined : 'look-ups';
 }
 
 function isSentAtOnce({ count, maxConcurrent }: ShapeCost): boolean {
   return maxConcurrent === count;
 }
 
+/** What the values say; else what the counts do, unless the values speak against it. */
+function causeOf(shape: ShapeCost, cost: CostLedger): Cause | undefined {
+  if (shape.count < MIN_RUNS) return undefined;
+  const { evidence, history } = cost;
+  const evident = evidence?.of(shape, history);
+  if (evident !== undefined) return evident;
+  const parents = parentsOf(shape, cost);
+  if (parents === undefined || evidence?.refutes(shape, parents) === true) return undefined;
+  return { confidence: 'suspected', parents: parents.map(parent => ({ shape: parent })) };
+}
+
 /**
- * What a shape grows with: what this unit of work shows, unless earlier ones of its handler know
- * better; what only they show, where something comes between rows and runs (a cache, a filter).
+ * What a shape grows with by its counts: what this unit of work shows; else what earlier ones of its handler do,
+ * where something comes between rows and runs (a cache, a filter).
  */
 function parentsOf(shape: ShapeCost, cost: CostLedger): readonly ShapeCost[] | undefined {
-  if (shape.count < MIN_RUNS || cost.repeatTrace === undefined || isAlwaysTheSame(shape)) return undefined;
+  if (cost.repeatTrace === undefined || isAlwaysTheSame(shape)) return undefined;
   const candidates = [...(cost.shapes?.values() ?? [])].filter(
     parent =>
       (parent === shape ? isTree(shape, cost) : canBeParent(parent)) &&
-      runsBetween(shape, parent.answeredAt) > 0 &&
-      !isFixed(shape, parent, cost),
+      runsBetween(shape, parent.answeredAt) > 0,
   );
   const match = matchOf(shape, candidates, cost);
   if (match !== undefined) return match.parents;
@@ -104,12 +153,6 @@ function isAlwaysTheSame({ count, duplicates }: ShapeCost): boolean {
   return duplicates === count - 1;
 }
 
-/** Whether earlier units of work have shown that a shape does not grow with another. */
-function isFixed(shape: ShapeCost, parent: ShapeCost, { history }: CostLedger): boolean {
-  const growth = history?.growthOf(shape, parent);
-  return growth !== undefined && !isGrowing(growth);
-}
-
 function steepestOf(
   shape: ShapeCost,
   candidates: readonly ShapeCost[],
@@ -118,7 +161,8 @@ function steepestOf(
   let best: { parent: ShapeCost; growth: Growth } | undefined;
   for (const parent of candidates) {
     const growth = parent === shape ? undefined : history?.growthOf(shape, parent);
-    if (growth !== undefined && growth.fit > (best?.growth.fit ?? 0)) best = { parent, growth };
+    if (growth !== undefined && isGrowing(growth) && growth.fit > (best?.growth.fit ?? 0))
+      best = { parent, growth };
   }
   return best?.parent;
 }
@@ -187,12 +231,13 @@ function matchPairs(shape: ShapeCost, candidates: readonly ShapeCost[]): Match |
   return undefined;
 }
 
-function recordParent(parent: ShapeCost, cost: CostLedger): RepeatParent {
+function recordParent(parent: ShapeCost, column: string | undefined, cost: CostLedger): RepeatParent {
   const { shape, table, rows } = parent;
   const site = siteOf(parent, cost);
   return {
     shape: cutShape(shape, MAX_SHAPE_LENGTH),
     ...(table !== undefined && { table }),
+    ...(column !== undefined && { column }),
     rows,
     ...(site !== undefined && { callSite: describeCallSite(site) }),
   };
@@ -213,8 +258,12 @@ function remedyOf(
   if (kind === 'duplicate')
     return `Read ${table} once and pass the result along, or cache it for the request.`;
   if (kind === 'fan-out') return `Ask ${table} once for all of them (IN (…), GROUP BY or UNION ALL).`;
+  if (kind === 'look-ups') return `Ask ${table} once for all of them (IN (…)), or use a DataLoader.`;
   if (access === 'write')
     return `Write to ${table} once for all rows (multi-row VALUES, UPDATE … FROM, COPY).`;
-  const join = parents[0]?.table === undefined ? 'a JOIN' : `a JOIN with ${parents[0].table}`;
+  const from = parents[0]?.table;
+  // Rows of one table that lead to others of it are no JOIN, but a tree.
+  if (from === table) return `Fetch ${table} once for all rows: IN (…), a recursive query or a DataLoader.`;
+  const join = from === undefined ? 'a JOIN' : `a JOIN with ${from}`;
   return `Fetch ${table} once for all rows: ${join} (include, relations, populate), IN (…) or a DataLoader.`;
 }

@@ -1,5 +1,6 @@
 import { type CallSite, callSiteOf, captureStack, type RawStack } from './call-site';
 import type { CostLedger } from './cost-ledger';
+import type { Confirmations } from './evidence/evidence';
 import type { ShapeCost } from './shape-cost';
 import { MIN_ROWS, runsBetween } from './repeat-trace';
 
@@ -18,6 +19,10 @@ const MIN_FIT = 0.7;
 /** So many units of work that repeat a shape are looked at one by one; then only when their number has doubled. */
 const FIRST_LOOKS = 3;
 
+/** Columns that values were followed along, and sets of values of each, as hashes. */
+const MAX_FOLLOWED = 200;
+const MAX_SETS = 4;
+
 /** Where a shape repeats. */
 interface RepeatSite {
   units: number;
@@ -34,16 +39,18 @@ export interface Growth {
 }
 
 /** What the units of work of one handler have shown about its shapes: running sums, no samples. */
-export class GrowthHistory {
+export class GrowthHistory implements Confirmations {
   /** Until when a breach of its budget is not written to the log, by `performance.now()`. */
   breachesHeldUntilMs = 0;
   readonly #children = new Map<string, Map<string, Sums>>();
   readonly #sites = new Map<string, CallSite | undefined>();
   readonly #repeats = new Map<string, RepeatSite>();
+  readonly #followed = new Map<number, number[]>();
 
   /** Adds a unit of work that has ended. */
   learn(cost: CostLedger): void {
     if (cost.shapes === undefined) return;
+    cost.evidence?.teach(this);
     if (cost.repeatTrace !== undefined) this.#watch(cost);
     for (const [child, parents] of this.#children) {
       const shape = cost.shapes.get(child);
@@ -83,6 +90,19 @@ export class GrowthHistory {
     const stack = captureStack(below);
     repeat.site = callSiteOf(stack);
     return stack;
+  }
+
+  /** Whether another unit of work followed a column with other values: it was no coincidence. */
+  isConfirmed(candidate: number, values: number): boolean {
+    return this.#followed.get(candidate)?.some(other => other !== values) === true;
+  }
+
+  /** Keeps that values followed a column: a hash of both. */
+  noteValues(candidate: number, values: number): void {
+    const sets = this.#followed.get(candidate);
+    if (sets === undefined) {
+      if (this.#followed.size < MAX_FOLLOWED) this.#followed.set(candidate, [values]);
+    } else if (sets.length < MAX_SETS && !sets.includes(values)) sets.push(values);
   }
 
   /** Where the handler made a shape first. */

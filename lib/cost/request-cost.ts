@@ -36,7 +36,7 @@ export interface RequestCost {
   readonly remoteQueries: number;
   /** Rows of these queries. */
   readonly remoteRows: number;
-  /** Runs of the one shape that grows with the rows of an earlier result, so far. */
+  /** Runs of the one shape whose values came from the rows of an earlier result, so far: an N+1 that is proven. */
   readonly repeats: number;
   /** Milliseconds in which it has blocked the event loop, in stretches of 50 ms and longer. */
   readonly loopBlockMs: number;
@@ -45,7 +45,7 @@ export interface RequestCost {
   /** Queries made after the unit of work was closed. */
   readonly late: number;
   /**
-   * Queries that repeat, so far: duplicates, N+1 with its parent, fan-outs.
+   * Queries that repeat, so far: N+1 with its parent, duplicates, fan-outs, look-ups.
    *
    * @example
    * expect(context.cost?.findings()).toEqual([]);

@@ -1,4 +1,5 @@
 import type { RawStack } from './call-site';
+import type { Trail } from './evidence/trail';
 import type { Statement, StatementKind } from './statement';
 
 /** A shape that repeats this often is worth a look at where, now and then. */
@@ -40,6 +41,12 @@ export interface ShapeCost {
   /** Later times, as pairs of time and count; absent until there is one. */
   times: number[] | undefined;
   answeredAt: number;
+  /** Results and rows that are kept to find whose values they are; see `Evidence`. */
+  keptResults: number;
+  keptRows: number;
+  hasMoreRows: boolean;
+  /** What its values are and where they may come from; absent while nothing repeats. */
+  trail: Trail | undefined;
 }
 
 /** A shape that has not run yet. */
@@ -67,5 +74,9 @@ export function newShape(
     runsAtFirst: 0,
     times: undefined,
     answeredAt: 0,
+    keptResults: 0,
+    keptRows: 0,
+    hasMoreRows: false,
+    trail: undefined,
   };
 }

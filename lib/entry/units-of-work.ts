@@ -79,6 +79,7 @@ const MAX_NAME = 200;
 /** Opens and closes the units of work of one application. */
 export class UnitsOfWork implements ContextHost {
   readonly poolLimits: PoolLimits;
+  readonly comparesValues: boolean;
   readonly handlers: Handlers;
   readonly requestIds: RequestIdSource;
   readonly queue: SinkQueue<RequestContext>;
@@ -141,6 +142,7 @@ export class UnitsOfWork implements ContextHost {
     this.#instrumentations = instrumentations;
     this.#options = options;
     this.poolLimits = options.pools;
+    this.comparesValues = options.findings.compareValues;
     this.carriesOnMessages = options.propagate.messages;
     this.incomingDeadline = new IncomingDeadline(options.deadline, faults, (context, atMs, from) =>
       this.limitTime(context, atMs, from),
@@ -466,6 +468,7 @@ export class UnitsOfWork implements ContextHost {
         name: 'canonicalLog',
         take: context => this.#canonicalLog?.write(context),
       },
+      { name: 'values of queries', take: ({ cost }) => cost.evidence?.release(cost.history) },
       { name: 'drivers that were loaded since', take: () => this.#hasServed || this.#afterFirst() },
       { name: 'onClose', take: context => this.#runCloseCallbacks(context) },
     ];

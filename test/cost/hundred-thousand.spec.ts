@@ -59,6 +59,6 @@ describe('a request of 100,000 queries', () => {
       if (i === 100) early = held();
     }
     expect(held()).toEqual(early);
-    expect(ledger).toMatchObject({ queries: QUERIES, rows: (QUERIES / 10) * (9 + 9 * 4), repeats: 90_000 });
+    expect(ledger).toMatchObject({ queries: QUERIES, rows: (QUERIES / 10) * (9 + 9 * 4) });
   });
 });

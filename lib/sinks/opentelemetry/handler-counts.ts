@@ -66,8 +66,9 @@ export class HandlerCounts {
       if (calls !== undefined) to.calls.add(calls.count, { ...attributes, [CALL]: dimension });
     }
     if (slow !== undefined) to.slow.add(1, { ...attributes, [CAUSE]: slow.because });
-    for (const finding of record.findings ?? [])
-      to.repeated.add(1, { ...attributes, [REPEAT]: finding.kind });
+    for (const { kind, confidence } of record.findings ?? []) {
+      if (confidence !== 'suspected') to.repeated.add(1, { ...attributes, [REPEAT]: kind });
+    }
   }
 
   /** Hands over what was added up since the last time. */

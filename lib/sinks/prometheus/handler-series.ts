@@ -80,7 +80,9 @@ export class HandlerSeries {
       if (calls !== undefined) this.#count('calls', dimension).inc(calls.count);
     }
     if (slow !== undefined) this.#count('slow', slow.because).inc(1);
-    for (const { kind } of findings ?? []) this.#count('findings', kind).inc(1);
+    for (const { kind, confidence } of findings ?? []) {
+      if (confidence !== 'suspected') this.#count('findings', kind).inc(1);
+    }
   }
 
   #spend(part: string, ms: number): void {

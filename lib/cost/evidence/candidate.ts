@@ -1,0 +1,111 @@
+import type { ShapeCost } from '../shape-cost';
+import { ColumnIndex, ROWS, type SourceColumn } from './column-index';
+import type { KeptResult, KeptResults } from './kept-results';
+import type { ColumnName, NameClass } from './key-names';
+import type { Slot } from './slots';
+import { bitsOf, hashKey, isDate, type Key } from './value-key';
+
+/** Runs that are told apart, for what two parents explain together. */
+export const MAX_TOLD_APART = 64;
+/** Of the values of a result that is cut: from then on a value that is not found may be of its other rows. */
+const NEARLY_ALL = 0.9;
+
+/** A column that the values of a statement may come from, and how the runs so far follow it. */
+export class Candidate {
+  /** Runs since the first result, and those whose value was in an earlier one. */
+  runs = 0;
+  matched = 0;
+  /** Different values that were matched, and how many of them follow the one before down or up the rows. */
+  distinct = 0;
+  bits = 0;
+  /** The same for the same values, in whatever order. */
+  hash = 0;
+  hasDate = false;
+  /** Which runs matched, as two words of 32. */
+  low = 0;
+  high = 0;
+  readonly #index: ColumnIndex;
+  readonly #met = new Set<Key>();
+  readonly #byResult: number[] = [];
+  #most = 0;
+  #withTwo = 0;
+  #down = 0;
+  #up = 0;
+  #place = -1;
+  #last: Key | undefined = undefined;
+  #gap: number | undefined = undefined;
+
+  /**
+   * @param name what the column is called in the table that it is of
+   * @param parent whose results it is of
+   */
+  constructor(
+    readonly slot: Slot,
+    readonly parent: ShapeCost,
+    readonly column: SourceColumn,
+    readonly name: ColumnName,
+    readonly nameClass: NameClass,
+    readonly results: KeptResults,
+  ) {
+    this.#index = new ColumnIndex(column, results);
+  }
+
+  /** Adds a run; `at` is when it ran, `number` which one of those that are told apart. */
+  observe(key: Key, at: number, number: number): void {
+    const { list, isCut } = this.results;
+    if ((list[0] as KeptResult).at > at) return;
+    const place = this.#index.get(key);
+    const result = place === undefined ? undefined : list[Math.floor(place / ROWS)];
+    if (place === undefined || result === undefined || result.at > at) {
+      if (isCut && this.distinct >= NEARLY_ALL * this.#index.size) return;
+      this.runs += 1;
+      return;
+    }
+    this.runs += 1;
+    this.matched += 1;
+    if (number < 32) this.low |= 1 << number;
+    else if (number < MAX_TOLD_APART) this.high |= 1 << (number - 32);
+    if (this.#met.has(key)) return;
+    this.#met.add(key);
+    this.#meet(key, place);
+  }
+
+  /** Share of the runs whose value came from the column. */
+  get share(): number {
+    return this.runs === 0 ? 0 : this.matched / this.runs;
+  }
+
+  /** Share of the values of the column that were asked for. */
+  get coverage(): number {
+    return this.#index.size === 0 ? 0 : this.distinct / this.#index.size;
+  }
+
+  /** Share of the values that follow the one before in the rows, or that all precede it. */
+  get order(): number {
+    return this.distinct < 2 ? 1 : Math.max(this.#down, this.#up) / (this.distinct - 1);
+  }
+
+  /** Whether one result gave several of the values, rather than each result one: that is a chain. */
+  get isOfRows(): boolean {
+    return this.#most >= 3 || this.#withTwo >= 2;
+  }
+
+  #meet(key: Key, place: number): void {
+    this.distinct += 1;
+    this.bits += bitsOf(key, this.#last, this.#gap);
+    this.hash = (this.hash + hashKey(key)) | 0;
+    this.hasDate ||= isDate(key);
+    this.#gap = typeof key === 'number' && typeof this.#last === 'number' ? key - this.#last : undefined;
+    this.#last = key;
+    if (this.#place >= 0) {
+      if (place > this.#place) this.#down += 1;
+      else this.#up += 1;
+    }
+    this.#place = place;
+    const result = Math.floor(place / ROWS);
+    const here = (this.#byResult[result] ?? 0) + 1;
+    this.#byResult[result] = here;
+    if (here === 2) this.#withTwo += 1;
+    if (here > this.#most) this.#most = here;
+  }
+}

@@ -1,0 +1,266 @@
+import type { ShapeCost } from '../shape-cost';
+import type { Candidate } from './candidate';
+import { judge } from './judge';
+import { type Columns, ResultsOfUnit } from './kept-results';
+import { entityOf } from './key-names';
+import { placesOf } from './places';
+import type { StatementNames } from './statement-names';
+import { Trail } from './trail';
+import type { UnitOfRows } from './unit-of-rows';
+import { hashKey } from './value-key';
+import { ValueMatch } from './value-match';
+import { type Asked, isChain, type Verdict, verdictOf } from './verdict';
+
+/** Runs before anything is looked at. */
+const MIN_RUNS = 3;
+/** Values of one key, asked for one after the other, that are worth a word without a parent. */
+export const MIN_LOOK_UPS = 5;
+
+/** What earlier units of work of a handler have shown, as hashes. */
+export interface Confirmations {
+  /** Whether another unit of work followed the same column with other values. */
+  isConfirmed(candidate: number, values: number): boolean;
+  noteValues(candidate: number, values: number): void;
+}
+
+/** What is to be said of most units of work. */
+const NO_VERDICTS: ReadonlyMap<ShapeCost, Verdict> = new Map();
+
+/** A key that a statement was asked for by, one value after the other. */
+export interface LookUps {
+  readonly column: string;
+  readonly values: number;
+}
+
+/** What a unit of work has of its statements. */
+export interface ShapesOfUnit {
+  readonly shapes: ReadonlyMap<string, ShapeCost> | undefined;
+  readonly otherShapes: ShapeCost | undefined;
+}
+
+/** One of the first two runs of a statement. */
+interface EarlyRun {
+  readonly shape: ShapeCost;
+  readonly text: string;
+  readonly parameters: unknown;
+  readonly at: number;
+}
+
+/**
+ * Where the values of the statements of one unit of work come from.
+ *
+ * It keeps parameters and rows by reference until `release()`, compares them in memory, and says nothing of them
+ * but which column they are of. It never throws: where it fails, it knows nothing more.
+ */
+export class Evidence implements UnitOfRows {
+  readonly parents: ShapeCost[] = [];
+  readonly #of: ShapesOfUnit;
+  // What most units of work have no further use for is only noted: it is sorted by statement at the first third run.
+  #runs: EarlyRun[] = [];
+  readonly #results: ResultsOfUnit = new ResultsOfUnit();
+  /** Statements that ran three times, and those that something is held of. */
+  readonly #repeated: ShapeCost[] = [];
+  readonly #trailed: ShapeCost[] = [];
+  #entities: { readonly at: number; readonly names: ReadonlySet<string | undefined> } | undefined = undefined;
+  #isDone = false;
+  /** A getter of the application's, for one: from then on it knows nothing. */
+  #hasFailed = false;
+  /** What was to be said when it was released. */
+  #verdicts: ReadonlyMap<ShapeCost, Verdict> | undefined = undefined;
+  #lookUps: ReadonlyMap<ShapeCost, LookUps> | undefined = undefined;
+  #refuted: ReadonlySet<ShapeCost> | undefined = undefined;
+
+  constructor(of: ShapesOfUnit) {
+    this.#of = of;
+  }
+
+  /** Says that a statement is about to run, and is counted. The first two times nothing is looked at. */
+  ran(shape: ShapeCost, text: string | undefined, parameters: unknown): void {
+    if (this.#isDone || text === undefined) return;
+    if (shape.count < MIN_RUNS) {
+      this.#runs.push({ shape, text, parameters, at: this.#results.clock });
+      return;
+    }
+    // Statements that are counted as one are not followed as one.
+    if (shape === this.#of.otherShapes) return;
+    try {
+      this.#match(shape, text, parameters);
+    } catch {
+      this.#isDone = this.#hasFailed = true;
+    }
+  }
+
+  /** Says which rows it has returned: objects, or arrays with the names of their columns. */
+  answered(shape: ShapeCost, rows: readonly unknown[], columns: Columns | undefined): void {
+    if (this.#isDone || rows.length === 0) return;
+    try {
+      this.#results.add(shape, rows, columns);
+    } catch {
+      this.#isDone = this.#hasFailed = true;
+    }
+  }
+
+  /** For whose rows a statement ran; `undefined` where its values do not say so. */
+  of(shape: ShapeCost, history: Confirmations | undefined): Verdict | undefined {
+    if (this.#verdicts !== undefined) return this.#verdicts.get(shape);
+    return this.#hasFailed ? undefined : this.#judge(shape, history, new Set());
+  }
+
+  /** The one key that a statement was asked for by, value after value, where no result has them. */
+  lookUpsOf(shape: ShapeCost): LookUps | undefined {
+    if (this.#lookUps !== undefined) return this.#lookUps.get(shape);
+    const match = shape.trail?.match;
+    if (match === undefined || this.#hasFailed || shape.kind !== 'read' || shape.maxConcurrent > 1)
+      return undefined;
+    const found = match.lookUp;
+    return found !== undefined && found.values >= MIN_LOOK_UPS && !match.isFollowed ? found : undefined;
+  }
+
+  /**
+   * Whether the values of a statement speak against it that it ran for the rows of others: it asked for several at
+   * once, for a page, always for the same, or for what no result has.
+   */
+  refutes(shape: ShapeCost, parents: readonly ShapeCost[]): boolean {
+    if (this.#refuted === undefined ? this.#speaksAgainst(shape) : this.#refuted.has(shape)) return true;
+    // An UPDATE of four rows has returned none that a loop could run over.
+    return this.#seesAll && parents.every(parent => parent.keptResults === 0);
+  }
+
+  /** Tells the history of the handler which columns were followed, and by what: hashes. */
+  teach(history: Confirmations): void {
+    for (const shape of this.#repeated) {
+      for (const candidate of shape.trail?.match?.candidates ?? []) {
+        if (!candidate.isOfRows || judge(candidate, candidate.share, () => true) === undefined) continue;
+        history.noteValues(numberOf(shape, candidate), candidate.hash);
+      }
+    }
+  }
+
+  /** Lets go of all rows and values; what is to be said of them stays. */
+  release(history: Confirmations | undefined): void {
+    if (this.#verdicts !== undefined) return;
+    // Before the rest, which may fail.
+    this.#isDone = true;
+    this.#results.release();
+    this.#runs = [];
+    this.#verdicts = NO_VERDICTS;
+    if (this.#repeated.length > 0) this.#remember(history);
+    for (const shape of this.#trailed) shape.trail = undefined;
+  }
+
+  namesOf(parent: ShapeCost): StatementNames | undefined {
+    const trail = this.#trailOf(parent);
+    const text = trail.text ?? this.#runs.find(({ shape }) => shape === parent)?.text;
+    return text === undefined ? undefined : (trail.names ??= placesOf(text));
+  }
+
+  isTable(entity: string): boolean {
+    const { size = 0 } = this.#of.shapes ?? {};
+    if (this.#entities?.at !== size) {
+      const names = new Set<string | undefined>();
+      for (const { table } of this.#of.shapes?.values() ?? []) names.add(entityOf(table));
+      this.#entities = { at: size, names };
+    }
+    return this.#entities.names.has(entity);
+  }
+
+  #remember(history: Confirmations | undefined): void {
+    const verdicts = new Map<ShapeCost, Verdict>();
+    const lookUps = new Map<ShapeCost, LookUps>();
+    const refuted = new Set<ShapeCost>();
+    this.#verdicts = undefined;
+    for (const shape of this.#repeated) {
+      const verdict = this.of(shape, history);
+      const lookUp = this.lookUpsOf(shape);
+      if (verdict !== undefined)
+        verdicts.set(shape, { confidence: verdict.confidence, parents: verdict.parents });
+      if (lookUp !== undefined) lookUps.set(shape, lookUp);
+      if (this.#speaksAgainst(shape)) refuted.add(shape);
+    }
+    this.#verdicts = verdicts;
+    this.#lookUps = lookUps;
+    this.#refuted = refuted;
+  }
+
+  /** Whether it has kept all rows that there were. */
+  get #seesAll(): boolean {
+    return this.#results.clock > 0 && !this.#results.isCut;
+  }
+
+  #speaksAgainst(shape: ShapeCost): boolean {
+    const match = shape.trail?.match;
+    if (match === undefined || this.#hasFailed) return false;
+    const { runs, batches, withoutPlace, slots, varying } = match;
+    if (match.isOfSession || batches + withoutPlace > runs) return true;
+    if (runs >= MIN_RUNS && slots.length > 0 && varying.length === 0) return true;
+    if (isChain(shape, match, this.#askedBy(shape, undefined, new Set()))) return true;
+    return this.#seesAll && match.isFromElsewhere;
+  }
+
+  #match(shape: ShapeCost, text: string, parameters: unknown): void {
+    this.#sort();
+    const match = this.#trailOf(shape).match ?? this.#begin(shape, parameters);
+    match.run(text, parameters, this.#results.clock);
+    match.search();
+  }
+
+  /** Begins to follow a statement, with the two runs that it has had. */
+  #begin(shape: ShapeCost, parameters: unknown): ValueMatch {
+    const match = new ValueMatch(shape, this);
+    const trail = this.#trailOf(shape);
+    const early = this.#runs.filter(run => run.shape === shape);
+    trail.match = match;
+    trail.text = early[0]?.text;
+    this.#repeated.push(shape);
+    for (const [i, run] of early.entries()) {
+      // An array that is filled anew for each run says only what it held last.
+      const next = early[i + 1]?.parameters ?? parameters;
+      if (!isObject(next) || next !== run.parameters) match.run(run.text, run.parameters, run.at);
+    }
+    return match;
+  }
+
+  /** Gives each statement the results that have come since the last time. */
+  #sort(): void {
+    for (const result of this.#results.takeNew()) {
+      const { results } = this.#trailOf(result.shape);
+      if (results.list.length === 0) this.parents.push(result.shape);
+      results.list.push(result);
+    }
+  }
+
+  #trailOf(shape: ShapeCost): Trail {
+    if (shape.trail === undefined) {
+      shape.trail = new Trail(shape);
+      this.#trailed.push(shape);
+    }
+    return shape.trail;
+  }
+
+  #judge(
+    shape: ShapeCost,
+    history: Confirmations | undefined,
+    under: ReadonlySet<ShapeCost>,
+  ): Verdict | undefined {
+    const match = shape.trail?.match;
+    if (match === undefined || under.has(shape)) return undefined;
+    return verdictOf(shape, match, this.#askedBy(shape, history, under));
+  }
+
+  #askedBy(shape: ShapeCost, history: Confirmations | undefined, under: ReadonlySet<ShapeCost>): Asked {
+    const inner = new Set(under).add(shape);
+    return {
+      of: other => this.#judge(other, history, inner),
+      isConfirmed: candidate => history?.isConfirmed(numberOf(shape, candidate), candidate.hash) === true,
+    };
+  }
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null;
+}
+
+/** What tells a candidate from others in the history of a handler. */
+function numberOf(shape: ShapeCost, { parent, column }: Candidate): number {
+  return hashKey(shape.shape, hashKey(parent.shape, hashKey(`${column.name}.${column.inner ?? ''}`)));
+}

@@ -1,0 +1,26 @@
+import type { SourceColumn } from './column-index';
+import { type ColumnName, entityOf } from './key-names';
+import type { StatementNames } from './statement-names';
+
+/** The table of a column of a result, and its name there, as far as the statement says. */
+export function nameOfSource(
+  { name, inner }: SourceColumn,
+  statement: StatementNames | undefined,
+  table: string | undefined,
+): ColumnName {
+  const main = table ?? statement?.main;
+  // `json_agg(…) AS orders`: its `id` is that of an order.
+  if (inner !== undefined) return { table: entityOf(name), column: inner };
+  const known = statement?.outputs.get(name);
+  if (known !== undefined) return { table: known.table ?? main, column: known.column };
+  // TypeORM calls the `id` of what it calls `Order` `Order_id`.
+  for (const [alias, of] of statement?.tables ?? []) {
+    if (
+      name.length > alias.length + 1 &&
+      name.toLowerCase().startsWith(`${alias}_`) &&
+      alias !== of.toLowerCase()
+    )
+      return { table: of, column: name.slice(alias.length + 1) };
+  }
+  return { table: main, column: name };
+}

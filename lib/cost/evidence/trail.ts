@@ -1,0 +1,17 @@
+import type { ShapeCost } from '../shape-cost';
+import { KeptResults } from './kept-results';
+import type { StatementNames } from './statement-names';
+import type { ValueMatch } from './value-match';
+
+/** What is held of one statement of a unit of work in which something runs a third time. */
+export class Trail {
+  /** Its text, of the first run. */
+  text: string | undefined = undefined;
+  names: StatementNames | undefined = undefined;
+  match: ValueMatch | undefined = undefined;
+  readonly results: KeptResults;
+
+  constructor(shape: ShapeCost) {
+    this.results = new KeptResults(shape);
+  }
+}

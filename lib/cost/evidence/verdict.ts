@@ -1,0 +1,134 @@
+import type { ShapeCost } from '../shape-cost';
+import { type Candidate, MAX_TOLD_APART } from './candidate';
+import { type Confidence, judge, MIN_VALUES } from './judge';
+import { NAME_CLASSES } from './key-names';
+import type { ValueMatch } from './value-match';
+
+/** A statement whose rows another one ran for, and the column that its values came from. */
+export interface EvidentParent {
+  readonly shape: ShapeCost;
+  readonly column: string;
+}
+
+/** That a statement ran for the rows of others, and how sure it is. */
+export interface Verdict {
+  readonly confidence: Confidence;
+  readonly parents: readonly EvidentParent[];
+}
+
+/** What the judge of one statement asks of others. */
+export interface Asked {
+  /** The verdict on another statement; `undefined` also for one that is being judged. */
+  of(shape: ShapeCost): Verdict | undefined;
+  isConfirmed(candidate: Candidate): boolean;
+}
+
+/** A candidate that explains the runs: by `parents`, or by one row that led to the next, which is nothing. */
+interface Judged {
+  readonly candidate: Candidate;
+  readonly confidence: Confidence;
+  readonly parents: readonly EvidentParent[];
+}
+
+/** What is to be said of a statement: its best candidate, and a second one for the runs that are left. */
+export function verdictOf(shape: ShapeCost, match: ValueMatch, asked: Asked): Verdict | undefined {
+  const judged: Judged[] = [];
+  for (const candidate of match.candidates) {
+    const one = judgeOne(shape, candidate, candidate.share, asked);
+    if (one !== undefined) judged.push(one);
+  }
+  const best = bestOf(judged);
+  if (best === undefined || (best.confidence !== 'proven' && best.parents.length > 0)) {
+    return pairOf(shape, match, asked) ?? best;
+  }
+  if (best.parents.length === 0) return undefined;
+  const second = secondOf(shape, match, best.candidate, asked);
+  return second === undefined ? best : { ...best, parents: [...best.parents, ...second.parents] };
+}
+
+/** Whether one row after the other led to the next, so that the counts say nothing. */
+export function isChain(shape: ShapeCost, match: ValueMatch, asked: Asked): boolean {
+  return match.candidates.some(candidate => {
+    const one = candidate.isOfRows ? undefined : judgeOne(shape, candidate, candidate.share, asked);
+    return one?.parents.length === 0;
+  });
+}
+
+function judgeOne(shape: ShapeCost, candidate: Candidate, share: number, asked: Asked): Judged | undefined {
+  const confidence = judge(candidate, share, () => asked.isConfirmed(candidate));
+  if (confidence === undefined) return undefined;
+  const { parent, name } = candidate;
+  if (candidate.isOfRows) return { confidence, candidate, parents: [{ shape: parent, column: name.column }] };
+  // One value a result: a page after the last one, or the next of a list. Unless its statement ran for rows, too.
+  const above = parent === shape ? undefined : asked.of(parent);
+  if (above === undefined) return { confidence, candidate, parents: [] };
+  const isProven = confidence === 'proven' && above.confidence === 'proven';
+  return { confidence: isProven ? 'proven' : 'suspected', candidate, parents: above.parents };
+}
+
+function bestOf(judged: readonly Judged[]): Judged | undefined {
+  return judged.reduce<Judged | undefined>((a, b) => (a === undefined || !isBetter(a, b) ? b : a), undefined);
+}
+
+/** Whether `a` explains more than `b`; of equals the later one does, as a loop follows its list. */
+function isBetter(a: Judged, b: Judged): boolean {
+  if (a.confidence !== b.confidence) return a.confidence === 'proven';
+  const [one, other] = [a.candidate, b.candidate];
+  const rank = NAME_CLASSES.indexOf(one.nameClass) - NAME_CLASSES.indexOf(other.nameClass);
+  if (rank !== 0) return rank < 0;
+  if (one.share !== other.share) return one.share > other.share;
+  if (one.order !== other.order) return one.order > other.order;
+  return one.coverage > other.coverage;
+}
+
+/** What explains the runs that the best one leaves. */
+function secondOf(shape: ShapeCost, match: ValueMatch, best: Candidate, asked: Asked): Judged | undefined {
+  const left = toldApart(match) - count(best.low, best.high);
+  if (left < MIN_VALUES) return undefined;
+  const others: Judged[] = [];
+  for (const candidate of match.candidates) {
+    if (candidate === best || candidate.parent === best.parent || !candidate.isOfRows) continue;
+    const more = count(candidate.low & ~best.low, candidate.high & ~best.high);
+    const one = more < MIN_VALUES ? undefined : judgeOne(shape, candidate, more / left, asked);
+    if (one?.confidence === 'proven') others.push(one);
+  }
+  return bestOf(others);
+}
+
+/** Two that explain together what neither does alone: one loop over the rows of both. */
+function pairOf(shape: ShapeCost, match: ValueMatch, asked: Asked): Verdict | undefined {
+  const { candidates } = match;
+  let best: readonly [Judged, Judged] | undefined;
+  for (const [i, a] of candidates.entries()) {
+    for (const b of candidates.slice(i + 1)) {
+      if (a.parent === b.parent || a.slot !== b.slot || !a.isOfRows || !b.isOfRows) continue;
+      const isEach =
+        count(a.low & ~b.low, a.high & ~b.high) >= MIN_VALUES &&
+        count(b.low & ~a.low, b.high & ~a.high) >= MIN_VALUES;
+      if (!isEach) continue;
+      const share = count(a.low | b.low, a.high | b.high) / toldApart(match);
+      const [one, other] = [judgeOne(shape, a, share, asked), judgeOne(shape, b, share, asked)];
+      if (one?.confidence !== 'proven' || other?.confidence !== 'proven') continue;
+      const isFirst = best === undefined || (isBetter(one, best[0]) && isBetter(other, best[1]));
+      if (isFirst) best = [one, other];
+    }
+  }
+  if (best === undefined) return undefined;
+  const sorted = best.toSorted((a, b) => b.candidate.matched - a.candidate.matched);
+  return { confidence: 'proven', parents: sorted.flatMap(({ parents }) => parents) };
+}
+
+function toldApart({ runs }: ValueMatch): number {
+  return Math.min(runs, MAX_TOLD_APART);
+}
+
+function count(low: number, high: number): number {
+  return countBits(low) + countBits(high);
+}
+
+/** https://graphics.stanford.edu/~seander/bithacks.html#CountBitsSetKernighan */
+function countBits(word: number): number {
+  let bits = 0;
+  for (let rest = word; rest !== 0; rest &= rest - 1) bits += 1;
+  return bits;
+}
