@@ -65,7 +65,8 @@ function describe(shape: ShapeCost, cost: CostLedger): RepeatFinding[] {
   const found: RepeatFinding[] = [];
   if (cause !== undefined) found.push(nPlusOneOf(shape, cause, cost));
   const kind = otherKindOf(shape, cost);
-  if (kind !== undefined && (cause === undefined || kind === 'duplicate')) {
+  // All at once, and one by one, is how an N+1 runs; where it is no more than suspected, it is what is known.
+  if (kind !== undefined && (cause?.confidence !== 'proven' || kind === 'duplicate')) {
     found.push({ kind, ...outlineOf(shape, cost), parents: [], remedy: remedyOf(kind, shape, []) });
   }
   return found;

@@ -1,14 +1,30 @@
 import type { ShapeCost } from '../shape-cost';
-import { ColumnIndex, ROWS, type SourceColumn } from './column-index';
+import { cellOf, ColumnIndex, ROWS, type SourceColumn } from './column-index';
 import type { KeptResult, KeptResults } from './kept-results';
 import type { ColumnName, NameClass } from './key-names';
 import type { Slot } from './slots';
-import { bitsOf, hashKey, isDate, type Key } from './value-key';
+import { bitsOf, hashKey, isDate, type Key, keyOf } from './value-key';
 
 /** Runs that are told apart, for what two parents explain together. */
 export const MAX_TOLD_APART = 64;
 /** Of the values of a result that is cut: from then on a value that is not found may be of its other rows. */
 const NEARLY_ALL = 0.9;
+
+/** Rows that a loop may leave out between two runs. */
+const MAX_LEFT_OUT = 4;
+
+/** The bits of a sequence of keys. */
+class Surprise {
+  bits = 0;
+  #last: Key | undefined = undefined;
+  #gap: number | undefined = undefined;
+
+  add(key: Key): void {
+    this.bits += bitsOf(key, this.#last, this.#gap);
+    this.#gap = typeof key === 'number' && typeof this.#last === 'number' ? key - this.#last : undefined;
+    this.#last = key;
+  }
+}
 
 /** A column that the values of a statement may come from, and how the runs so far follow it. */
 export class Candidate {
@@ -17,7 +33,6 @@ export class Candidate {
   matched = 0;
   /** Different values that were matched, and how many of them follow the one before down or up the rows. */
   distinct = 0;
-  bits = 0;
   /** The same for the same values, in whatever order. */
   hash = 0;
   hasDate = false;
@@ -32,8 +47,12 @@ export class Candidate {
   #down = 0;
   #up = 0;
   #place = -1;
-  #last: Key | undefined = undefined;
-  #gap: number | undefined = undefined;
+  readonly #ofValues = new Surprise();
+  readonly #ofRuns = new Surprise();
+  /** The row that the next run is for, if each is for the row after that of the run before. */
+  #nextResult = 0;
+  #nextRow = 0;
+  #isInStep = true;
 
   /**
    * @param name what the column is called in the table that it is of
@@ -55,6 +74,7 @@ export class Candidate {
     const { list, isCut } = this.results;
     if ((list[0] as KeptResult).at > at) return;
     const place = this.#index.get(key);
+    if (this.#isInStep) this.#step(key);
     const result = place === undefined ? undefined : list[Math.floor(place / ROWS)];
     if (place === undefined || result === undefined || result.at > at) {
       if (isCut && this.distinct >= NEARLY_ALL * this.#index.size) return;
@@ -68,6 +88,14 @@ export class Candidate {
     if (this.#met.has(key)) return;
     this.#met.add(key);
     this.#meet(key, place);
+  }
+
+  /**
+   * How surprising the values are, in bits: the different ones; or all of them, repeated ones as well, where the runs
+   * keep step with the rows.
+   */
+  get bits(): number {
+    return this.#isInStep ? Math.max(this.#ofRuns.bits, this.#ofValues.bits) : this.#ofValues.bits;
   }
 
   /** Share of the runs whose value came from the column. */
@@ -90,13 +118,29 @@ export class Candidate {
     return this.#most >= 3 || this.#withTwo >= 2;
   }
 
+  /** Goes on to the row of a run: the next one, or one of those after it where a loop leaves some out. */
+  #step(key: Key): void {
+    const { list } = this.results;
+    for (let tried = 0; tried < MAX_LEFT_OUT && this.#nextResult < list.length; tried++) {
+      const result = list[this.#nextResult] as KeptResult;
+      const position = this.results.namesOf(result).indexOf(this.column.name);
+      const cell = cellOf(result.rows[this.#nextRow], this.column.name, position);
+      if ((this.#nextRow += 1) >= result.rows.length) {
+        this.#nextResult += 1;
+        this.#nextRow = 0;
+      }
+      if (keyOf(cell) !== key) continue;
+      this.#ofRuns.add(key);
+      return;
+    }
+    this.#isInStep = false;
+  }
+
   #meet(key: Key, place: number): void {
     this.distinct += 1;
-    this.bits += bitsOf(key, this.#last, this.#gap);
+    this.#ofValues.add(key);
     this.hash = (this.hash + hashKey(key)) | 0;
     this.hasDate ||= isDate(key);
-    this.#gap = typeof key === 'number' && typeof this.#last === 'number' ? key - this.#last : undefined;
-    this.#last = key;
     if (this.#place >= 0) {
       if (place > this.#place) this.#down += 1;
       else this.#up += 1;

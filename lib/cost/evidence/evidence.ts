@@ -1,6 +1,6 @@
 import type { ShapeCost } from '../shape-cost';
 import type { Candidate } from './candidate';
-import { judge } from './judge';
+import { judge, mayConfirm } from './judge';
 import { type Columns, ResultsOfUnit } from './kept-results';
 import { entityOf } from './key-names';
 import { placesOf } from './places';
@@ -44,6 +44,7 @@ interface EarlyRun {
   readonly text: string;
   readonly parameters: unknown;
   readonly at: number;
+  readonly target: object | undefined;
 }
 
 /**
@@ -74,17 +75,21 @@ export class Evidence implements UnitOfRows {
     this.#of = of;
   }
 
-  /** Says that a statement is about to run, and is counted. The first two times nothing is looked at. */
-  ran(shape: ShapeCost, text: string | undefined, parameters: unknown): void {
+  /**
+   * Says that a statement is about to run, and is counted. The first two times nothing is looked at.
+   *
+   * @param target what stands for the database that is asked, where that is known
+   */
+  ran(shape: ShapeCost, text: string | undefined, parameters: unknown, target?: object): void {
     if (this.#isDone || text === undefined) return;
     if (shape.count < MIN_RUNS) {
-      this.#runs.push({ shape, text, parameters, at: this.#results.clock });
+      this.#runs.push({ shape, text, parameters, at: this.#results.clock, target });
       return;
     }
     // Statements that are counted as one are not followed as one.
     if (shape === this.#of.otherShapes) return;
     try {
-      this.#match(shape, text, parameters);
+      this.#match(shape, text, parameters, target);
     } catch {
       this.#isDone = this.#hasFailed = true;
     }
@@ -130,7 +135,9 @@ export class Evidence implements UnitOfRows {
   teach(history: Confirmations): void {
     for (const shape of this.#repeated) {
       for (const candidate of shape.trail?.match?.candidates ?? []) {
-        if (!candidate.isOfRows || judge(candidate, candidate.share, () => true) === undefined) continue;
+        const { share, isOfRows } = candidate;
+        if (!isOfRows || !mayConfirm(candidate, share)) continue;
+        if (judge(candidate, share, () => true) === undefined) continue;
         history.noteValues(numberOf(shape, candidate), candidate.hash);
       }
     }
@@ -191,16 +198,16 @@ export class Evidence implements UnitOfRows {
     const match = shape.trail?.match;
     if (match === undefined || this.#hasFailed) return false;
     const { runs, batches, withoutPlace, slots, varying } = match;
-    if (match.isOfSession || batches + withoutPlace > runs) return true;
+    if (match.isOfSession || match.isOfManyTargets || batches + withoutPlace > runs) return true;
     if (runs >= MIN_RUNS && slots.length > 0 && varying.length === 0) return true;
     if (isChain(shape, match, this.#askedBy(shape, undefined, new Set()))) return true;
     return this.#seesAll && match.isFromElsewhere;
   }
 
-  #match(shape: ShapeCost, text: string, parameters: unknown): void {
+  #match(shape: ShapeCost, text: string, parameters: unknown, target: object | undefined): void {
     this.#sort();
     const match = this.#trailOf(shape).match ?? this.#begin(shape, parameters);
-    match.run(text, parameters, this.#results.clock);
+    match.run(text, parameters, this.#results.clock, target);
     match.search();
   }
 
@@ -215,7 +222,7 @@ export class Evidence implements UnitOfRows {
     for (const [i, run] of early.entries()) {
       // An array that is filled anew for each run says only what it held last.
       const next = early[i + 1]?.parameters ?? parameters;
-      if (!isObject(next) || next !== run.parameters) match.run(run.text, run.parameters, run.at);
+      if (!isObject(next) || next !== run.parameters) match.run(run.text, run.parameters, run.at, run.target);
     }
     return match;
   }
@@ -243,7 +250,7 @@ export class Evidence implements UnitOfRows {
     under: ReadonlySet<ShapeCost>,
   ): Verdict | undefined {
     const match = shape.trail?.match;
-    if (match === undefined || under.has(shape)) return undefined;
+    if (match === undefined || match.isOfManyTargets || under.has(shape)) return undefined;
     return verdictOf(shape, match, this.#askedBy(shape, history, under));
   }
 

@@ -41,9 +41,19 @@ export function judge(
     : share >= MOST && coverage >= NEARLY_ALL && order >= NEARLY_ALL && bits >= 1 && !hasDate;
   const isPart = isStrong && share >= MOST && coverage >= MUCH;
   if (!isLikely && !isPart) return undefined;
-  // 1, 2, 3 are asked for by whoever counts: two requests that count differ in nothing else than how far.
-  const maySettle = isStrong || (bits >= 1 && !hasDate);
-  return maySettle && isConfirmed() ? 'proven' : 'suspected';
+  return mayConfirm(candidate, share) && isConfirmed() ? 'proven' : 'suspected';
+}
+
+/**
+ * Whether that another request asks for other values says anything. Of 1, 2, 3, which are asked for by whoever
+ * counts, only if both ask for all values of their list, in its order, and for nothing else.
+ */
+export function mayConfirm({ nameClass, bits, hasDate, coverage, order }: Candidate, share: number): boolean {
+  if (nameClass === 'strong') return true;
+  if (hasDate) return false;
+  if (bits >= 1) return true;
+  const isFitting = nameClass === 'same' || nameClass === 'foreign';
+  return isFitting && share === 1 && coverage >= NEARLY_ALL && order >= NEARLY_ALL;
 }
 
 function isProven({ nameClass, distinct, bits, coverage, order }: Candidate, share: number): boolean {

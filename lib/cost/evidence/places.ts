@@ -133,10 +133,12 @@ class PlaceReader {
     const isInsert = this.#words.some(({ upper }) => upper === 'INSERT' || upper === 'REPLACE');
     for (let i = 0; i < this.#words.length && this.found.length < MAX_PLACES; i++) {
       const { kind, text, upper } = this.#words[i] as Word;
-      if (text === '=' && kind === 'mark') this.#equals(i, isInsert);
+      if (text === '=' && kind === 'mark') this.#equals(i);
       else if (upper === 'IN') this.#in(i);
       else if (upper === 'VALUES') this.#values(i);
-      else if (upper === 'SET') this.#isSetting = true;
+      else if (upper === 'UPDATE') this.#isSetting = this.#words[i - 1]?.upper !== 'FOR';
+      // MySQL's `INSERT INTO notes SET order_id = ?` is no `DO UPDATE SET`.
+      else if (upper === 'SET') this.#isSetting = !isInsert || this.#words[i - 1]?.upper === 'UPDATE';
       else if (upper === 'WHERE' || upper === 'FROM' || upper === 'SELECT') this.#isSetting = false;
       else if (upper === 'OR') this.#hasOr = true;
       else if (kind === 'word' && this.#at(i + 1) === '(') this.#function(i);
@@ -145,9 +147,8 @@ class PlaceReader {
     return this;
   }
 
-  #equals(i: number, isInsert: boolean): void {
-    const isDuplicateUpdate = this.#words[i - 2]?.upper === 'UPDATE';
-    if (this.#isSetting && (!isInsert || isDuplicateUpdate)) return;
+  #equals(i: number): void {
+    if (this.#isSetting) return;
     const value = this.#valueAfter(i);
     const left = this.#columnBefore(i);
     if (value !== undefined && left !== undefined) {

@@ -13,6 +13,8 @@ import type { UnitOfRows } from './unit-of-rows';
 /** Runs after which the results are searched, again and again at twice as many. */
 const FIRST_SEARCH = 3;
 const MAX_CANDIDATES = 12;
+/** A loop over tenants, rather than over the shards of one. */
+const MANY_TARGETS = 3;
 /** So many different values are looked for, and so many of them make a candidate of a column. */
 const MIN_KEYS = 3;
 const MIN_FOUND = 2;
@@ -30,6 +32,7 @@ export class ValueMatch {
   readonly #shape: ShapeCost;
   readonly #unit: UnitOfRows;
   readonly #times: number[] = [];
+  readonly #targets: object[] = [];
   #statement: StatementPlaces | undefined = undefined;
   #nextSearch = FIRST_SEARCH;
   /** Whether there were more candidates than are followed. */
@@ -41,7 +44,9 @@ export class ValueMatch {
   }
 
   /** Adds a run; `at` is when it began. */
-  run(text: string, parameters: unknown, at: number): void {
+  run(text: string, parameters: unknown, at: number, target?: object): void {
+    if (target !== undefined && this.#targets.length < MANY_TARGETS && !this.#targets.includes(target))
+      this.#targets.push(target);
     const { statement, literals } = this.#read(text);
     if (statement.isBatch) {
       this.batches += 1;
@@ -72,6 +77,12 @@ export class ValueMatch {
         continue;
       for (const parent of this.#unit.parents) this.#searchIn(parent, slot);
     }
+  }
+
+  /** Whether it asks one database after the other, so that no query asks for all at once. */
+  get isOfManyTargets(): boolean {
+    const { length } = this.#targets;
+    return length >= MANY_TARGETS || (length > 1 && 2 * length >= this.runs);
   }
 
   /** Whether it sets up the session, or takes a lock: nothing that a row is asked for by. */

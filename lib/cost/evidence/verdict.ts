@@ -95,13 +95,13 @@ function secondOf(shape: ShapeCost, match: ValueMatch, best: Candidate, asked: A
   return bestOf(others);
 }
 
-/** Two that explain together what neither does alone: one loop over the rows of both. */
+/** Two that explain together what neither does alone: one loop over the rows of both, or two columns of each row. */
 function pairOf(shape: ShapeCost, match: ValueMatch, asked: Asked): Verdict | undefined {
   const { candidates } = match;
   let best: readonly [Judged, Judged] | undefined;
   for (const [i, a] of candidates.entries()) {
     for (const b of candidates.slice(i + 1)) {
-      if (a.parent === b.parent || a.slot !== b.slot || !a.isOfRows || !b.isOfRows) continue;
+      if (a.slot !== b.slot || !a.isOfRows || !b.isOfRows) continue;
       const isEach =
         count(a.low & ~b.low, a.high & ~b.high) >= MIN_VALUES &&
         count(b.low & ~a.low, b.high & ~a.high) >= MIN_VALUES;
@@ -115,7 +115,14 @@ function pairOf(shape: ShapeCost, match: ValueMatch, asked: Asked): Verdict | un
   }
   if (best === undefined) return undefined;
   const sorted = best.toSorted((a, b) => b.candidate.matched - a.candidate.matched);
-  return { confidence: 'proven', parents: sorted.flatMap(({ parents }) => parents) };
+  return { confidence: 'proven', parents: merged(sorted.flatMap(({ parents }) => parents)) };
+}
+
+/** Two columns of one parent (`buyer_id`, `seller_id`) are one. */
+function merged(parents: readonly EvidentParent[]): readonly EvidentParent[] {
+  const [first, second] = parents;
+  if (first === undefined || second === undefined || first.shape !== second.shape) return parents;
+  return [{ shape: first.shape, column: `${first.column}, ${second.column}` }];
 }
 
 function toldApart({ runs }: ValueMatch): number {
