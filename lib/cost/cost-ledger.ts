@@ -1,7 +1,7 @@
 import { type CallDimension, CallLedger, type OpenCall } from './call-ledger';
 import type { CallTrace, TracedCallRecord } from './call-trace';
 import { captureStack, type RawStack } from './call-site';
-import type { Evidence } from './evidence/evidence';
+import { Evidence } from './evidence/evidence';
 import { countRepeats, findRepeats } from './find-repeats';
 import type { GrowthHistory } from './growth-history';
 import type { RepeatFinding } from './repeat-finding';
@@ -281,6 +281,11 @@ export class CostLedger {
   /** Notes when a shape has returned rows. */
   note(shape: ShapeCost, rows: number): void {
     (this.repeatTrace ??= new RepeatTrace()).result(shape, rows);
+  }
+
+  /** Where the values of its statements come from, if it looks. */
+  follow(): Evidence | undefined {
+    return this.comparesValues ? (this.evidence ??= new Evidence(this)) : undefined;
   }
 
   /** Adds what a query turned out to cost. */

@@ -1,5 +1,6 @@
 import type { CallDimension, OpenCall } from './call-ledger';
 import { CostLedger } from './cost-ledger';
+import type { Columns } from './evidence/kept-results';
 import type { Charge } from './query-charge';
 import type { RemoteCost } from './remote-ledger';
 import type { Statement } from './statement';
@@ -122,6 +123,16 @@ class BothCharges implements Charge {
   received(rows: number): void {
     this.#whole.received(rows);
     this.#part.received(rows);
+  }
+
+  ran(text: string, parameters: unknown, target?: object): void {
+    this.#whole.ran(text, parameters, target);
+    this.#part.ran(text, parameters, target);
+  }
+
+  returned(rows: readonly unknown[], columns?: Columns): void {
+    this.#whole.returned(rows, columns);
+    this.#part.returned(rows, columns);
   }
 
   end(rows: number, failed?: boolean, bytes?: number): void {

@@ -1,4 +1,5 @@
 import type { CostLedger } from './cost-ledger';
+import type { Columns } from './evidence/kept-results';
 import type { ShapeCost, TableCost } from './shape-cost';
 
 /** What was begun and is to be ended; it says meanwhile what it waits for. */
@@ -6,6 +7,9 @@ export interface Charge {
   queued(): void;
   sent(nowMs?: number): void;
   received(rows: number): void;
+  /** Says what is asked, and of which database: kept by reference while the unit of work is open. */
+  ran(text: string, parameters: unknown, target?: object): void;
+  returned(rows: readonly unknown[], columns?: Columns): void;
   end(rows: number, failed?: boolean, bytes?: number): void;
 }
 
@@ -50,6 +54,15 @@ export class QueryCharge implements Charge {
   /** Says that rows have come, while there are more: what runs now may run for them. */
   received(rows: number): void {
     if (!this.#hasEnded) this.#ledger.note(this.#shape, rows);
+  }
+
+  ran(text: string, parameters: unknown, target?: object): void {
+    this.#ledger.follow()?.ran(this.#shape, text, parameters, target);
+  }
+
+  /** Shows rows that have come; the driver gives them to the application later. */
+  returned(rows: readonly unknown[], columns?: Columns): void {
+    if (!this.#hasEnded) this.#ledger.evidence?.answered(this.#shape, rows, columns);
   }
 
   /** Ends the query; only the first call counts. `rows` are those returned or affected. */

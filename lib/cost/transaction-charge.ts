@@ -23,6 +23,14 @@ export class TransactionCharge implements Charge {
     // It has no rows.
   }
 
+  ran(): void {
+    // It has no values.
+  }
+
+  returned(): void {
+    // As above.
+  }
+
   end(): void {
     if (this.#waitsFor !== undefined) this.#time.end(this.#waitsFor, performance.now());
     this.#waitsFor = undefined;

@@ -5,6 +5,7 @@ import { isBudgetExceeded } from '../budget/query-budget-exceeded.error';
 import { isStopped, knownStop } from '../budget/work-stop';
 import type { CallDimension } from '../cost/call-ledger';
 import type { CostLedger } from '../cost/cost-ledger';
+import type { Charge } from '../cost/query-charge';
 import { statementsOf } from '../cost/describe-statement';
 import { hashParameters, hashText, mixSeed } from '../cost/parameter-hash';
 import { placeOf, SessionPlace, standsFor } from '../cost/session-place';
@@ -61,6 +62,7 @@ export class ContextQueryReporter implements OwnQueryReporter {
       if (on !== undefined && statement.kind === 'transaction') admitByHolder(on, statement);
       const context = contextStorage.getStore();
       const charge = this.#charge(context, statement, below, parameters, literals, false, on);
+      if (text !== undefined) charge?.ran(text, parameters);
       return on === undefined ? charge : this.#pools.note(on, statement, charge);
     } catch (error) {
       return this.#failed(error);
@@ -82,7 +84,9 @@ export class ContextQueryReporter implements OwnQueryReporter {
       const statements = statementsOf(dialect);
       const statement = text === undefined ? NO_TEXT : statements.describe(text);
       const literals = text !== undefined && statements.foundLiteral ? text : undefined;
-      query.handle = this.#charge(context, statement, below, parameters, literals, !isFree, pool);
+      const charge = this.#charge(context, statement, below, parameters, literals, !isFree, pool);
+      if (text !== undefined) charge?.ran(text, parameters, pool);
+      query.handle = charge;
       const watched = this.#pools.of(pool, this.#driver, size);
       if (!isFree) query.askedMs = performance.now();
       if (watched === undefined) return;
@@ -167,7 +171,7 @@ export class ContextQueryReporter implements OwnQueryReporter {
     literals: string | undefined,
     isQueued: boolean,
     on: object | undefined,
-  ): QueryHandle | undefined {
+  ): Charge | undefined {
     const aside = currentAside();
     const effects = statement.session ?? 0;
     if (effects !== 0 && on !== undefined) placeOf(on).note(effects, literals ?? statement.shape, parameters);

@@ -1,4 +1,5 @@
 import type { CallDimension } from '../cost/call-ledger';
+import type { Columns } from '../cost/evidence/kept-results';
 import type { SqlDialect, Statement } from '../cost/statement';
 import type { PooledQuery } from '../diagnosis/pools/pooled-query';
 
@@ -16,6 +17,11 @@ export interface QueryHandle {
   sent(nowMs?: number): void;
   /** Says that so many rows have come while there are more, such as a batch of a cursor. */
   received(rows: number): void;
+  /**
+   * Shows the rows that have come, before the application gets them: objects, or arrays with the names of their
+   * columns. Some of them are kept by reference until the unit of work ends, and nothing is written to them.
+   */
+  returned(rows: readonly unknown[], columns?: Columns): void;
   /**
    * Ends the query: rows returned or affected, whether it failed, and bytes received where the driver
    * knows them. Only the first call counts.
@@ -43,7 +49,8 @@ export interface CheckoutHandle {
  * The one thing that a driver instrumentation reports to.
  *
  * A begin belongs where the application makes the call, before it is sent; its handle is carried to
- * where the call ends. `undefined` means that nothing is to be ended. Nothing that is given here is kept.
+ * where the call ends. `undefined` means that nothing is to be ended. Text and parameters are kept by reference
+ * until the unit of work ends, and nothing else that is given here.
  */
 export interface QueryReporter {
   /**

@@ -94,11 +94,13 @@ describe.each(platforms)('repeats on %s', platform => {
     expect(broken!.findings).toMatchObject([
       {
         kind: 'n-plus-one',
+        confidence: 'proven',
         table: `${schema}.items`,
         count: 5,
         parents: [
           {
             table: `${schema}.orders`,
+            column: 'id',
             rows: 5,
             callSite: expect.stringMatching(/^repeats\.spec\.ts:\d+ orders$/),
           },
@@ -109,7 +111,7 @@ describe.each(platforms)('repeats on %s', platform => {
     const [line] = await until(() => test.logs.of('error', 'QueryBudget'), 'a line');
     expect(line).toMatch(/OrdersController\.watched exceeded its query budget: 5\/4 repeats/);
     expect(line).toMatch(
-      /n\+1 +5 × SELECT \* FROM \S+\.items WHERE order_id = \? \(repeats\.spec\.ts:\d+ items\), for the 5 rows of SELECT id FROM \S+\.orders ORDER BY id LIMIT \? \(repeats\.spec\.ts:\d+ orders\)/,
+      /n\+1 +5 × SELECT \* FROM \S+\.items WHERE order_id = \? \(repeats\.spec\.ts:\d+ items\), one for each \S+\.orders\.id of SELECT id FROM \S+\.orders ORDER BY id LIMIT \? \(repeats\.spec\.ts:\d+ orders\)/,
     );
     expect(line).toMatch(/next +Fetch \S+\.items once for all rows: a JOIN with \S+\.orders/);
     await test.close();

@@ -1,3 +1,4 @@
+import type { Columns } from '../../cost/evidence/kept-results';
 import type { Statement } from '../../cost/statement';
 import type { QueryHandle } from '../../instrumentation/driver-instrumentation';
 import type { Holding } from './holding';
@@ -25,6 +26,10 @@ export class HeldQuery implements QueryHandle {
 
   received(rows: number): void {
     this.#charge?.received(rows);
+  }
+
+  returned(rows: readonly unknown[], columns?: Columns): void {
+    this.#charge?.returned(rows, columns);
   }
 
   end(rows: number, failed?: boolean, bytes?: number): void {

@@ -1,5 +1,5 @@
 import type { QueryHandle } from '../driver-instrumentation';
-import { type PgQuery, type QueryClass, rowsOf } from './pg-query';
+import { endWith, type PgQuery, type QueryClass } from './pg-query';
 
 /** A query of the driver that ends its own count, so that nothing is put around what it calls. */
 export type CountedQuery = PgQuery & { countBy(handle: QueryHandle): void };
@@ -29,7 +29,7 @@ function makeClass(Query: QueryClass): CountedClass {
         this.#handle = undefined;
         // A row that a type parser refuses is an error that pg holds back until the end.
         if (this._canceledDueToError) handle.end(0, true);
-        else handle.end(rowsOf(this._results));
+        else endWith(handle, this._results);
       }
       return super.handleReadyForQuery(connection);
     }

@@ -1,4 +1,5 @@
 import { currentAside, runAgain } from '../../context/aside';
+import type { Columns } from '../../cost/evidence/kept-results';
 import type { Captured } from '../../context/context-store';
 import { runAndNote } from '../../context/thrown-context';
 import type { QueryHandle } from '../driver-instrumentation';
@@ -62,6 +63,24 @@ export function valuesOf(config: unknown, values: unknown): unknown {
   }
 }
 
+interface PgResult {
+  readonly rows?: readonly unknown[];
+  readonly fields?: Columns;
+}
+
+/** Ends the handle with a result that nobody else has seen yet. */
+export function endWith(handle: QueryHandle, result: unknown): void {
+  const { rows, fields } = (result ?? {}) as PgResult;
+  if (Array.isArray(rows)) handle.returned(rows, fields);
+  handle.end(rowsOf(result));
+}
+
+/** The same for what a callback is given. */
+export function endOf(handle: QueryHandle | undefined, error: unknown, result: unknown): void {
+  if (error) handle?.end(0, true);
+  else if (handle !== undefined) endWith(handle, result);
+}
+
 /** Rows that a result holds, or that its statement affected; several statements in one text give several. */
 export function rowsOf(result: unknown): number {
   if (Array.isArray(result)) return result.reduce<number>((sum, one) => sum + rowsOf(one), 0);
@@ -93,17 +112,29 @@ export function watchSubmittable(
   watch('handleDataRow', () => {
     rowsOfStatement += 1;
   });
-  watch('handlePortalSuspended', () => handle?.received(rowsOfStatement));
+  watch('handlePortalSuspended', () => {
+    showRows(query, handle);
+    handle?.received(rowsOfStatement);
+  });
   watch('handleCommandComplete', message => {
     // The tag of a cursor's last portal counts the rows of that portal alone.
     rows += Math.max(rowsOfStatement, rowsOfTag((message as { text?: string }).text));
     rowsOfStatement = 0;
   });
   // A row that a type parser refuses is an error that pg holds back until the end.
-  watch('handleReadyForQuery', () =>
-    end(Boolean((query as { _canceledDueToError?: unknown })._canceledDueToError)),
-  );
+  watch('handleReadyForQuery', () => {
+    showRows(query, handle);
+    end(Boolean((query as { _canceledDueToError?: unknown })._canceledDueToError));
+  });
   watch('handleError', () => end(true));
+}
+
+/** The rows at hand: those that a cursor, also one of a stream, has read since the last time, or all of a query. */
+function showRows(query: Submittable, handle: QueryHandle | undefined): void {
+  const { cursor = query, _results } = query as { cursor?: object; _results?: PgResult };
+  const { _rows, _result } = cursor as { _rows?: readonly unknown[]; _result?: PgResult };
+  const rows = _rows ?? _results?.rows;
+  if (Array.isArray(rows)) handle?.returned(rows, _result?.fields);
 }
 
 /** Looks at a call before the object gets it, and gives back what takes that back. */

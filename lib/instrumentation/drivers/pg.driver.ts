@@ -18,10 +18,10 @@ import { countedQueryOf } from './pg-counted-query';
 import { markPlain, takeFromPool } from './pg-hand-over';
 import { coverMethods, coverPool } from './pg-pool';
 import {
+  endOf,
   isSubmittable,
   type PgQuery,
   type QueryClass,
-  rowsOf,
   textOf,
   valuesOf,
   watchSubmittable,
@@ -171,7 +171,7 @@ function makeQuery<Q extends PgQuery>(
 function promiseOf(client: PgClient, query: PgQuery, handle?: QueryHandle): Promise<unknown> {
   return new client._Promise<unknown>((resolve, reject) => {
     query.callback = (error, value) => {
-      handle?.end(error ? 0 : rowsOf(value), Boolean(error));
+      endOf(handle, error, value);
       if (error) reject(error as Error);
       else resolve(value);
     };
@@ -196,7 +196,7 @@ function watchCallback(
   const callback = callbackOf(query);
   query.callback = function (...args) {
     const [error, result] = args;
-    handle?.end(error ? 0 : rowsOf(result), Boolean(error));
+    endOf(handle, error, result);
     if (!isOfApplication) return callback.apply(this, args);
     return runAndNote(captured, () => runAgain(aside, () => callback.apply(this, args)));
   };

@@ -3,9 +3,13 @@ import { eq, inArray } from 'drizzle-orm';
 import Cursor from 'pg-cursor';
 import { customers, items, OrderSchema, orders, type Row, type Shop } from './shop';
 
-/** What is to be found: an N+1 with its parents, a duplicate or a fan-out, by table. */
+/** What is to be found: an N+1 with its parents, proven or suspected, a duplicate or a fan-out, by table. */
 export type Expected =
-  | { readonly kind: 'n-plus-one'; readonly table: string; readonly parents: readonly string[] }
+  | {
+      readonly kind: 'n-plus-one' | 'suspected';
+      readonly table: string;
+      readonly parents: readonly string[];
+    }
   | { readonly kind: 'duplicate' | 'fan-out'; readonly table: string };
 
 /** One handler of the set. To extend it, add one here: nothing else has to be told. */
@@ -16,6 +20,8 @@ export interface RepeatHandler {
   readonly expected: readonly Expected[];
   /** Why one request does not show it: several of different sizes do. */
   readonly overRequests?: string;
+  /** What one request shows; without it, and with `overRequests`, that is not looked at. */
+  readonly alone?: readonly Expected[];
 }
 
 const LIST = 'SELECT * FROM orders ORDER BY id LIMIT $1';
@@ -25,6 +31,9 @@ const PRODUCT = 'SELECT * FROM products WHERE id = $1';
 const NOTES = 'SELECT * FROM notes WHERE order_id = $1';
 
 const nPlusOne = (table: string, ...parents: string[]): Expected => ({ kind: 'n-plus-one', table, parents });
+/** The ids of all tables count from 1: under names that do not fit, they prove nothing. */
+const suspected = (table: string, ...parents: string[]): Expected => ({ kind: 'suspected', table, parents });
+const COUNTED = 'the buyers count up, as whoever asks for 1, 2, 3 does';
 const each = async (rows: readonly Row[], work: (row: Row) => Promise<unknown>): Promise<void> => {
   for (const row of rows) await work(row);
 };
@@ -87,6 +96,8 @@ const raw: RepeatHandler[] = [
         await q(ITEMS, [id]);
       }),
     expected: [nPlusOne('customers', 'orders'), nPlusOne('items', 'orders')],
+    overRequests: COUNTED,
+    alone: [suspected('customers', 'orders'), nPlusOne('items', 'orders')],
   },
   {
     name: 'the same child twice for each row',
@@ -95,7 +106,7 @@ const raw: RepeatHandler[] = [
         await q(BUYER, [buyer_id]);
         await q(BUYER, [seller_id]);
       }),
-    expected: [nPlusOne('customers', 'orders')],
+    expected: [suspected('customers', 'orders'), { kind: 'duplicate', table: 'customers' }],
     overRequests: 'two runs for each row are no evidence in one request',
   },
   {
@@ -107,7 +118,7 @@ const raw: RepeatHandler[] = [
         ({ pair }) => seller(pair!),
       );
     },
-    expected: [nPlusOne('customers', 'orders')],
+    expected: [suspected('customers', 'orders'), { kind: 'duplicate', table: 'customers' }],
     overRequests: 'half of the rows are answered by the cache',
   },
   {
@@ -149,7 +160,7 @@ const raw: RepeatHandler[] = [
       await each(await q(LIST, [n]), ({ buyer_id }) => q(BUYER, [buyer_id]));
       await each(await q('SELECT * FROM products ORDER BY id LIMIT $1', [n + 2]), ({ id }) => q(BUYER, [id]));
     },
-    expected: [nPlusOne('customers', 'orders', 'products')],
+    expected: [suspected('customers', 'orders'), { kind: 'duplicate', table: 'customers' }],
   },
   {
     name: 'two parents, both before the loop',
@@ -158,7 +169,7 @@ const raw: RepeatHandler[] = [
       const more = await q('SELECT * FROM products ORDER BY id LIMIT $1', [n + 2]);
       await each([...some, ...more], ({ id }) => q(BUYER, [id]));
     },
-    expected: [nPlusOne('customers', 'orders', 'products')],
+    expected: [suspected('customers', 'orders'), { kind: 'duplicate', table: 'customers' }],
   },
   {
     name: 'an unrelated list before the real one',
@@ -195,7 +206,7 @@ const raw: RepeatHandler[] = [
   {
     name: 'a row written for each row',
     run: async ({ q }, n) =>
-      each(await q(LIST, [n]), ({ id }) => q('INSERT INTO notes (order_id) VALUES ($1)', [id! + 1_000])),
+      each(await q(LIST, [n]), ({ id }) => q('INSERT INTO notes (order_id) VALUES ($1)', [id])),
     expected: [nPlusOne('notes', 'orders')],
   },
   {
@@ -205,6 +216,8 @@ const raw: RepeatHandler[] = [
         each(await q(LIST, [n]), ({ id }) => q('UPDATE products SET name = $1 WHERE id = $2', ['p', id])),
       ),
     expected: [nPlusOne('products', 'orders')],
+    overRequests: COUNTED,
+    alone: [suspected('products', 'orders')],
   },
   {
     name: 'asked whether it is there, then written',
@@ -214,6 +227,8 @@ const raw: RepeatHandler[] = [
         if (found.length === 1) await q('UPDATE customers SET name = $1 WHERE id = $2', ['c', id]);
       }),
     expected: [nPlusOne('customers', 'orders'), nPlusOne('customers', 'orders')],
+    overRequests: COUNTED,
+    alone: [suspected('customers', 'orders'), suspected('customers', 'orders')],
   },
   {
     name: 'a tree, to its leaves',
@@ -238,7 +253,7 @@ const raw: RepeatHandler[] = [
       await each(await q(LIST, [n]), ({ id }) => q(NOTES, [id]));
       await each(await q('SELECT * FROM statuses'), ({ id }) => q(PRODUCT, [id]));
     },
-    expected: [nPlusOne('notes', 'orders'), nPlusOne('products', 'statuses')],
+    expected: [nPlusOne('notes', 'orders'), suspected('products', 'orders')],
   },
   {
     name: 'no rows',
@@ -290,7 +305,7 @@ const raw: RepeatHandler[] = [
       await q(LIST, [n]);
       await Promise.all([1, 2, 3, 4, 5, 6].map(id => q(PRODUCT, [id])));
     },
-    expected: [{ kind: 'fan-out', table: 'products' }],
+    expected: [suspected('products', 'orders'), { kind: 'fan-out', table: 'products' }],
   },
   {
     name: 'six fixed queries of six shapes at once',
@@ -308,7 +323,7 @@ const raw: RepeatHandler[] = [
       await q(LIST, [n]);
       for (const id of [1, 2, 3, 4]) await q(PRODUCT, [id]);
     },
-    expected: [],
+    expected: [suspected('products', 'orders')],
   },
   {
     name: 'the first three of many',
@@ -383,6 +398,8 @@ const typeorm: RepeatHandler[] = [
       }
     },
     expected: [nPlusOne('customers', 'orders')],
+    overRequests: COUNTED,
+    alone: [suspected('customers', 'orders')],
   },
   {
     name: 'TypeORM: a join',
@@ -416,6 +433,8 @@ const withDrizzle: RepeatHandler[] = [
       );
     },
     expected: [nPlusOne('customers', 'orders')],
+    overRequests: COUNTED,
+    alone: [suspected('customers', 'orders'), { kind: 'fan-out', table: 'customers' }],
   },
   {
     name: 'Drizzle: inArray',
@@ -451,6 +470,8 @@ const prisma: RepeatHandler[] = [
       await Promise.all(found.map(({ buyerId }) => db.customer.findFirst({ where: { id: buyerId } })));
     },
     expected: [nPlusOne('customers', 'orders')],
+    overRequests: COUNTED,
+    alone: [suspected('customers', 'orders'), { kind: 'fan-out', table: 'customers' }],
   },
   {
     name: 'Prisma: a count in a loop',
