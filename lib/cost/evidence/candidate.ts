@@ -1,7 +1,7 @@
 import type { ShapeCost } from '../shape-cost';
 import { cellOf, ColumnIndex, ROWS, type SourceColumn } from './column-index';
 import type { KeptResult, KeptResults } from './kept-results';
-import type { ColumnName, NameClass } from './key-names';
+import { type ColumnName, isOwnKey, type NameClass } from './key-names';
 import type { Slot } from './slots';
 import { bitsOf, hashKey, isDate, type Key, keyOf } from './value-key';
 
@@ -16,11 +16,17 @@ const MAX_LEFT_OUT = 4;
 /** The bits of a sequence of keys. */
 class Surprise {
   bits = 0;
+  /** Of the first one and the first gap: 8, 15, 22 is no counter, though each gap is that before it. */
+  head = 0;
   #last: Key | undefined = undefined;
   #gap: number | undefined = undefined;
 
   add(key: Key): void {
     this.bits += bitsOf(key, this.#last, this.#gap);
+    if (typeof key === 'number' && this.#gap === undefined) {
+      const from = typeof this.#last === 'number' ? this.#last : 0;
+      this.head += Math.log2(Math.max(1, Math.abs(key - from)));
+    }
     this.#gap = typeof key === 'number' && typeof this.#last === 'number' ? key - this.#last : undefined;
     this.#last = key;
   }
@@ -96,6 +102,16 @@ export class Candidate {
    */
   get bits(): number {
     return this.#isInStep ? Math.max(this.#ofRuns.bits, this.#ofValues.bits) : this.#ofValues.bits;
+  }
+
+  /** The same with where they begin, for who follows the rows in their order. */
+  get bitsInOrder(): number {
+    return this.bits + this.#ofValues.head;
+  }
+
+  /** Whether a few values may be what they are because there are no more: each role of the users, once. */
+  get isOfFew(): boolean {
+    return this.#index.hasRepeats && this.matched === this.distinct && !isOwnKey(this.name);
   }
 
   /** Share of the runs whose value came from the column. */

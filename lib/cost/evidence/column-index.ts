@@ -35,6 +35,9 @@ export class ColumnIndex {
     this.#results = results;
   }
 
+  /** Whether it has one of them twice. */
+  hasRepeats = false;
+
   /** How many values the column has. */
   get size(): number {
     return this.#places.size;
@@ -66,6 +69,8 @@ export class ColumnIndex {
 
   #note(cell: unknown, place: number): void {
     const key = keyOf(cell);
-    if (key !== undefined && !this.#places.has(key)) this.#places.set(key, place);
+    if (key === undefined) return;
+    if (this.#places.has(key)) this.hasRepeats = true;
+    else this.#places.set(key, place);
   }
 }

@@ -56,14 +56,15 @@ export function mayConfirm({ nameClass, bits, hasDate, coverage, order }: Candid
   return isFitting && share === 1 && coverage >= NEARLY_ALL && order >= NEARLY_ALL;
 }
 
-function isProven({ nameClass, distinct, bits, coverage, order }: Candidate, share: number): boolean {
+function isProven(candidate: Candidate, share: number): boolean {
+  const { nameClass, distinct, bits, bitsInOrder, coverage, order } = candidate;
   switch (nameClass) {
     case 'strong':
-      return coverage >= HALF || distinct >= ENOUGH_VALUES;
+      return distinct >= ENOUGH_VALUES || (coverage >= HALF && !candidate.isOfFew);
     case 'same':
     case 'foreign':
       if (share < MOST) return false;
-      return bits >= BITS || (bits >= FEW_BITS && order >= NEARLY_ALL && coverage >= HALF);
+      return bits >= BITS || (bitsInOrder >= FEW_BITS && order >= NEARLY_ALL && coverage >= HALF);
     case 'namesake':
     case 'none':
       return share >= MOST && order >= MOST && bits >= BITS;

@@ -91,6 +91,11 @@ export function isKeyName(column: ColumnName): boolean {
   return isOwn || reference !== undefined;
 }
 
+/** Whether a name is that of a table's own key. */
+export function isOwnKey(column: ColumnName): boolean {
+  return describe(column).isOwn;
+}
+
 /** What a table is about: the last word of its name, in the singular. */
 export function entityOf(table: string | undefined): string | undefined {
   if (table === undefined) return undefined;

@@ -57,8 +57,11 @@ export function isChain(shape: ShapeCost, match: ValueMatch, asked: Asked): bool
 function judgeOne(shape: ShapeCost, candidate: Candidate, share: number, asked: Asked): Judged | undefined {
   const confidence = judge(candidate, share, () => asked.isConfirmed(candidate));
   if (confidence === undefined) return undefined;
-  const { parent, name } = candidate;
-  if (candidate.isOfRows) return { confidence, candidate, parents: [{ shape: parent, column: name.column }] };
+  const { parent, name, column } = candidate;
+  if (candidate.isOfRows) {
+    const path = column.inner === undefined ? name.column : `${column.name}.${column.inner}`;
+    return { confidence, candidate, parents: [{ shape: parent, column: path }] };
+  }
   // One value a result: a page after the last one, or the next of a list. Unless its statement ran for rows, too.
   const above = parent === shape ? undefined : asked.of(parent);
   if (above === undefined) return { confidence, candidate, parents: [] };
