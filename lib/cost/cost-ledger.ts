@@ -8,14 +8,14 @@ import type { RepeatFinding } from './repeat-finding';
 import { type Charge, QueryCharge } from './query-charge';
 import { noteParameters, RepeatTrace } from './repeat-trace';
 import { type RemoteCost, RemoteLedger } from './remote-ledger';
+import { CALL_SITE_AT_REPEAT, MAX_SHAPES, newShape, type ShapeCost, type TableCost } from './shape-cost';
 import type { SessionPlace } from './session-place';
-import { CALL_SITE_AT_REPEAT, newShape, type ShapeCost, type TableCost } from './shape-cost';
 import type { Statement } from './statement';
 import { DATABASE, POOL, type TimeAccount } from './time-account';
 import { TransactionCharge } from './transaction-charge';
 
-/** Shapes, and tables, kept for one unit of work; the rest is counted in the totals alone. */
-export const MAX_SHAPES = 100;
+/** Shapes that are told apart while it is open: an N+1 may come after a hundred others. 300 bytes each. */
+const MAX_FOLLOWED = 500;
 const OTHER = { shape: 'other', table: undefined, kind: 'read' } as const;
 const MAX_REASONS = 20;
 const MAX_REASON_LENGTH = 200;
@@ -89,7 +89,7 @@ export class CostLedger {
   tables: Map<string, TableCost> | undefined = undefined;
   /** By statement shape; absent until there is one. */
   shapes: Map<string, ShapeCost> | undefined = undefined;
-  /** What the shapes beyond the first 100 cost, as one. */
+  /** What the shapes beyond the first 500 cost, as one. */
   otherShapes: ShapeCost | undefined = undefined;
   /** What is not a query, by dimension; absent until there is one. */
   calls: Map<CallDimension, CallLedger> | undefined = undefined;
@@ -401,7 +401,7 @@ export class CostLedger {
     const key = statement.key ?? statement.shape;
     const known = shapes.get(key);
     if (known !== undefined) return known;
-    if (shapes.size >= MAX_SHAPES) return (this.otherShapes ??= newShape(OTHER, undefined));
+    if (shapes.size >= MAX_FOLLOWED) return (this.otherShapes ??= newShape(OTHER, undefined));
     const shape = newShape(statement, this.#keepTable(statement.table));
     shapes.set(key, shape);
     return shape;

@@ -3,7 +3,7 @@ import { callSitesOf, describeCallSite } from './call-site';
 import type { TracedCallRecord } from './call-trace';
 import type { CostLedger } from './cost-ledger';
 import type { GrowthHistory } from './growth-history';
-import { CALL_SITE_AT_REPEAT, type ShapeCost } from './shape-cost';
+import { CALL_SITE_AT_REPEAT, MAX_SHAPES, type ShapeCost } from './shape-cost';
 import type { CallDimension, TargetCost } from './call-ledger';
 import type {
   CallsCostRecord,
@@ -161,6 +161,8 @@ export function topShapes(cost: CostLedger): ShapeCost[] {
 }
 
 function recordQueries(cost: CostLedger, withCallSites: boolean): QueriesCostRecord {
+  const shapes = topShapes(cost);
+  const other = cost.otherShapes?.count ?? 0;
   return Object.freeze({
     count: cost.queries,
     errors: cost.errors,
@@ -174,8 +176,8 @@ function recordQueries(cost: CostLedger, withCallSites: boolean): QueriesCostRec
     maxConcurrent: cost.maxConcurrent,
     late: cost.late,
     byTable: recordTables(cost),
-    shapes: Object.freeze(topShapes(cost).map(shape => recordShape(shape, cost, withCallSites))),
-    shapesDropped: cost.otherShapes?.count ?? 0,
+    shapes: Object.freeze(shapes.slice(0, MAX_SHAPES).map(shape => recordShape(shape, cost, withCallSites))),
+    shapesDropped: shapes.slice(MAX_SHAPES).reduce((sum, { count }) => sum + count, other),
   });
 }
 

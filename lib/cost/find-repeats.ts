@@ -1,7 +1,7 @@
 import { type CallSite, callSiteOf, describeCallSite } from './call-site';
 import type { CostLedger } from './cost-ledger';
 import type { Confidence } from './evidence/judge';
-import { CALL_SITE_AT_REPEAT, type ShapeCost } from './shape-cost';
+import { CALL_SITE_AT_REPEAT, MAX_SHAPES, type ShapeCost } from './shape-cost';
 import { canBeParent, type Growth, isGrowing } from './growth-history';
 import type { RepeatFinding, RepeatParent } from './repeat-finding';
 import { MIN_ROWS, runsBetween } from './repeat-trace';
@@ -133,11 +133,13 @@ function causeOf(shape: ShapeCost, cost: CostLedger): Cause | undefined {
  */
 function parentsOf(shape: ShapeCost, cost: CostLedger): readonly ShapeCost[] | undefined {
   if (cost.repeatTrace === undefined || isAlwaysTheSame(shape)) return undefined;
-  const candidates = [...(cost.shapes?.values() ?? [])].filter(
-    parent =>
-      (parent === shape ? isTree(shape, cost) : canBeParent(parent)) &&
-      runsBetween(shape, parent.answeredAt) > 0,
-  );
+  const candidates = [...(cost.shapes?.values() ?? [])]
+    .slice(0, MAX_SHAPES)
+    .filter(
+      parent =>
+        (parent === shape ? isTree(shape, cost) : canBeParent(parent)) &&
+        runsBetween(shape, parent.answeredAt) > 0,
+    );
   const match = matchOf(shape, candidates, cost);
   if (match !== undefined) return match.parents;
   const steepest = steepestOf(shape, candidates, cost);

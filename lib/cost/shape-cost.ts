@@ -2,6 +2,9 @@ import type { RawStack } from './call-site';
 import type { Trail } from './evidence/trail';
 import type { Statement, StatementKind } from './statement';
 
+/** Shapes, and tables, in the record of one unit of work; the rest is counted in the totals alone. */
+export const MAX_SHAPES = 100;
+
 /** A shape that repeats this often is worth a look at where, now and then. */
 export const CALL_SITE_AT_REPEAT = 5;
 

@@ -100,12 +100,12 @@ describe('CostLedger', () => {
     expect(stackOf()).toBe(stack);
   });
 
-  it('keeps 100 shapes and counts the 101st as other, with its table', () => {
-    for (let i = 0; i < 100; i++) ledger.begin(statement(`SELECT ${i}`), here)!.end(1);
+  it('keeps 500 shapes and counts the 501st as other, with its table', () => {
+    for (let i = 0; i < 500; i++) ledger.begin(statement(`SELECT ${i}`), here)!.end(1);
     expect(ledger.otherShapes).toBeUndefined();
-    ledger.begin(statement('SELECT 100', { table: 'items' }), here)!.end(7);
+    ledger.begin(statement('SELECT 500', { table: 'items' }), here)!.end(7);
     ledger.begin(statement('SELECT 0'), here)!.end(1);
-    expect(ledger.shapes!.size).toBe(100);
+    expect(ledger.shapes!.size).toBe(500);
     expect(ledger.otherShapes).toMatchObject({ count: 1, rows: 7 });
     expect(ledger.tables!.get('items')).toMatchObject({ count: 1, rows: 7 });
     expect(ledger.shapes!.get('SELECT 0')).toMatchObject({ count: 2, rows: 2 });

@@ -112,6 +112,32 @@ describe.each(Object.entries(IDS))('%s', (_, id) => {
     expect(unit.found).toEqual(['proven items < archived_orders.id + orders.id']);
   });
 
+  it('finds what comes after more than a hundred other statements', () => {
+    const unit = guarded();
+    for (let n = 0; n < 110; n++) unit.run(`SELECT c${n} FROM settings`, [], [{ [`c${n}`]: n }]);
+    for (const row of unit.run(ORDERS, [6], orders(6))) unit.run(ITEMS, [row['id']], []);
+    expect(unit.found).toEqual(['proven items < orders.id']);
+  });
+
+  it('takes a loop over tenants for no N+1', () => {
+    const unit = guarded();
+    const databases = [{}, {}, {}, {}];
+    const tenants = unit.run(
+      'SELECT id, host FROM tenants',
+      [],
+      rowsOf(4, n => ({ id: id(n, 4), host: `db${n}` })),
+    );
+    for (const [i, tenant] of tenants.entries())
+      unit.run(
+        'SELECT count(*) FROM invoices WHERE tenant_id = $1',
+        [tenant['id']],
+        [{ count: '7' }],
+        undefined,
+        databases[i],
+      );
+    expect(unit.found).toEqual([]);
+  });
+
   it('takes the list whose values it has, and not the one of as many rows', () => {
     const unit = guarded();
     const list = unit.run(ORDERS, [6], orders(6));

@@ -25,11 +25,15 @@ export class UnitOfWork {
   }
 
   /** Sends a statement; what it returns ends it with its rows. */
-  begin(text: string, parameters?: unknown): <T>(rows: readonly T[], columns?: Columns) => readonly T[] {
+  begin(
+    text: string,
+    parameters?: unknown,
+    target?: object,
+  ): <T>(rows: readonly T[], columns?: Columns) => readonly T[] {
     const statement = describeStatement(text, this.#dialect);
     const charge = this.ledger.begin(statement, here) as Charge;
     const shape = this.ledger.shapes!.get(statement.shape) as ShapeCost;
-    this.evidence.ran(shape, text, parameters);
+    this.evidence.ran(shape, text, parameters, target);
     return (rows, columns) => {
       this.evidence.answered(shape, rows, columns);
       charge.end(rows.length);
@@ -37,8 +41,14 @@ export class UnitOfWork {
     };
   }
 
-  run<T>(text: string, parameters: unknown, rows: readonly T[], columns?: Columns): readonly T[] {
-    return this.begin(text, parameters)(rows, columns);
+  run<T>(
+    text: string,
+    parameters: unknown,
+    rows: readonly T[],
+    columns?: Columns,
+    target?: object,
+  ): readonly T[] {
+    return this.begin(text, parameters, target)(rows, columns);
   }
 
   /** Runs a statement that affects rows and returns none. */
