@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { BreachRecord, CostRecord } from '../cost/cost-record';
 import type { RepeatFinding, RepeatParent } from '../cost/repeat-finding';
+import { mainCauseOf } from '../diagnosis/main-cause';
 import {
   CALLS,
   callsOf,
@@ -56,8 +57,10 @@ function linesOf(
   suppressed: number,
 ): ReportLine[] {
   const { queries } = record;
+  const cause = mainCauseOf(record.findings ?? [], queries.count);
   const lines: ReportLine[] = [
     ['request', requestOf(record)],
+    ...(cause === undefined ? [] : [['cause', cause.text] as const]),
     ...(record.owner === undefined ? [] : [['owner', record.owner] as const]),
     ...record.breaches.map((breach): ReportLine => [
       'budget',

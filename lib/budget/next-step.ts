@@ -1,4 +1,5 @@
 import type { CostRecord } from '../cost/cost-record';
+import { mainCauseOf } from '../diagnosis/main-cause';
 import { mostRemote } from '../diagnosis/report-text';
 
 const OTHERS: Readonly<Record<string, string>> = {
@@ -12,11 +13,15 @@ const OTHERS: Readonly<Record<string, string>> = {
   messages: 'Publish one message for all, or a batch (addBulk, sendBatch).',
 };
 
+/** What an N+1 drives up. */
+const OF_QUERIES = ['queries', 'repeats', 'durationMs'];
 const REMOTE = ['remoteQueries', 'remoteRows'];
 
 /** The one thing to try first about a breach. */
 export function nextStep({ queries, findings = [], breaches, remote, traceId }: CostRecord): string {
   const dimension = breaches[0]?.dimension ?? 'queries';
+  const cause = OF_QUERIES.includes(dimension) ? mainCauseOf(findings, queries.count) : undefined;
+  if (cause !== undefined) return cause.remedy;
   const [top] = queries.shapes;
   const table = top?.table ?? 'the database';
   if (dimension === 'rows') {

@@ -5,6 +5,7 @@ import type { CostRecord } from '../cost/cost-record';
 import { buildCostRecord } from '../cost/cost-record-builder';
 import { longestPart, partsOf, type SlowRecord, type TimePart } from '../cost/time-record';
 import type { PoolWait } from './pools/pool-wait';
+import { type MainCause, mainCauseOf } from './main-cause';
 import {
   CALLS,
   callsOf,
@@ -58,6 +59,9 @@ const NEXT: Readonly<Record<TimePart, string>> = {
     'Check its timers and files, and what runs in the thread pool (bcrypt, crypto, zlib, dns: a cheaper factor, or UV_THREADPOOL_SIZE); report clients that are not counted with contextService.record().',
 };
 
+/** Parts of the time that an N+1 may be the cause of. */
+const OF_QUERIES: readonly TimePart[] = ['database', 'pool', 'own'];
+
 /** Says where the time of slow requests went: once a minute for the same handler and largest part. */
 export class SlowLog {
   readonly #logger = new Logger('SlowRequest');
@@ -85,7 +89,11 @@ function slowReport(
   const headline =
     `${name} took ${number(record.durationMs)} ms, ${share(slow.ms, record)} of it ${DOING[slow.because]}` +
     (slow.culprits.length > 0 && slow.because !== 'database' ? `: ${slow.culprits.join(', ')}` : '');
-  const lines = linesOf(record, slow, poolWaits);
+  const cause = OF_QUERIES.includes(slow.because)
+    ? mainCauseOf(record.findings ?? [], record.queries.count)
+    : undefined;
+  const next = cause?.remedy ?? NEXT[slow.because];
+  const lines = linesOf(record, cause, poolWaits, next);
   if (suppressed > 0) lines.push(['more', `${number(suppressed)} were not logged since the last one`]);
   return new Report(headline, lines, {
     ...fieldsOfRequest(record),
@@ -95,18 +103,25 @@ function slowReport(
     ...record.time,
     blockedMs: record.blockedMs,
     queries: record.queries.count,
-    next: NEXT[slow.because],
+    cause: cause?.text,
+    next,
     suppressed,
   });
 }
 
-function linesOf(record: CostRecord, slow: SlowRecord, poolWaits: readonly PoolWait[]): ReportLine[] {
+function linesOf(
+  record: CostRecord,
+  cause: MainCause | undefined,
+  poolWaits: readonly PoolWait[],
+  next: string,
+): ReportLine[] {
   const { queries, stalls = [], blockedMs } = record;
   const parts = partsOf(record.time)
     .filter(([, ms]) => ms > LEAST_SHARE * record.durationMs)
     .map(([part, ms]) => `${part} ${number(ms)} ms (${share(ms, record)})`);
   const lines: ReportLine[] = [
     ['request', requestOf(record)],
+    ...(cause === undefined ? [] : [['cause', cause.text] as const]),
     ['time', parts.join(', ')],
   ];
   if (queries.count > 0) lines.push(['queries', queriesOf(record)]);
@@ -129,7 +144,7 @@ function linesOf(record: CostRecord, slow: SlowRecord, poolWaits: readonly PoolW
   }
   for (const traced of record.trace?.slice(0, TOP) ?? []) lines.push(['calls', tracedOf(traced)]);
   if (blockedMs !== undefined) lines.push(['blocked', `the event loop for ${number(blockedMs)} ms`]);
-  lines.push(['next', NEXT[slow.because]]);
+  lines.push(['next', next]);
   return lines;
 }
 

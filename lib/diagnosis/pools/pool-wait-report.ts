@@ -1,5 +1,6 @@
 import { cutShape } from '../../cost/shown-shape';
 import type { RequestContext } from '../../context/request-context';
+import { mainCauseOf } from '../main-cause';
 import { number, Report, type ReportLine } from '../report-text';
 import { nameOf } from './holding';
 import type { HeldStatement, PoolHolder, PoolWait } from './pool-wait';
@@ -22,9 +23,11 @@ export function describeWait(context: RequestContext, wait: PoolWait, suppressed
     `${nameOf(context)} has waited ${number(waitedMs)} ms for a connection: ` +
     `${why}, ${waiting} ${waiting === 1 ? 'call' : 'calls'} waiting` +
     (isFanOut(wait) ? `, ${ownWaiting} of them its own` : '');
-  const next = nextStep(wait);
+  const cause = isFanOut(wait) ? mainCauseOf(context.cost.findings(), context.cost.queries) : undefined;
+  const next = wait.own > 0 ? nextStep(wait) : (cause?.remedy ?? nextStep(wait));
   const lines: ReportLine[] = [
     ['request', requestOf(context)],
+    ...(cause === undefined ? [] : [['cause', cause.text] as const]),
     ...holders.map((holder, i): ReportLine => [`holder ${i + 1}`, describeHolder(holder)]),
     ['next', next],
   ];
@@ -40,6 +43,7 @@ export function describeWait(context: RequestContext, wait: PoolWait, suppressed
     waiting,
     own,
     ownWaiting,
+    cause: cause?.text,
     ...Object.assign({}, ...holders.slice(0, TOP_HOLDERS).map(fieldsOf)),
     next,
     suppressed,
