@@ -1,6 +1,7 @@
-import { sep } from 'node:path';
+import { isAbsolute, sep } from 'node:path';
 import { isBundled, isOwnFile } from './own-files';
-import { originalPosition } from './source-position';
+import { isPlumbing, packageOf } from './package-frames';
+import { hasOwnPositions, originalPosition, positionByRunner } from './source-position';
 
 /** Deep enough to get through an ORM; a raw capture of 30 frames costs about 5 µs. */
 const FRAMES = 30;
@@ -30,29 +31,66 @@ export interface CallSite {
   readonly line: number;
   readonly column: number;
   readonly name: string | undefined;
+  /** The line of its source, where whoever has compiled it says so: `line` is that of what runs. */
+  readonly sourceLine?: number | undefined;
 }
 
 /** The frames of the application, nearest first: `orders.service.ts:47 loadItems`. */
 export function callSitesOf(raw: RawStack, most = 1): string[] {
-  return sitesOf(raw, most).map(describeCallSite);
+  return nearestSites(raw, most).map(describeCallSite);
 }
 
-/** The nearest frame of the application. */
+/** The nearest frame of the application; of a package where there is none. */
 export function callSiteOf(raw: RawStack): CallSite | undefined {
-  return sitesOf(raw, 1)[0];
+  return nearestSites(raw, 1)[0];
 }
 
-/** `orders.service.ts:47 loadItems`, in the source where a source map leads there. */
-export function describeCallSite({ file, line, column, name }: CallSite): string {
+function nearestSites(raw: RawStack, most: number): CallSite[] {
+  const frames = framesOf(raw);
+  const sites = applicationSites(frames, most);
+  return sites.length > 0 || isBundled ? sites : packageSites(frames);
+}
+
+/** The nearest frame that is of no driver, ORM or framework: a platform built on Nest, a package of the company. */
+function packageSites(frames: readonly NodeJS.CallSite[]): CallSite[] {
+  for (const frame of frames) {
+    const site = siteOf(frame);
+    const name = site && isAbsolute(site.file) ? packageOf(site.file) : undefined;
+    if (site !== undefined && name !== undefined && !isPlumbing(name)) return [site];
+  }
+  return [];
+}
+
+/**
+ * `orders.service.ts:47 loadItems`, in the source where a source map leads there; without the line where it is that
+ * of what was compiled in memory. In a package `@vendure/core/…/stock-level.service.js:88 load`.
+ */
+export function describeCallSite(site: CallSite): string {
+  const { file, line } = positionOf(site);
+  const base = file.slice(file.lastIndexOf(sep) + 1);
+  const from = packageOf(site.file);
+  const where = from === undefined ? base : `${from}/…/${base}`;
+  const at = line === undefined ? where : `${where}:${line}`;
+  return site.name ? `${at} ${site.name.slice(site.name.lastIndexOf('.') + 1)}` : at;
+}
+
+function positionOf({ file, line, column, sourceLine }: CallSite): {
+  file: string;
+  line: number | undefined;
+} {
+  if (sourceLine !== undefined) return { file, line: sourceLine };
   const position = originalPosition(file, line, column);
-  const where = `${position.file.slice(position.file.lastIndexOf(sep) + 1)}:${position.line}`;
-  return name ? `${where} ${name.slice(name.lastIndexOf('.') + 1)}` : where;
+  return position.file === file && !hasOwnPositions(file) ? { file, line: undefined } : position;
 }
 
 /** The frames of the application as plain data: a raw stack keeps the objects that its functions were called on. */
 export function sitesOf(raw: RawStack, most: number): CallSite[] {
+  return applicationSites(framesOf(raw), most);
+}
+
+function applicationSites(frames: readonly NodeJS.CallSite[], most: number): CallSite[] {
   const sites: CallSite[] = [];
-  for (const frame of framesOf(raw)) {
+  for (const frame of frames) {
     const site = siteOf(frame);
     if (site === undefined || !isOfApplication(site.file) || !isNoPackageOfBundle(site)) continue;
     sites.push(site);
@@ -65,11 +103,14 @@ export function sitesOf(raw: RawStack, most: number): CallSite[] {
 export function siteOf(frame: NodeJS.CallSite): CallSite | undefined {
   const file = frame.getFileName();
   if (!file) return undefined;
+  const path = pathOf(file);
   return {
-    file: pathOf(file),
+    file: path,
     line: frame.getLineNumber() ?? 0,
     column: frame.getColumnNumber() ?? 1,
     name: frame.getFunctionName() ?? frame.getMethodName() ?? undefined,
+    // Others say it for a site that is all that is left of a frame.
+    ...(hasOwnPositions(path) ? undefined : { sourceLine: positionByRunner(frame) }),
   };
 }
 
@@ -109,9 +150,12 @@ function pathOf(file: string): string {
   return file.startsWith('file://') ? decodeURIComponent(new URL(file).pathname) : file;
 }
 
-/** Whether a file is neither of Node, nor of a package, nor of this one. */
+/**
+ * Whether a file is neither of Node, nor of a package, nor of this one. What is no path is no file: `wasm://…` (the
+ * compiler of Prisma 7), `evalmachine.<anonymous>`, `[eval]`, `data:…`.
+ */
 function isOfApplication(file: string): boolean {
-  return !file.startsWith('node:') && !file.includes(`${sep}node_modules${sep}`) && !isOwnFile(file);
+  return isAbsolute(file) && !file.includes(`${sep}node_modules${sep}`) && !isOwnFile(file);
 }
 
 /** Reads the source map of a bundle before it serves: a request would have to wait for it, some 80 ms for 3 MB. */

@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
-import { SourceMap } from 'node:module';
+import { findSourceMap, SourceMap } from 'node:module';
 import { dirname, resolve } from 'node:path';
 
 /** Maps are read at most once a file, after a response, and only up to this size. */
@@ -7,6 +7,11 @@ const MAX_BYTES = 8 * 1024 * 1024;
 const MAX_FILES = 64;
 const COMMENT = '//# sourceMappingURL=';
 const INLINE = /^data:application\/json[^,]*;base64,/;
+
+/** What no engine runs as it is written. */
+const COMPILED = /\.[cm]?tsx?$/;
+/** `… file:///app/src/a.ts:12:5)` */
+const POSITION = /^(.*):(\d+):(\d+)\)?$/s;
 
 const maps = new Map<string, SourceMap | undefined>();
 
@@ -21,12 +26,59 @@ export function originalPosition(file: string, line: number, column: number): So
   const entry = mapOf(file)?.findEntry(line - 1, column - 1);
   if (entry === undefined || !('originalSource' in entry)) return { file, line };
   return {
-    file: resolve(dirname(file), entry.originalSource.replace(/^file:\/\//, '')),
+    file: resolve(dirname(file), pathOf(entry.originalSource)),
     line: entry.originalLine + 1,
   };
 }
 
+/**
+ * Whether the lines of a file that runs are its own. Those of TypeScript are of what was made of it in memory, unless
+ * Node itself has only stripped its types.
+ */
+export function hasOwnPositions(file: string): boolean {
+  if (!COMPILED.test(file)) return true;
+  return (process.features as { typescript?: unknown }).typescript === 'strip' && !isHooked();
+}
+
+/** The line that whoever has compiled a file in memory gives to a frame, as in the stacks that it prints. */
+export function positionByRunner(frame: NodeJS.CallSite): number | undefined {
+  const { prepareStackTrace } = Error;
+  const file = frame.getFileName() ?? '';
+  try {
+    const found = POSITION.exec(lastLine(prepareStackTrace?.(new Error('position'), [frame])));
+    const line = Number(found?.[2]);
+    const column = Number(found?.[3]);
+    // Who knows no map gives the position back as it is.
+    const isSame = line === frame.getLineNumber() && column === frame.getColumnNumber();
+    return found === null || isSame || !found[1]?.endsWith(baseOf(file)) ? undefined : line;
+  } catch {
+    return undefined;
+  }
+}
+
+function lastLine(stack: unknown): string {
+  return typeof stack === 'string' ? stack.slice(stack.lastIndexOf('\n') + 1) : '';
+}
+
+function baseOf(file: string): string {
+  return file.slice(file.lastIndexOf('/') + 1);
+}
+
+/** Whether somebody maps the stacks of what it has compiled: SWC's register, Jest, Vitest. */
+function isHooked(): boolean {
+  const { prepareStackTrace } = Error;
+  return prepareStackTrace !== undefined && prepareStackTrace.name !== 'ErrorPrepareStackTrace';
+}
+
+function pathOf(source: string): string {
+  return source.startsWith('file://') ? decodeURIComponent(source.slice('file://'.length)) : source;
+}
+
 function mapOf(file: string): SourceMap | undefined {
+  // What Node knows is that of the text that runs, also where it was made in memory.
+  const known = findSourceMap(file);
+  if (known !== undefined) return known;
+  if (COMPILED.test(file)) return undefined;
   if (maps.has(file)) return maps.get(file);
   if (maps.size >= MAX_FILES) maps.clear();
   const map = readMap(file);

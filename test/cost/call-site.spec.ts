@@ -1,10 +1,11 @@
-import { mkdtempSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { runInThisContext } from 'node:vm';
 import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { callSitesOf, captureStack } from '../../lib/cost/call-site';
+import { callSitesOf, captureStack, framesOf } from '../../lib/cost/call-site';
 
 const SOURCE = `
 export class OrdersService {
@@ -16,6 +17,13 @@ export class OrdersService {
   }
 }
 `;
+
+const ownLines = readFileSync(__filename, 'utf8').split('\n');
+const lineOf = (text: string): number =>
+  ownLines.findIndex(line => line.endsWith(text) || line.includes(`${text} //`)) + 1;
+/** The frames of a stack that are those of packages: this file calls them, and is of the application. */
+const onlyPackages = (raw: ReturnType<typeof captureStack>): readonly NodeJS.CallSite[] =>
+  framesOf(raw).filter(frame => frame.getFileName()?.includes('node_modules'));
 
 describe('callSitesOf()', () => {
   const folder = mkdtempSync(join(tmpdir(), 'call-site-'));
@@ -72,9 +80,58 @@ describe('callSitesOf()', () => {
     };
     const below = (): unknown => query(take);
     const sites = callSitesOf(await new (service('orders.service.js'))(below).loadItems(), 10);
-    expect(sites[0]).toMatch(/^call-site\.spec\.ts:\d+ below$/);
+    expect(sites[0]).toBe(`call-site.spec.ts:${lineOf('query(take);')} below`);
     expect(sites[1]).toBe('orders.service.ts:7 loadItems');
     expect(sites.join()).not.toContain('index.js');
+  });
+
+  it('names the line of a file that is compiled in memory, as here, or none', async () => {
+    const below = (): unknown => take(); // this line
+    expect(callSitesOf(below() as ReturnType<typeof captureStack>)).toEqual([
+      `call-site.spec.ts:${lineOf('// this line')} below`,
+    ]);
+    const compiled = runInThisContext(
+      '(function compiled(take) {\n  return take();\n})',
+      '/app/src/shop.ts',
+    ) as (take: () => unknown) => ReturnType<typeof captureStack>;
+    expect(callSitesOf(compiled(take), 1)).toEqual(['shop.ts compiled']);
+  });
+
+  it('leaves out what is in no file', async () => {
+    const text = '(function inText(take) { return take(); })';
+    const data = (await import(`data:text/javascript,export default ${encodeURIComponent(text)}`)) as {
+      default: (take: () => unknown) => unknown;
+    };
+    const places: ((take: () => unknown) => unknown)[] = [
+      runInThisContext(text) as (take: () => unknown) => unknown,
+      runInThisContext(text, '[eval]') as (take: () => unknown) => unknown,
+      runInThisContext(text, '[eval]-wrapper') as (take: () => unknown) => unknown,
+      runInThisContext(text, 'wasm://wasm/00e07876') as (take: () => unknown) => unknown,
+      data.default,
+    ];
+    for (const place of places) {
+      const below = (): unknown => place(take);
+      const sites = callSitesOf(below() as ReturnType<typeof captureStack>, 2);
+      expect(sites[0]).toBe(`call-site.spec.ts:${lineOf('place(take);')} below`);
+    }
+  });
+
+  it('names the nearest package that is no driver, ORM or framework where all are packages', () => {
+    const nest = (name: string): string => join(folder, 'node_modules', name);
+    const call = (...files: string[]): string[] => {
+      const chain = files.map(
+        file =>
+          runInThisContext('(function load(next) {\n  return next();\n})', nest(file)) as (
+            next: () => unknown,
+          ) => unknown,
+      );
+      const raw = chain.reduce<() => unknown>((next, fn) => () => fn(next), take)();
+      return callSitesOf({ stack: onlyPackages(raw as ReturnType<typeof captureStack>) });
+    };
+    expect(call('typeorm/a.js', '@vendure/core/dist/service/stock-level.service.js', 'lodash/b.js')).toEqual([
+      '@vendure/core/…/stock-level.service.js:2 load',
+    ]);
+    expect(call('.prisma/client/a.js', '@nestjs/core/b.js', '@prisma/client/c.js', 'pg/d.js')).toEqual([]);
   });
 
   it('leaves the settings of the application as they are', async () => {
