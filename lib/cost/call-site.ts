@@ -1,7 +1,11 @@
 import { isAbsolute, sep } from 'node:path';
 import { isBundled, isOwnFile } from './own-files';
+import { withoutHelpers } from './helper-frames';
 import { isPlumbing, packageOf } from './package-frames';
 import { hasOwnPositions, originalPosition, positionByRunner } from './source-position';
+
+/** Lines of the application that are kept of a stack: helpers call helpers. */
+const MAX_CALLERS = 4;
 
 /** Deep enough to get through an ORM; a raw capture of 30 frames costs about 5 µs. */
 const FRAMES = 30;
@@ -33,16 +37,23 @@ export interface CallSite {
   readonly name: string | undefined;
   /** The line of its source, where whoever has compiled it says so: `line` is that of what runs. */
   readonly sourceLine?: number | undefined;
+  /** The next line of the application on the stack, where it may be a helper that this one is in. */
+  readonly caller?: CallSite | undefined;
 }
 
 /** The frames of the application, nearest first: `orders.service.ts:47 loadItems`. */
 export function callSitesOf(raw: RawStack, most = 1): string[] {
-  return nearestSites(raw, most).map(describeCallSite);
+  if (most > 1) return nearestSites(raw, most).map(describeFrame);
+  const site = callSiteOf(raw);
+  return site === undefined ? [] : [describeCallSite(site)];
 }
 
-/** The nearest frame of the application; of a package where there is none. */
+/** The nearest frame of the application, and who calls it; of a package where there is none. */
 export function callSiteOf(raw: RawStack): CallSite | undefined {
-  return nearestSites(raw, 1)[0];
+  return nearestSites(raw, MAX_CALLERS).reduceRight<CallSite | undefined>(
+    (caller, site) => (caller === undefined ? site : { ...site, caller }),
+    undefined,
+  );
 }
 
 function nearestSites(raw: RawStack, most: number): CallSite[] {
@@ -65,13 +76,21 @@ function packageSites(frames: readonly NodeJS.CallSite[]): CallSite[] {
  * `orders.service.ts:47 loadItems`, in the source where a source map leads there; without the line where it is that
  * of what was compiled in memory. In a package `@vendure/core/…/stock-level.service.js:88 load`.
  */
-export function describeCallSite(site: CallSite): string {
+function describeFrame(site: CallSite): string {
   const { file, line } = positionOf(site);
   const base = file.slice(file.lastIndexOf(sep) + 1);
   const from = packageOf(site.file);
   const where = from === undefined ? base : `${from}/…/${base}`;
   const at = line === undefined ? where : `${where}:${line}`;
   return site.name ? `${at} ${site.name.slice(site.name.lastIndexOf('.') + 1)}` : at;
+}
+
+/** The same, and the helper that it went through: `orders.service.ts:44 items, through db.ts:16 query`. */
+export function describeCallSite(nearest: CallSite): string {
+  const { site, helper } = withoutHelpers(nearest);
+  return helper === undefined
+    ? describeFrame(site)
+    : `${describeFrame(site)}, through ${describeFrame(helper)}`;
 }
 
 function positionOf({ file, line, column, sourceLine }: CallSite): {

@@ -1,6 +1,7 @@
 import { type CallSite, callSiteOf, captureStack, type RawStack } from './call-site';
 import type { CostLedger } from './cost-ledger';
 import type { Confirmations } from './evidence/evidence';
+import { noteFrames } from './helper-frames';
 import type { ShapeCost } from './shape-cost';
 import { MIN_ROWS, runsBetween } from './repeat-trace';
 
@@ -70,7 +71,9 @@ export class GrowthHistory implements Confirmations {
   noteSite(shape: string, below: (...args: never[]) => unknown): void {
     if (this.#sites.has(shape) || this.#sites.size >= MAX_SITES) return;
     // Its frames and not the stack: that would keep the objects of this request.
-    this.#sites.set(shape, callSiteOf(captureStack(below)));
+    const site = callSiteOf(captureStack(below));
+    this.#sites.set(shape, site);
+    noteFrames(shape, site);
   }
 
   /**
