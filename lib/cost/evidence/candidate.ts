@@ -3,7 +3,7 @@ import { cellOf, ColumnIndex, ROWS, type SourceColumn } from './column-index';
 import type { KeptResult, KeptResults } from './kept-results';
 import { type ColumnName, isOwnKey, type NameClass } from './key-names';
 import type { Slot } from './slots';
-import { bitsOf, hashKey, isDate, type Key, keyOf } from './value-key';
+import { bitsOf, gapOf, hashKey, isDate, type Key, keyOf } from './value-key';
 
 /** Runs that are told apart, for what two parents explain together. */
 export const MAX_TOLD_APART = 64;
@@ -27,7 +27,7 @@ class Surprise {
       const from = typeof this.#last === 'number' ? this.#last : 0;
       this.head += Math.log2(Math.max(1, Math.abs(key - from)));
     }
-    this.#gap = typeof key === 'number' && typeof this.#last === 'number' ? key - this.#last : undefined;
+    this.#gap = gapOf(key, this.#last);
     this.#last = key;
   }
 }

@@ -14,7 +14,7 @@ interface Wanted {
 }
 
 /** The columns of a statement's results that hold at least two of some values: a plain scan, 5 to 10 ns a cell. */
-export function columnsWith(keys: readonly Key[], { trail }: ShapeCost): SourceColumn[] {
+export function columnsWith(keys: readonly Key[], { trail }: ShapeCost, least = MIN_FOUND): SourceColumn[] {
   if (trail === undefined) return [];
   const { results } = trail;
   const wanted = keys.map(key => ({ key, text: String(key) }));
@@ -44,7 +44,7 @@ export function columnsWith(keys: readonly Key[], { trail }: ShapeCost): SourceC
     }
   }
   return [...found]
-    .filter(([, mask]) => countBits(mask) >= MIN_FOUND)
+    .filter(([, mask]) => countBits(mask) >= least)
     .map(([name]) => nested.get(name) ?? { name, inner: undefined });
 }
 

@@ -18,6 +18,9 @@ const CODE = /[\d@./:]/;
 const MIN_CODE = 8;
 const BITS_OF_CHARACTER = 3;
 const BITS_OF_UUID = 60;
+const MS_OF_DAY = 86_400_000;
+/** February and the months around it, in days. */
+const MONTHS_DIFFER = 3;
 
 /**
  * The key of a value; `undefined` for what proves nothing: a boolean, NULL, nothing, a long text.
@@ -86,8 +89,29 @@ export function bitsOf(key: Key, before: Key | undefined, gapBefore: number | un
     return Math.log2(1 + Math.abs(key - before - gapBefore));
   }
   if (UUID.test(key)) return BITS_OF_UUID;
-  if (key.length < MIN_CODE || DATE.test(key) || !CODE.test(key)) return 0;
+  if (DATE.test(key)) return bitsOfDay(key, before, gapBefore);
+  if (key.length < MIN_CODE || !CODE.test(key)) return 0;
   return Math.min(BITS_OF_UUID, BITS_OF_CHARACTER * key.length);
+}
+
+/** The same for days, of which months and quarters are as good as a counter. */
+function bitsOfDay(key: string, before: Key | undefined, gapBefore: number | undefined): number {
+  const gap = gapOf(key, before);
+  if (gap === undefined || gapBefore === undefined) return 0;
+  const change = Math.abs(gap - gapBefore);
+  return change <= MONTHS_DIFFER ? 0 : Math.log2(change);
+}
+
+/** How far a key is from the one before it: in days, for dates. */
+export function gapOf(key: Key, before: Key | undefined): number | undefined {
+  if (typeof key === 'number') return typeof before === 'number' ? key - before : undefined;
+  if (typeof before !== 'string' || !DATE.test(key) || !DATE.test(before)) return undefined;
+  return dayOf(key) - dayOf(before);
+}
+
+function dayOf(date: string): number {
+  const ms = date.startsWith('@') ? Number(date.slice(1)) : Date.parse(date);
+  return Math.round(ms / MS_OF_DAY);
 }
 
 /** New in each process, so that a hash says nothing about its value to anybody who sees one. */

@@ -75,7 +75,10 @@ export class ValueMatch {
     for (const slot of this.slots) {
       if (slot.recent.length < MIN_KEYS || this.candidates.some(one => one.slot === slot && explains(one)))
         continue;
-      for (const parent of this.#unit.parents) this.#searchIn(parent, slot);
+      for (const parent of this.#unit.parents) this.#searchIn(parent, slot, MIN_FOUND);
+      // A loop that writes to its rows has left one of three as it was: enough for a name that fits.
+      if (this.candidates.some(one => one.slot === slot && one.nameClass === 'strong')) continue;
+      for (const parent of this.#unit.parents) this.#searchIn(parent, slot, 1);
     }
   }
 
@@ -141,10 +144,10 @@ export class ValueMatch {
     }
   }
 
-  #searchIn(parent: ShapeCost, slot: Slot): void {
+  #searchIn(parent: ShapeCost, slot: Slot, least: number): void {
     const { trail } = parent;
     if (trail === undefined) return;
-    for (const column of columnsWith(slot.recent, parent)) {
+    for (const column of columnsWith(slot.recent, parent, least)) {
       const isKnown = this.candidates.some(
         one => one.slot === slot && one.parent === parent && isSameColumn(one.column, column),
       );
@@ -154,6 +157,7 @@ export class ValueMatch {
       const nameClass = classOf(slot.word === undefined ? place : slot.name, name, entity =>
         this.#unit.isTable(entity),
       );
+      if (least < MIN_FOUND && nameClass !== 'strong') continue;
       this.#keep(new Candidate(slot, parent, column, name, nameClass, trail.results));
     }
   }
