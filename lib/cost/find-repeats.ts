@@ -65,8 +65,9 @@ function describe(shape: ShapeCost, cost: CostLedger): RepeatFinding[] {
   const found: RepeatFinding[] = [];
   if (cause !== undefined) found.push(nPlusOneOf(shape, cause, cost));
   const kind = otherKindOf(shape, cost);
-  // All at once, and one by one, is how an N+1 runs; where it is no more than suspected, it is what is known.
-  if (kind !== undefined && (cause?.confidence !== 'proven' || kind === 'duplicate')) {
+  // One by one, or all at once, is how an N+1 runs; that all were sent at once is known where it is only suspected.
+  const isOfCause = kind === 'look-ups' || (kind === 'fan-out' && cause?.confidence === 'proven');
+  if (kind !== undefined && (cause === undefined || !isOfCause)) {
     found.push({ kind, ...outlineOf(shape, cost), parents: [], remedy: remedyOf(kind, shape, []) });
   }
   return found;

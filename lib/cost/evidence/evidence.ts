@@ -197,9 +197,9 @@ export class Evidence implements UnitOfRows {
   #speaksAgainst(shape: ShapeCost): boolean {
     const match = shape.trail?.match;
     if (match === undefined || this.#hasFailed) return false;
-    const { runs, batches, withoutPlace, slots, varying } = match;
+    const { runs, batches, withoutPlace } = match;
     if (match.isOfSession || match.isOfManyTargets || batches + withoutPlace > runs) return true;
-    if (runs >= MIN_RUNS && slots.length > 0 && varying.length === 0) return true;
+    if (runs >= MIN_RUNS && match.isConstant) return true;
     if (isChain(shape, match, this.#askedBy(shape, undefined, new Set()))) return true;
     return this.#seesAll && match.isFromElsewhere;
   }

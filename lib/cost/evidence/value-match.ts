@@ -98,6 +98,11 @@ export class ValueMatch {
     return this.slots.filter(({ recent }) => recent.length > 1);
   }
 
+  /** Whether it was always given the same. */
+  get isConstant(): boolean {
+    return this.slots.length > 0 && this.slots.every(({ recent }) => recent.length === 1);
+  }
+
   /** Whether its values say where they come from, and that is from no result. */
   get isFromElsewhere(): boolean {
     const { varying } = this;

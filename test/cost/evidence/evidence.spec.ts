@@ -350,6 +350,12 @@ describe.each(Object.entries(IDS))('%s', (_, id) => {
     expect(unit.found).toEqual([]);
   });
 
+  it('says what the counts do of values that it cannot read', () => {
+    const unit = guarded();
+    for (const row of unit.run(ORDERS, [7], orders(7))) unit.run(ITEMS, { at: row['id'] }, []);
+    expect(unit.found).toEqual(['suspected items < orders']);
+  });
+
   it('calls ids that no result has look-ups, from five on', () => {
     const unit = guarded();
     for (let n = 0; n < 4; n++) unit.run(BUYER, [id(500 + n)], [{ id: id(500 + n) }]);
