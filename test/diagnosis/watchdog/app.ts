@@ -118,7 +118,12 @@ async function fallsAsleep(): Promise<void> {
 
 @Module({
   imports: [
-    AsyncContextModule.forRoot({ warmUpMs: 0, ...settings.options, sinks: [sink], sinkQueue: { intervalMs: 20 } }),
+    AsyncContextModule.forRoot({
+      warmUpMs: 0,
+      ...settings.options,
+      sinks: [sink],
+      sinkQueue: { intervalMs: 20 },
+    }),
   ],
   controllers: [Reports],
 })
