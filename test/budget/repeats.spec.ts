@@ -117,6 +117,22 @@ describe.each(platforms)('repeats on %s', platform => {
     await test.close();
   });
 
+  it('are none where values are not compared: what the counts show is suspected, in the record alone', async () => {
+    const test = await startApp({
+      platform,
+      controllers: [OrdersController],
+      providers: [Shop],
+      findings: { compareValues: false },
+    });
+    await fetch(`${test.url}/watched/5`);
+    const [record] = await test.records(1);
+    expect(record!.breaches).toEqual([]);
+    expect(record!.findings).toMatchObject([{ kind: 'n-plus-one', confidence: 'suspected', count: 5 }]);
+    expect(record!.findings![0]!.parents[0]).not.toHaveProperty('column');
+    expect(test.logs.of('error', 'QueryBudget')).toEqual([]);
+    await test.close();
+  });
+
   it('that are ignored are none, until the day is over, which each start says', async () => {
     const test = await start();
     await fetch(`${test.url}/ignored`);
