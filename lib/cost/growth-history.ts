@@ -17,6 +17,11 @@ const MIN_SLOPE = 0.3;
 /** Share of the differences in runs that the rows explain. */
 const MIN_FIT = 0.7;
 
+/** So often is looked for a line that was not on the stack: the pool may have opened a connection first. */
+const MAX_TRIES = 3;
+/** Calls of pools that are looked at by their texts, before these have a shape. */
+const MAX_CALLS = 200;
+
 /** So many units of work that repeat a shape are looked at one by one; then only when their number has doubled. */
 const FIRST_LOOKS = 3;
 
@@ -47,6 +52,9 @@ export class GrowthHistory implements Confirmations {
   readonly #sites = new Map<string, CallSite | undefined>();
   readonly #repeats = new Map<string, RepeatSite>();
   readonly #followed = new Map<number, number[]>();
+  /** Shapes without a line, and how often one was looked for. */
+  readonly #tries = new Map<string, number>();
+  #calls = 0;
 
   /** Adds a unit of work that has ended. */
   learn(cost: CostLedger): void {
@@ -69,11 +77,20 @@ export class GrowthHistory implements Confirmations {
 
   /** Keeps where the handler makes a shape, the first time that it does; by its key, as all others. */
   noteSite(shape: string, below: (...args: never[]) => unknown): void {
-    if (this.#sites.has(shape) || this.#sites.size >= MAX_SITES) return;
+    const tries = this.#tries.get(shape) ?? 0;
+    const isKnown = this.#sites.get(shape) !== undefined || tries >= MAX_TRIES;
+    if (isKnown || (tries === 0 && this.#sites.size >= MAX_SITES)) return;
     // Its frames and not the stack: that would keep the objects of this request.
     const site = callSiteOf(captureStack(below));
     this.#sites.set(shape, site);
+    if (site === undefined) this.#tries.set(shape, tries + 1);
+    else this.#tries.delete(shape);
     noteFrames(shape, site);
+  }
+
+  /** Whether one more call of a pool is looked at: to read a text that is not known takes some 6 µs. */
+  takesCall(): boolean {
+    return this.#calls < MAX_CALLS && (this.#calls += 1) > 0;
   }
 
   /**

@@ -99,6 +99,17 @@ export class ContextQueryReporter implements OwnQueryReporter {
     }
   }
 
+  noteCall(text: string, dialect: SqlDialect, below: Below): void {
+    try {
+      const history = contextStorage.getStore()?.cost.history;
+      if (history === undefined || !history.takesCall()) return;
+      const { shape, key = shape } = statementsOf(dialect).describe(text);
+      history.noteSite(key, below);
+    } catch (error) {
+      this.#faults.report('noting a call', error);
+    }
+  }
+
   beginOperation(
     operation: Statement,
     below: Below,

@@ -108,6 +108,11 @@ export interface QueryReporter {
 /** What the drivers of this package report to. */
 export interface OwnQueryReporter extends QueryReporter {
   /**
+   * Says where the application asks a pool for a statement, which will be begun when nothing of the application is on
+   * the stack any more.
+   */
+  noteCall(text: string, dialect: SqlDialect, below: Below): void;
+  /**
    * Counts a statement that is made on a pool, which finds a connection for it and takes that back at its end. Say
    * `acquired()` or `failed()` to `query`, and `end()` to its handle, if it has one.
    *

@@ -21,6 +21,7 @@ function repeat(history: GrowthHistory | undefined, place: typeof first, times: 
   return ledger;
 }
 
+const never = (): void => undefined;
 const hasStack = (ledger: CostLedger): boolean => ledger.shapes?.get(ITEM.shape)?.stack !== undefined;
 
 describe('where a handler repeats a statement', () => {
@@ -67,5 +68,23 @@ describe('where a handler repeats a statement', () => {
     const stacks = (i: number): number => [...run(i).shapes!.values()].filter(({ stack }) => stack).length;
     expect(stacks(99)).toBe(0);
     expect(stacks(100)).toBe(1);
+  });
+
+  it('is looked for three times where nothing of the application is on the stack', () => {
+    const history = new GrowthHistory();
+    const at = (shape: string, tries: number): string | undefined => {
+      // A function that is not on the stack has nothing above it.
+      for (let i = 0; i < tries; i += 1) history.noteSite(shape, never);
+      history.noteSite(shape, history.noteSite);
+      return history.siteOf(shape)?.name;
+    };
+    const found = (shape: string): string | undefined => at(shape, 2);
+    expect([found('a'), at('b', 3)]).toEqual(['at', undefined]);
+  });
+
+  it('is looked for in the first 200 calls of a pool', () => {
+    const history = new GrowthHistory();
+    const taken = Array.from({ length: 201 }, () => history.takesCall());
+    expect([taken.indexOf(false), taken.filter(Boolean).length]).toEqual([200, 200]);
   });
 });

@@ -1,13 +1,14 @@
 import { currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
 import { callAndNote } from '../../context/thrown-context';
-import type { QueryReporter } from '../driver-instrumentation';
+import type { OwnQueryReporter, QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { isHeldByStopped } from '../stopped-holder';
 import { isReplaced, prototypesOf, replaceMethod, replaceMethods } from '../method-replacement';
 
 type Callback = (this: unknown, error: unknown, connection?: object) => unknown;
 type GetConnection = (this: Pool, callback: Callback, ...rest: unknown[]) => unknown;
+type Ask = (this: Pool, text: unknown, ...rest: unknown[]) => unknown;
 type GiveBack = (this: object, ...args: unknown[]) => unknown;
 
 interface Pool {
@@ -63,6 +64,16 @@ export function watchPools(packageName: string, reporter: QueryReporter): (() =>
           };
         }),
       ),
+    ),
+    // A connection is given a tick later, also where one is free.
+    ...['query', 'execute'].flatMap(method =>
+      replaceMethods<Ask>(pools, method, original => {
+        return function ask(text, ...rest) {
+          const sql = typeof text === 'string' ? text : (text as { sql?: unknown } | undefined)?.sql;
+          if (typeof sql === 'string') (reporter as OwnQueryReporter).noteCall?.(sql, 'mysql', ask);
+          return original.call(this, text, ...rest);
+        };
+      }),
     ),
     ...replaceMethods<GetConnection>(
       pools.filter(pool => isReplaced(pool, 'releaseConnection')),
