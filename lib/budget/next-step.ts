@@ -15,6 +15,7 @@ const OTHERS: Readonly<Record<string, string>> = {
 
 /** What an N+1 drives up. */
 const OF_QUERIES = ['queries', 'repeats', 'durationMs'];
+const WRITE = /^(?:INSERT|UPDATE|DELETE|MERGE|REPLACE)\b/i;
 const REMOTE = ['remoteQueries', 'remoteRows'];
 
 /** The one thing to try first about a breach. */
@@ -53,6 +54,8 @@ export function nextStep({ queries, findings = [], breaches, remote, traceId }: 
     return finding.remedy;
   if (top !== undefined && top.count > queries.count / 2) {
     const how = queries.maxConcurrent > 1 ? 'side by side' : 'one after the other';
+    if (WRITE.test(top.shape))
+      return `One shape ran ${top.count.toLocaleString('en-US')} times, ${how}: write to ${table} once for all rows (multi-row VALUES, UPDATE … FROM, COPY).`;
     return `One shape ran ${top.count.toLocaleString('en-US')} times, ${how}: fetch from ${table} once for all (JOIN, IN (…) or a DataLoader).`;
   }
   return `${queries.shapes.length} different shapes: load what the handler needs together, or split the handler.`;

@@ -27,6 +27,15 @@ class SpendingController {
     return 'spent';
   }
 
+  @Get('writes')
+  @QueryBudget(10)
+  writes(): void {
+    for (let i = 0; i < 11; i++) {
+      const statement = `INSERT INTO orders(id) VALUES (${i})`;
+      this.context.record({ system: 'postgresql', statement, rows: 1, durationMs: 1 });
+    }
+  }
+
   @Get('other')
   @QueryBudget(0)
   other(): void {
@@ -72,6 +81,15 @@ describe('a breach', () => {
       expect(line).toContain(fact);
     }
     expect(line).not.toContain('secret');
+  });
+
+  it('has the remedy of a write for one shape that writes', async () => {
+    test = await startApp({ controllers: [SpendingController] });
+    await fetch(`${test.url}/writes`);
+    await test.records(1);
+    const [line = ''] = test.logs.of('error', 'QueryBudget');
+    expect(line).toMatch(/next {6}One shape ran 11 times, .*: write to orders once for all rows/);
+    expect(line).not.toContain('fetch from');
   });
 
   it('is flat fields in a JSON log, and a block in a text log', async () => {
