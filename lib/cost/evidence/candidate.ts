@@ -59,6 +59,7 @@ export class Candidate {
   #nextResult = 0;
   #nextRow = 0;
   #isInStep = true;
+  #steps = 0;
 
   /**
    * @param name what the column is called in the table that it is of
@@ -131,7 +132,10 @@ export class Candidate {
 
   /** Whether one result gave several of the values, rather than each result one: that is a chain. */
   get isOfRows(): boolean {
-    return this.#most >= 3 || this.#withTwo >= 2;
+    if (this.#most >= 3 || this.#withTwo >= 2) return true;
+    // Few authors of many comments: values that come again are met once only, but each row had its run.
+    const results = this.#nextResult + (this.#nextRow > 0 ? 1 : 0);
+    return this.#isInStep && this.#steps >= results + 2;
   }
 
   /** Goes on to the row of a run: the next one, or one of those after it where a loop leaves some out. */
@@ -146,6 +150,7 @@ export class Candidate {
         this.#nextRow = 0;
       }
       if (keyOf(cell) !== key) continue;
+      this.#steps += 1;
       this.#ofRuns.add(key);
       return;
     }

@@ -149,6 +149,7 @@ class PlaceReader {
 
   #equals(i: number): void {
     if (this.#isSetting) return;
+    if (this.#at(i - 1) === ')' && this.#at(i + 1) === '(' && this.#rowEquals(i)) return;
     const value = this.#valueAfter(i);
     const left = this.#columnBefore(i);
     if (value !== undefined && left !== undefined) {
@@ -157,6 +158,22 @@ class PlaceReader {
       const right = this.#columnAfter(i);
       if (right !== undefined) this.#add(right, i - 1, false, false);
     }
+  }
+
+  /** `(a, b) = (v, w)`; whether it is one. */
+  #rowEquals(i: number): boolean {
+    const columns = this.#columnsBefore(i);
+    if (columns.length < 2) return false;
+    let column = 0;
+    for (let at = i + 2; this.#isValue(at); column++) {
+      const end = this.#afterCast(at + 1);
+      const name = columns[column];
+      if (name === undefined || (this.#at(end) !== ',' && this.#at(end) !== ')')) return false;
+      this.#add({ table: undefined, column: name }, at, false, false);
+      if (this.#at(end) === ')') return true;
+      at = end + 1;
+    }
+    return false;
   }
 
   /** `col IN (v)`; two and more are a batch, a query in brackets is neither. */

@@ -77,6 +77,9 @@ function bestOf(judged: readonly Judged[]): Judged | undefined {
 function isBetter(a: Judged, b: Judged): boolean {
   if (a.confidence !== b.confidence) return a.confidence === 'proven';
   const [one, other] = [a.candidate, b.candidate];
+  // A row that is read again is found in its own results as well, which is no chain unless all runs are.
+  const isOneChain = (a.parents.length === 0) !== (b.parents.length === 0);
+  if (isOneChain && one.share !== other.share) return one.share > other.share;
   const rank = NAME_CLASSES.indexOf(one.nameClass) - NAME_CLASSES.indexOf(other.nameClass);
   if (rank !== 0) return rank < 0;
   if (one.share !== other.share) return one.share > other.share;

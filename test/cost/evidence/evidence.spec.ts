@@ -48,6 +48,33 @@ describe.each(Object.entries(IDS))('%s', (_, id) => {
     expect(unit.found).toEqual(['proven items < orders.id']);
   });
 
+  it('proves it where a row is read again, and so found in its own results as well', () => {
+    const unit = guarded();
+    const author = (n: number): unknown => id((n * 11) % 9, 40);
+    for (const [i, row] of unit.run(ORDERS, [7], orders(7)).entries()) {
+      const notes = unit.run(
+        'SELECT * FROM notes WHERE order_id = $1',
+        [row['id']],
+        rowsOf(3, n => ({ id: id(300 + 3 * i + n), order_id: row['id'], author_id: author(i + 3 * n) })),
+      );
+      for (const note of notes)
+        unit.run(BUYER, [note['author_id']], [{ id: note['author_id'], name: 'Ann' }]);
+    }
+    expect(unit.found).toContain('proven customers < notes.author_id');
+  });
+
+  it('does not take a linked list for one of a list that was read before', () => {
+    const unit = guarded();
+    const next = (n: number): unknown => id((n * 5 + 3) % 12);
+    unit.run('SELECT id, name FROM nodes ORDER BY id', [], rowsOf(12, n => ({ id: id(n), name: `n${n}` })));
+    let at = 0;
+    for (let i = 0; i < 11; i++) {
+      unit.run('SELECT * FROM nodes WHERE id = $1', [id(at)], [{ id: id(at), next_id: next(at) }]);
+      at = (at * 5 + 3) % 12;
+    }
+    expect(unit.found.filter(found => found.startsWith('proven'))).toEqual([]);
+  });
+
   it('proves each level of what is nested, by its own parent', () => {
     const unit = guarded();
     for (const [i, row] of unit.run(ORDERS, [5], orders(5)).entries()) {

@@ -34,13 +34,18 @@ function isColumn(found: string, column: string): boolean {
 }
 
 function fits(finding: Finding, label: Label): boolean {
-  const isRight = (parent: Finding['parents'][number], columns: readonly string[]): boolean =>
+  const isOne = (
+    table: string | undefined,
+    column: string | undefined,
+    columns: readonly string[],
+  ): boolean =>
     columns.some(one => {
-      const [table, column] = one.split('.');
-      return (
-        bare(parent.table) === table && (parent.column === undefined || isColumn(parent.column, column!))
-      );
+      const [rightTable, rightColumn] = one.split('.');
+      return bare(table) === rightTable && (column === undefined || isColumn(column, rightColumn!));
     });
+  // Two columns of one parent are one (`buyer_id, seller_id`).
+  const isRight = ({ table, column }: Finding['parents'][number], columns: readonly string[]): boolean =>
+    (column?.split(', ') ?? [undefined]).every(one => isOne(table, one, columns));
   return (
     label.tables.includes(bare(finding.table)) &&
     finding.parents.every(parent => label.parents.some(columns => isRight(parent, columns))) &&
