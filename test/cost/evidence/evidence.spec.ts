@@ -66,7 +66,11 @@ describe.each(Object.entries(IDS))('%s', (_, id) => {
   it('does not take a linked list for one of a list that was read before', () => {
     const unit = guarded();
     const next = (n: number): unknown => id((n * 5 + 3) % 12);
-    unit.run('SELECT id, name FROM nodes ORDER BY id', [], rowsOf(12, n => ({ id: id(n), name: `n${n}` })));
+    unit.run(
+      'SELECT id, name FROM nodes ORDER BY id',
+      [],
+      rowsOf(12, n => ({ id: id(n), name: `n${n}` })),
+    );
     let at = 0;
     for (let i = 0; i < 11; i++) {
       unit.run('SELECT * FROM nodes WHERE id = $1', [id(at)], [{ id: id(at), next_id: next(at) }]);
