@@ -79,8 +79,9 @@ function patch({ RouterExplorer: { prototype }, STATIC_CONTEXT }: Nest): void {
   prototype.createCallbackProxy = function (...args) {
     const [instance, , key, moduleKey, , contextId] = args;
     const handle = createCallbackProxy.apply(this, args);
-    // One that is made for a request is called by what is covered below.
-    if (contextId !== STATIC_CONTEXT) return handle;
+    // One that is made for a request is called by what is covered below. Up to Nest 11.1.27 the explorer leaves the
+    // argument out where there is none.
+    if (contextId !== undefined && contextId !== STATIC_CONTEXT) return handle;
     const module = this.container.getModules().get(moduleKey) as ModuleRef | undefined;
     return cover(this, handle, module, key, controllerOf(module, instance));
   };
