@@ -115,7 +115,8 @@ function findingOf({ kind, shape, count, duplicates, parents, callSite }: Repeat
 
 /** `orders.id of SELECT … FROM orders (orders.service.ts:44 list)` */
 function sourceOf({ table, column = 'row', shape, callSite }: RepeatParent): string {
-  const from = table === undefined || column === 'row' ? column : `${table}.${column}`;
+  const isWhole = table === undefined || column === 'row' || column.includes('.');
+  const from = isWhole ? column : `${table}.${column}`;
   return `${from} of ${cut(shape, FINDING_WIDTH)}${at(callSite)}`;
 }
 

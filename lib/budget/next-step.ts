@@ -52,6 +52,8 @@ export function nextStep({ queries, findings = [], breaches, remote, traceId }: 
   const finding = findings.find(({ confidence }) => confidence !== 'suspected');
   if (finding !== undefined && (dimension === 'repeats' || 2 * finding.count > queries.count))
     return finding.remedy;
+  // It may be another shape than the most frequent one, which may be a batch for each row.
+  if (finding?.confidence === 'proven') return finding.remedy;
   if (top !== undefined && top.count > queries.count / 2) {
     const how = queries.maxConcurrent > 1 ? 'side by side' : 'one after the other';
     if (WRITE.test(top.shape))

@@ -23,7 +23,7 @@ import { recordSlow } from './slow-record';
 import { recordStalls, recordTime, roundMs } from './time-record';
 
 /** The most frequent ones; a handler with more needs another look than a list. */
-const MAX_FINDINGS = 10;
+const MAX_FINDINGS = 20;
 const MAX_TRACED = 20;
 
 /** The record of a closed unit of work, frozen. */

@@ -3,7 +3,7 @@ export interface RepeatParent {
   readonly shape: string;
   /** Its main table. */
   readonly table?: string;
-  /** The column that the values came from, where they say so. */
+  /** The column that the values came from, where they say so; with its table, where that is a joined one. */
   readonly column?: string;
   /** Rows that it returned in this unit of work. */
   readonly rows: number;

@@ -13,14 +13,12 @@ export function nameOfSource(
   if (inner !== undefined) return { table: entityOf(name), column: inner };
   const known = statement?.outputs.get(name);
   if (known !== undefined) return { table: known.table ?? main, column: known.column };
-  // TypeORM calls the `id` of what it calls `Order` `Order_id`.
+  // TypeORM calls the `id` of what it calls `Order` `Order_id`; what is joined is `Order__Order_items`.
+  let longest = '';
   for (const [alias, of] of statement?.tables ?? []) {
-    if (
-      name.length > alias.length + 1 &&
-      name.toLowerCase().startsWith(`${alias}_`) &&
-      alias !== of.toLowerCase()
-    )
-      return { table: of, column: name.slice(alias.length + 1) };
+    const isPrefix = name.length > alias.length + 1 && name.toLowerCase().startsWith(`${alias}_`);
+    if (isPrefix && alias !== of.toLowerCase() && alias.length > longest.length) longest = alias;
   }
-  return { table: main, column: name };
+  if (longest === '') return { table: main, column: name };
+  return { table: statement?.tables.get(longest), column: name.slice(longest.length + 1) };
 }

@@ -1,7 +1,7 @@
 import type { ShapeCost } from '../shape-cost';
 import { type Candidate, MAX_TOLD_APART } from './candidate';
 import { type Confidence, judge, MIN_VALUES } from './judge';
-import { NAME_CLASSES } from './key-names';
+import { type ColumnName, isOwnKey, NAME_CLASSES } from './key-names';
 import type { ValueMatch } from './value-match';
 
 /** A statement whose rows another one ran for, and the column that its values came from. */
@@ -58,15 +58,24 @@ function judgeOne(shape: ShapeCost, candidate: Candidate, share: number, asked: 
   const confidence = judge(candidate, share, () => asked.isConfirmed(candidate));
   if (confidence === undefined) return undefined;
   const { parent, name, column } = candidate;
-  if (candidate.isOfRows) {
-    const path = column.inner === undefined ? name.column : `${column.name}.${column.inner}`;
-    return { confidence, candidate, parents: [{ shape: parent, column: path }] };
-  }
+  const path = column.inner === undefined ? pathOf(name, parent) : `${column.name}.${column.inner}`;
+  const parents = [{ shape: parent, column: path }];
+  if (candidate.isOfRows) return { confidence, candidate, parents };
   // One value a result: a page after the last one, or the next of a list. Unless its statement ran for rows, too.
   const above = parent === shape ? undefined : asked.of(parent);
   if (above === undefined) return { confidence, candidate, parents: [] };
   const isProven = confidence === 'proven' && above.confidence === 'proven';
-  return { confidence: isProven ? 'proven' : 'suspected', candidate, parents: above.parents };
+  return { confidence: isProven ? 'proven' : 'suspected', candidate, parents };
+}
+
+/** With its table, where that is another one than the main table of its statement: `variants.id` of a join. */
+function pathOf({ table, column }: ColumnName, parent: ShapeCost): string {
+  const isOfMain = table === undefined || parent.table === undefined || bare(table) === bare(parent.table);
+  return isOfMain ? column : `${bare(table)}.${column}`;
+}
+
+function bare(table: string): string {
+  return table.slice(table.lastIndexOf('.') + 1).toLowerCase();
 }
 
 function bestOf(judged: readonly Judged[]): Judged | undefined {
@@ -83,6 +92,9 @@ function isBetter(a: Judged, b: Judged): boolean {
   const rank = NAME_CLASSES.indexOf(one.nameClass) - NAME_CLASSES.indexOf(other.nameClass);
   if (rank !== 0) return rank < 0;
   if (one.share !== other.share) return one.share > other.share;
+  // A list rather than what was loaded beside it, which has the ids of the list as references.
+  const [isOwn, isOtherOwn] = [isOwnKey(one.name), isOwnKey(other.name)];
+  if (isOwn !== isOtherOwn) return isOwn;
   if (one.order !== other.order) return one.order > other.order;
   return one.coverage > other.coverage;
 }

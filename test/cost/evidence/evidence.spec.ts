@@ -4,6 +4,7 @@ import { IDS, type Row, rowsOf, UnitOfWork } from './unit-of-work';
 
 const ORDERS = 'SELECT * FROM orders ORDER BY id LIMIT $1';
 const ITEMS = 'SELECT * FROM items WHERE order_id = $1';
+const ORDER_OF_ITEMS = 'SELECT i.* FROM items i INNER JOIN orders o ON o.id = i.order_id WHERE o.id = $1';
 const BUYER = 'SELECT * FROM customers WHERE id = $1';
 
 describe.each(Object.entries(IDS))('%s', (_, id) => {
@@ -93,7 +94,7 @@ describe.each(Object.entries(IDS))('%s', (_, id) => {
     expect(unit.found).toEqual(['proven products < items.product_id', 'proven items < orders.id']);
   });
 
-  it('gives the end of a chain the parent of its begin', () => {
+  it('gives each link of a chain the one before, which has its values', () => {
     const unit = guarded();
     for (const row of unit.run(
       'SELECT * FROM posts',
@@ -107,7 +108,33 @@ describe.each(Object.entries(IDS))('%s', (_, id) => {
       );
       unit.run('SELECT * FROM avatars WHERE id = $1', [user!['avatar_id']], [{ id: user!['avatar_id'] }]);
     }
-    expect(unit.found.toSorted()).toEqual(['proven avatars < posts.user_id', 'proven users < posts.user_id']);
+    expect(unit.found.toSorted()).toEqual([
+      'proven avatars < users.avatar_id',
+      'proven users < posts.user_id',
+    ]);
+  });
+
+  it('names the list, and not what was loaded beside it with the same ids', () => {
+    const unit = guarded();
+    const list = unit.run(ORDERS, [6], orders(6));
+    unit.run(
+      'SELECT * FROM orders_channels WHERE order_id IN ($1, $2, $3, $4, $5, $6)',
+      list.map(row => row['id']),
+      list.map(row => ({ order_id: row['id'], channel_id: id(1, 7) })),
+    );
+    for (const row of list) unit.run(ORDER_OF_ITEMS, [row['id']], []);
+    expect(unit.found).toEqual(['proven items < orders.id']);
+  });
+
+  it('names the table of a joined column', () => {
+    const unit = guarded();
+    const text =
+      'SELECT line.id AS line_id, line__line_variant.id AS line__line_variant_id FROM order_line line ' +
+      'LEFT JOIN variant line__line_variant ON line__line_variant.id = line.variant_id WHERE line.order_id = $1';
+    const lines = rowsOf(6, n => ({ line_id: id(n, 3), line__line_variant_id: id(60 + n * 3) }));
+    for (const row of unit.run(text, [id(1)], lines))
+      unit.run('SELECT * FROM prices WHERE variant_id = $1', [row['line__line_variant_id']], []);
+    expect(unit.found).toEqual(['proven prices < order_line.variant.id']);
   });
 
   it('finds a filtered loop of five and more', () => {
