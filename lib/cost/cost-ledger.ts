@@ -109,6 +109,8 @@ export class CostLedger {
   comparesValues = false;
   /** What it knows of that; absent until a driver has said what it sends. */
   evidence: Evidence | undefined = undefined;
+  /** Queries whose rows come one by one, and are yet to be shown to it. */
+  reading: QueryCharge[] | undefined = undefined;
   /** Calls of providers; absent unless they are traced. */
   callTrace: CallTrace | undefined = undefined;
   #open = 0;
@@ -285,7 +287,21 @@ export class CostLedger {
 
   /** Where the values of its statements come from, if it looks. */
   follow(): Evidence | undefined {
+    if (this.reading !== undefined) this.showRows();
     return this.comparesValues ? (this.evidence ??= new Evidence(this)) : undefined;
+  }
+
+  /** Shows the rows that have come one by one since it was asked last. */
+  showRows(): void {
+    const reading = this.reading ?? [];
+    this.reading = undefined;
+    for (const charge of reading) charge.showRows();
+  }
+
+  /** Lets go of what it holds of parameters and rows. */
+  releaseValues(): void {
+    if (this.reading !== undefined) this.showRows();
+    this.evidence?.release(this.history);
   }
 
   /** Adds what a query turned out to cost. */

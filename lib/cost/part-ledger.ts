@@ -135,6 +135,11 @@ class BothCharges implements Charge {
     this.#part.returned(rows, columns);
   }
 
+  returnedOne(row: unknown, columns?: Columns): void {
+    this.#whole.returnedOne(row, columns);
+    this.#part.returnedOne(row, columns);
+  }
+
   end(rows: number, failed?: boolean, bytes?: number): void {
     this.#whole.end(rows, failed, bytes);
     this.#part.end(rows, failed, bytes);

@@ -1,6 +1,12 @@
 import type { CostLedger } from './cost-ledger';
-import type { Columns } from './evidence/kept-results';
+import { type Columns, MAX_ROWS_OF_RESULT } from './evidence/kept-results';
+import { isWide } from './evidence/wide-rows';
 import type { ShapeCost, TableCost } from './shape-cost';
+
+/** One more than are looked at says that there are more. */
+const MOST_ROWS = MAX_ROWS_OF_RESULT + 1;
+/** Of rows that may be of a megabyte each, no more are held at a time: of those that are shown only keys are kept. */
+const MOST_WIDE_ROWS = 8;
 
 /** What was begun and is to be ended; it says meanwhile what it waits for. */
 export interface Charge {
@@ -10,6 +16,7 @@ export interface Charge {
   /** Says what is asked, and of which database: kept by reference while the unit of work is open. */
   ran(text: string, parameters: unknown, target?: object): void;
   returned(rows: readonly unknown[], columns?: Columns): void;
+  returnedOne(row: unknown, columns?: Columns): void;
   end(rows: number, failed?: boolean, bytes?: number): void;
 }
 
@@ -21,6 +28,11 @@ export class QueryCharge implements Charge {
   #sinceMs: number;
   #isQueued = false;
   #hasEnded = false;
+  /** Of what comes row by row: how many have come, and those that are yet to be shown. */
+  #came = 0;
+  #wide = 0;
+  #rows: unknown[] | undefined = undefined;
+  #columns: Columns | undefined = undefined;
 
   constructor(
     ledger: CostLedger,
@@ -65,9 +77,33 @@ export class QueryCharge implements Charge {
     if (!this.#hasEnded) this.#ledger.evidence?.answered(this.#shape, rows, columns);
   }
 
+  /** Keeps a row that came alone, until the next statement runs, maybe for it: rows are looked at in lots. */
+  returnedOne(row: unknown, columns?: Columns): void {
+    const ledger = this.#ledger;
+    if (this.#came === MOST_ROWS || this.#hasEnded || ledger.evidence === undefined || ledger.isClosed)
+      return;
+    this.#came += 1;
+    if (this.#rows === undefined) {
+      this.#rows = [row];
+      this.#columns = columns;
+      (ledger.reading ??= []).push(this);
+    } else {
+      this.#rows.push(row);
+    }
+    if (isWide(row) && (this.#wide += 1) % MOST_WIDE_ROWS === 0) ledger.showRows();
+  }
+
+  /** Shows the rows that came alone. */
+  showRows(): void {
+    const rows = this.#rows;
+    this.#rows = undefined;
+    if (rows !== undefined) this.#ledger.evidence?.answered(this.#shape, rows, this.#columns);
+  }
+
   /** Ends the query; only the first call counts. `rows` are those returned or affected. */
   end(rows: number, failed = false, bytes = 0): void {
     if (this.#hasEnded) return;
+    if (this.#rows !== undefined) this.#ledger.showRows();
     this.#hasEnded = true;
     const nowMs = performance.now();
     const passedMs = nowMs - this.#sinceMs;

@@ -31,6 +31,10 @@ export class TransactionCharge implements Charge {
     // As above.
   }
 
+  returnedOne(): void {
+    // As above.
+  }
+
   end(): void {
     if (this.#waitsFor !== undefined) this.#time.end(this.#waitsFor, performance.now());
     this.#waitsFor = undefined;

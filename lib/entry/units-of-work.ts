@@ -468,7 +468,7 @@ export class UnitsOfWork implements ContextHost {
         name: 'canonicalLog',
         take: context => this.#canonicalLog?.write(context),
       },
-      { name: 'values of queries', take: ({ cost }) => cost.evidence?.release(cost.history) },
+      { name: 'values of queries', take: ({ cost }) => cost.releaseValues() },
       { name: 'drivers that were loaded since', take: () => this.#hasServed || this.#afterFirst() },
       { name: 'onClose', take: context => this.#runCloseCallbacks(context) },
     ];

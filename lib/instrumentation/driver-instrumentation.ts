@@ -22,6 +22,8 @@ export interface QueryHandle {
    * columns. Some of them are kept by reference until the unit of work ends, and nothing is written to them.
    */
   returned(rows: readonly unknown[], columns?: Columns): void;
+  /** The same for a driver that gives the rows one by one, and keeps none of them. */
+  returnedOne(row: unknown, columns?: Columns): void;
   /**
    * Ends the query: rows returned or affected, whether it failed, and bytes received where the driver
    * knows them. Only the first call counts.

@@ -32,6 +32,10 @@ export class HeldQuery implements QueryHandle {
     this.#charge?.returned(rows, columns);
   }
 
+  returnedOne(row: unknown, columns?: Columns): void {
+    this.#charge?.returnedOne(row, columns);
+  }
+
   end(rows: number, failed?: boolean, bytes?: number): void {
     this.#holding?.end(this.#turn);
     this.#holding = undefined;
