@@ -69,7 +69,7 @@ describe('a query of postgres', () => {
           { id: 11, name: 'a' },
           { id: 12, name: 'b' },
         ])}`,
-      { rows: 2, writes: 1, shape: `INSERT INTO "${orders}"(?)` },
+      { rows: 2, writes: 1, shape: `INSERT INTO "${orders}"("id", "name") VALUES (?)` },
     ],
     [
       'UPDATE … RETURNING',
@@ -94,6 +94,11 @@ describe('a query of postgres', () => {
     [
       'a cursor',
       () => count(sql`SELECT * FROM ${sql(orders)}`.cursor(4)),
+      { rows: 10, shape: `SELECT * FROM "${orders}"` },
+    ],
+    [
+      'a cursor with a function',
+      () => sql`SELECT * FROM ${sql(orders)}`.cursor(4, () => undefined),
       { rows: 10, shape: `SELECT * FROM "${orders}"` },
     ],
     [

@@ -1,3 +1,4 @@
+import type { Columns } from '../../cost/evidence/kept-results';
 import { contextStorage } from '../../context/context-storage';
 import { undoOf } from '../../budget/refused-commit';
 import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
@@ -5,13 +6,15 @@ import { inContext } from '../caller-context';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { takingBack } from '../take-back';
-import { parametersOf, rowsOf, textOf, type PostgresQuery } from './postgres-query';
+import { type PostgresQuery, rowOfText, rowsOf, sentBy, showRows } from './postgres-query';
 
 const NAME = 'postgres';
 const HANDLE = Symbol('nestjs-async-context.handle');
 const STATE = Symbol('nestjs-async-context.state');
+/** Rows that have come in batches: the last answer counts those of the last one. */
+const CAME = Symbol('nestjs-async-context.came');
 
-type Query = PostgresQuery & { [HANDLE]?: QueryHandle | undefined; [STATE]?: unknown };
+type Query = PostgresQuery & { [HANDLE]?: QueryHandle | undefined; [STATE]?: unknown; [CAME]?: number };
 type Handle = (this: Query) => Promise<unknown>;
 type Cursor = (this: Query, rows?: unknown, fn?: unknown) => unknown;
 
@@ -46,13 +49,8 @@ function countOnce(original: Handle, reporter: QueryReporter): Handle {
     // What a new connection asks for itself, the types of the database, has another handler.
     if (this.executed || this.handler.name === 'execute') return original.call(this);
     try {
-      const counted = reporter.begin(
-        textOf(this),
-        'postgresql',
-        handle,
-        parametersOf(this.args),
-        this.handler,
-      );
+      const { text, parameters } = sentBy(this);
+      const counted = reporter.begin(text, 'postgresql', handle, parameters, this.handler);
       counted?.queued();
       this[HANDLE] = counted;
       if (counted !== undefined) watch(this, counted);
@@ -84,7 +82,9 @@ function watch(query: Query, handle: QueryHandle): void {
   const { resolve, reject, forEachFn, cursorFn } = query;
   const captured = contextStorage.capture();
   query.resolve = result => {
-    handle.end(rowsOf(result));
+    // The last rows of a cursor were shown as its last batch.
+    if (cursorFn === undefined) showRows(handle, result, query.isRaw);
+    handle.end(query[CAME] ?? rowsOf(result));
     return resolve.call(query, result);
   };
   query.reject = error => {
@@ -93,36 +93,63 @@ function watch(query: Query, handle: QueryHandle): void {
     return contextStorage.run(captured, () => reject.call(query, error));
   };
   // They are called from the socket, in the context of whoever opened it.
-  if (forEachFn !== undefined) query.forEachFn = inContext(forEachFn);
+  if (forEachFn !== undefined) {
+    query.forEachFn = inContext((row, ...rest) => {
+      showRow(handle, row, rest[0], query.isRaw);
+      return forEachFn.call(query, row, ...rest);
+    });
+  }
   if (cursorFn !== undefined) query.cursorFn = inContext(cursorFn);
+}
+
+/** One of those that `forEach()` and a cursor give, with the result that it is of. */
+function showRow(handle: QueryHandle, row: unknown, result: unknown, isRaw: PostgresQuery['isRaw']): void {
+  if (!Array.isArray(row)) return handle.returnedOne(row);
+  const { columns } = (result ?? {}) as { columns?: Columns };
+  return handle.returnedOne(isRaw === true ? rowOfText(row) : row, columns);
 }
 
 /** An iterated cursor has another `resolve()` for each batch. */
 function countBatches(original: Cursor): Cursor {
   return function cursor(rows, fn) {
     const result = original.call(this, rows, fn);
-    if (result === this) return result;
+    if (result === this) {
+      const { cursorFn } = this;
+      this.cursorFn = (batch, ...rest) => {
+        showBatch(this, batch);
+        return cursorFn?.call(this, batch, ...rest);
+      };
+      return result;
+    }
     const iterable = result as { [Symbol.asyncIterator](): AsyncIterator<unknown[]> };
     const iterate = iterable[Symbol.asyncIterator];
     iterable[Symbol.asyncIterator] = () => {
       const iterator = iterate.call(iterable);
       const { next } = iterator;
       const finish = iterator.return;
-      let count = 0;
       iterator.next = async () => {
         const batch = await next.call(iterator);
-        if (batch.done === true) this[HANDLE]?.end(count);
-        else count += batch.value.length;
+        if (batch.done === true) this[HANDLE]?.end(this[CAME] ?? 0);
+        else showBatch(this, batch.value);
         return batch;
       };
       iterator.return = async () => {
-        this[HANDLE]?.end(count);
+        this[HANDLE]?.end(this[CAME] ?? 0);
         return (await finish?.call(iterator)) ?? { done: true, value: undefined };
       };
       return iterator;
     };
     return iterable;
   };
+}
+
+function showBatch(query: Query, batch: unknown): void {
+  const handle = query[HANDLE];
+  if (handle === undefined || !Array.isArray(batch)) return;
+  query[CAME] = (query[CAME] ?? 0) + batch.length;
+  // By default a batch is of one row.
+  for (const row of batch) showRow(handle, row, batch, query.isRaw);
+  handle.received(batch.length);
 }
 
 /** A connection says by `query.state` that it takes the query: until then it has waited. */
