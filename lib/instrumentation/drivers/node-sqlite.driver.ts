@@ -1,6 +1,7 @@
 import type { DriverInstrumentation } from '../driver-instrumentation';
 import { takingBack } from '../take-back';
-import { countStatements, countTexts, markStatements } from './sqlite-statement';
+import { markStatements } from './sqlite-place';
+import { countStatements, countTexts } from './sqlite-statement';
 
 interface Statement {
   readonly sourceSQL: string;

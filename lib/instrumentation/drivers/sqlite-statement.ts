@@ -1,41 +1,29 @@
 import { undoOf } from '../../budget/refused-commit';
 import type { Below, QueryHandle, QueryReporter } from '../driver-instrumentation';
-import { sharedName } from '../../context/protocol';
 import { replaceMethod } from '../method-replacement';
+import { placeOf } from './sqlite-place';
+import { asCells, columnsOf, isNamed, noteBound, showRows, valuesOf } from './sqlite-values';
 
 type Run<S> = (this: S, ...parameters: unknown[]) => unknown;
 type Rows = (result: unknown) => number;
+type Shown = (result: unknown) => readonly unknown[] | undefined;
 
 interface Database {
   exec(text: string): unknown;
 }
 
-/** On a statement of `node:sqlite`, which does not know whose it is. */
-const DATABASE = Symbol.for(sharedName('sqlite-database'));
-
-/** Those of `better-sqlite3` know whose they are. */
-interface OfDatabase {
-  readonly database: Database;
-  readonly [DATABASE]: object;
-}
-
-/** Has the statements of a database know whose they are. */
-export function markStatements(prototype: object): (() => void)[] {
-  return replaceMethod<(this: object, ...args: unknown[]) => object>(prototype, 'prepare', original => {
-    return function prepare(...args) {
-      return Object.defineProperty(original.apply(this, args), DATABASE, { value: this, configurable: true });
-    };
-  });
-}
-
-function placeOf(statement: Partial<OfDatabase>): object | undefined {
-  return statement.database ?? statement[DATABASE];
-}
-
-const METHODS: Readonly<Record<string, Rows>> = {
-  all: result => (Array.isArray(result) ? result.length : 0),
-  get: result => (result === undefined ? 0 : 1),
-  run: result => Number((result as { changes?: number | bigint } | undefined)?.changes ?? 0),
+const METHODS: Readonly<Record<string, { readonly rowsOf: Rows; readonly shown?: Shown }>> = {
+  all: {
+    rowsOf: result => (Array.isArray(result) ? result.length : 0),
+    shown: result => (Array.isArray(result) ? result : undefined),
+  },
+  get: {
+    rowsOf: result => (result === undefined ? 0 : 1),
+    shown: result => (result === undefined ? undefined : [result]),
+  },
+  run: {
+    rowsOf: result => Number((result as { changes?: number | bigint } | undefined)?.changes ?? 0),
+  },
 };
 
 /**
@@ -47,20 +35,24 @@ export function countStatements<S extends object>(
   reporter: QueryReporter,
   textOf: (statement: S) => string | undefined,
 ): (() => void)[] {
-  const counted = Object.entries(METHODS).flatMap(([name, rowsOf]) =>
+  const counted = Object.entries(METHODS).flatMap(([name, { rowsOf, shown }]) =>
     replaceMethod<Run<S>>(prototype, name, original => {
       return function run(...parameters) {
         const handle = begin(
           reporter,
           textOf(this),
           run,
-          parameters,
+          valuesOf(this, parameters),
           placeOf(this),
-          (this as Partial<OfDatabase>).database,
+          (this as { database?: Database }).database,
         );
         try {
           const result = original.apply(this, parameters);
-          handle?.end(rowsOf(result));
+          if (handle !== undefined) {
+            const rows = shown?.(result);
+            if (rows !== undefined && rows.length > 0) showRows(handle, this, rows);
+            handle.end(rowsOf(result));
+          }
           return result;
         } catch (error) {
           handle?.end(0, true);
@@ -71,17 +63,23 @@ export function countStatements<S extends object>(
   );
   const iterated = replaceMethod<Run<S>>(prototype, 'iterate', original => {
     return function iterate(...parameters) {
-      const handle = reporter.begin(textOf(this), 'sqlite', iterate, parameters, placeOf(this));
+      const handle = reporter.begin(
+        textOf(this),
+        'sqlite',
+        iterate,
+        valuesOf(this, parameters),
+        placeOf(this),
+      );
       try {
         const rows = original.apply(this, parameters) as Iterator<unknown>;
-        return handle === undefined ? rows : countRows(rows, handle);
+        return handle === undefined ? rows : countRows(rows, handle, this);
       } catch (error) {
         handle?.end(0, true);
         throw error;
       }
     };
   });
-  return [...counted, ...iterated];
+  return [...counted, ...iterated, ...noteBound(prototype)];
 }
 
 /** @throws QueryBudgetExceededError where it is kept back; in the place of a COMMIT all is rolled back */
@@ -129,17 +127,24 @@ export function countTexts(prototype: object, name: string, reporter: QueryRepor
 }
 
 /** The same iterator, which counts its rows as they are read, and ends when it is left. */
-function countRows(rows: Iterator<unknown>, handle: QueryHandle): Iterator<unknown> {
+function countRows(rows: Iterator<unknown>, handle: QueryHandle, statement: object): Iterator<unknown> {
   const { next } = rows;
   const leave = rows.return?.bind(rows);
   let count = 0;
+  let columns: readonly string[] | undefined;
   const define = (name: string, value: (...args: never[]) => unknown): unknown =>
     Object.defineProperty(rows, name, { value, configurable: true, writable: true });
   define('next', () => {
     try {
       const row = next.call(rows);
-      if (row.done === true) handle.end(count);
-      else count += 1;
+      if (row.done === true) {
+        handle.end(count);
+      } else {
+        count += 1;
+        if (count === 1 && !isNamed(row.value)) columns = columnsOf(statement, row.value);
+        if (isNamed(row.value)) handle.returnedOne(row.value);
+        else if (columns !== undefined) handle.returnedOne(asCells(row.value), columns);
+      }
       return row;
     } catch (error) {
       handle.end(count, true);
