@@ -1,3 +1,4 @@
+import type { Columns } from '../../cost/evidence/kept-results';
 import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { replaceMethods } from '../method-replacement';
@@ -14,6 +15,19 @@ interface Transaction {
   query: (text: string, ...rest: unknown[]) => Promise<unknown>;
   exec: (text: string, ...rest: unknown[]) => Promise<unknown>;
   sql: Tagged;
+}
+
+interface Result {
+  readonly rows: readonly unknown[];
+  readonly fields: Columns;
+}
+
+/** A name, a raw piece of a text, or a fragment. */
+interface Template {
+  readonly _templateType?: unknown;
+  readonly str?: string;
+  readonly strings?: readonly string[];
+  readonly values?: readonly unknown[];
 }
 
 /** What `pgliteInstrumentation()` of the package installs. */
@@ -73,8 +87,9 @@ function countInside(tx: Transaction, reporter: QueryReporter): Transaction {
   tx.query = countText(asMethod(query), reporter) as Transaction['query'];
   tx.exec = countText(asMethod(exec), reporter) as Transaction['exec'];
   tx.sql = async (strings, ...values) => {
-    const text = strings.reduce((sum, part, i) => `${sum}$${i}${part}`);
-    return counted(reporter, text, values, tx.sql, tx, () => sql.call(tx, strings, ...values));
+    const parameters: unknown[] = [];
+    const text = textOf(strings, values, parameters);
+    return counted(reporter, text, parameters, tx.sql, tx, () => sql.call(tx, strings, ...values));
   };
   return tx;
 }
@@ -102,12 +117,37 @@ async function counted(
   );
   try {
     const result = await send();
-    handle?.end(rowsOf(result));
+    if (handle !== undefined) {
+      const { rows = [], fields } = longestOf(result) ?? {};
+      if (rows.length > 0) handle.returned(rows, Array.isArray(rows[0]) ? fields : undefined);
+      handle.end(rowsOf(result));
+    }
     return result;
   } catch (error) {
     handle?.end(0, true);
     throw error;
   }
+}
+
+/** What a template becomes, with the values in the order of their numbers: names and fragments are written into it. */
+function textOf(strings: readonly string[], values: readonly unknown[], parameters: unknown[]): string {
+  let text = strings[0] ?? '';
+  for (const [i, value] of values.entries()) {
+    const { _templateType: type, str, strings: inner, values: own } = (value ?? {}) as Template;
+    if (type === 'part') text += str ?? '';
+    else if (type === 'container') text += textOf(inner ?? [], own ?? [], parameters);
+    else text += `$${parameters.push(value)}`;
+    text += strings[i + 1] ?? '';
+  }
+  return text;
+}
+
+/** Of several statements in one text, the result with the most rows: each has columns of its own. */
+function longestOf(result: unknown): Partial<Result> | undefined {
+  if (!Array.isArray(result)) return (result ?? undefined) as Partial<Result> | undefined;
+  return (result as Partial<Result>[]).reduce<Partial<Result> | undefined>((longest, one) => {
+    return (one.rows?.length ?? 0) > (longest?.rows?.length ?? 0) ? one : longest;
+  }, undefined);
 }
 
 /** Rows returned or affected; `exec()` gives a result for each of its statements. */
