@@ -83,6 +83,7 @@ export class QueryCharge implements Charge {
     if (this.#came === MOST_ROWS || this.#hasEnded || ledger.evidence === undefined || ledger.isClosed)
       return;
     this.#came += 1;
+    if (columns !== this.#columns) ledger.showRows();
     if (this.#rows === undefined) {
       this.#rows = [row];
       this.#columns = columns;
