@@ -30,8 +30,12 @@ export function addressOf({ port }: TdsServer): ConnectionConfiguration {
 }
 
 /** A connection of `tedious` itself, as Knex, Kysely and Sequelize have it. */
-export async function connect(server: TdsServer): Promise<Connection> {
-  const connection = new Connection(addressOf(server));
+export async function connect(
+  server: TdsServer,
+  more: ConnectionConfiguration['options'] = {},
+): Promise<Connection> {
+  const address = addressOf(server);
+  const connection = new Connection({ ...address, options: { ...address.options, ...more } });
   connection.connect();
   await once(connection, 'connect');
   return connection;

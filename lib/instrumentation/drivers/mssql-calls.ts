@@ -64,10 +64,10 @@ export function countCalls(request: object, reporter: QueryReporter): (() => voi
   );
 }
 
-/** Of what was prepared, without the handle that says which it is. */
-function valuesOf({ parameters, parent }: Request): unknown[] {
-  const values = Object.values(parameters).map(({ value }) => value);
-  return typeof parent?.statement === 'string' ? values.slice(1) : values;
+/** By their names, as the places in the text have them; of what was prepared without the handle that says which it is. */
+function valuesOf({ parameters, parent }: Request): Record<string, unknown> {
+  const named = Object.entries(parameters).map(([name, { value }]) => [name, value] as const);
+  return Object.fromEntries(typeof parent?.statement === 'string' ? named.slice(1) : named);
 }
 
 /** Tells a connection what it is given away for: by a pool, a transaction, or what was prepared. */

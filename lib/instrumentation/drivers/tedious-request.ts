@@ -1,4 +1,5 @@
 import type { EventEmitter } from 'node:events';
+import { MAX_ROWS_OF_RESULT } from '../../cost/evidence/kept-results';
 import { undoOf } from '../../budget/refused-commit';
 import { inContext } from '../caller-context';
 import type { Below, QueryHandle, QueryReporter } from '../driver-instrumentation';
@@ -24,6 +25,7 @@ interface Connection extends EventEmitter {
 }
 
 interface Parameter {
+  readonly name?: string;
   readonly value?: unknown;
   /** Of what is sent, from `tedious` 20 on. */
   readonly data?: { readonly value: unknown };
@@ -38,11 +40,19 @@ interface Request extends EventEmitter {
   callback: Callback;
 }
 
+interface Cell {
+  readonly metadata: { readonly colName: string };
+  readonly value: unknown;
+}
+
 interface Payload {
   /** A number stands for one of the server's own. */
   readonly procedure?: number | string;
   readonly parameters?: readonly Parameter[];
 }
+
+/** One more than are looked at says that there are more. */
+const MAX_SHOWN = MAX_ROWS_OF_RESULT + 1;
 
 /** Types of packets, MS-TDS 2.2.3.1.1. */
 const SQL_BATCH = 1;
@@ -80,7 +90,7 @@ export function countRequests(connection: object, reporter: QueryReporter): (() 
       counted.handle?.sent();
       const isAnnounced = counted.isBulk && packet === SQL_BATCH;
       if (isAnnounced) this[COUNTED] = counted;
-      bindToCaller(request, (error, rows) => {
+      bindToCaller(request, counted.handle, (error, rows) => {
         if (error) this[COUNTED] = undefined;
         if (error || !isAnnounced) counted.handle?.end(error ? 0 : rows, Boolean(error));
       });
@@ -137,9 +147,16 @@ function begin(
   const text = textOf(request, packet, payload);
   // The first one of what is executed says which of the prepared it is.
   const parameters = request.handle === undefined ? request.parameters : payload.parameters?.slice(1);
-  const values = parameters?.map(({ value, data }) => data?.value ?? value);
+  const values = parameters && valuesOf(parameters);
   const handle = text === undefined ? undefined : reporter.begin(text, 'mssql', below, values, connection);
   return { handle, isBulk: isAnnouncement(request, packet) };
+}
+
+/** By their names, as the places in the text have them: `@id`. */
+function valuesOf(parameters: readonly Parameter[]): Record<string, unknown> {
+  const values: Record<string, unknown> = {};
+  for (const [i, { name = i, value, data }] of parameters.entries()) values[name] = data?.value ?? value;
+  return values;
 }
 
 function textOf(request: Request, packet: number, payload: Payload): string | undefined {
@@ -152,8 +169,25 @@ function textOf(request: Request, packet: number, payload: Payload): string | un
   return procedure === text ? `EXEC ${procedure}` : text;
 }
 
+/** By the names of its columns: several statements have others each. */
+function showRow(handle: QueryHandle, cells: unknown): void {
+  try {
+    const row: Record<string, unknown> = {};
+    // With `useColumnNames` they come in an object.
+    for (const { metadata, value } of Object.values(cells as Record<string, Cell>))
+      row[metadata.colName] = value;
+    handle.returnedOne(row);
+  } catch {
+    // A version of tedious that has its rows in another form.
+  }
+}
+
 /** What a request calls back may come in the context that the connection was opened in: when it is lost. */
-function bindToCaller(request: Request, end: (error: unknown, rows: number) => void): void {
+function bindToCaller(
+  request: Request,
+  handle: QueryHandle | undefined,
+  end: (error: unknown, rows: number) => void,
+): void {
   const { callback, emit } = request;
   const isOwn = Object.hasOwn(request, 'emit');
   const back = inContext((error: unknown, rows: unknown, ...rest: unknown[]) =>
@@ -161,7 +195,10 @@ function bindToCaller(request: Request, end: (error: unknown, rows: number) => v
   );
   let returned = 0;
   request.emit = (event: string, ...args: unknown[]) => {
-    if (event === 'row') returned += 1;
+    if (event === 'row') {
+      returned += 1;
+      if (handle !== undefined && returned <= MAX_SHOWN) showRow(handle, args[0]);
+    }
     return emit.call(request, event, ...args);
   };
   request.callback = (error, rows, ...rest) => {
