@@ -1,6 +1,7 @@
 import type { CallDimension, OpenCall } from './call-ledger';
 import { CostLedger } from './cost-ledger';
 import type { Columns } from './evidence/kept-results';
+import type { ReadsValues } from './evidence/operation-values';
 import type { Charge } from './query-charge';
 import type { RemoteCost } from './remote-ledger';
 import type { Statement } from './statement';
@@ -125,7 +126,7 @@ class BothCharges implements Charge {
     this.#part.received(rows);
   }
 
-  ran(text: string, parameters: unknown, target?: object): void {
+  ran(text: string | ReadsValues, parameters: unknown, target?: object): void {
     this.#whole.ran(text, parameters, target);
     this.#part.ran(text, parameters, target);
   }

@@ -1,5 +1,6 @@
 import type { CostLedger } from './cost-ledger';
 import { type Columns, MAX_ROWS_OF_RESULT } from './evidence/kept-results';
+import type { ReadsValues } from './evidence/operation-values';
 import { isWide } from './evidence/wide-rows';
 import type { ShapeCost, TableCost } from './shape-cost';
 
@@ -14,7 +15,7 @@ export interface Charge {
   sent(nowMs?: number): void;
   received(rows: number): void;
   /** Says what is asked, and of which database: kept by reference while the unit of work is open. */
-  ran(text: string, parameters: unknown, target?: object): void;
+  ran(text: string | ReadsValues, parameters: unknown, target?: object): void;
   returned(rows: readonly unknown[], columns?: Columns): void;
   returnedOne(row: unknown, columns?: Columns): void;
   end(rows: number, failed?: boolean, bytes?: number): void;
@@ -68,7 +69,7 @@ export class QueryCharge implements Charge {
     if (!this.#hasEnded) this.#ledger.note(this.#shape, rows);
   }
 
-  ran(text: string, parameters: unknown, target?: object): void {
+  ran(text: string | ReadsValues, parameters: unknown, target?: object): void {
     this.#ledger.follow()?.ran(this.#shape, text, parameters, target);
   }
 

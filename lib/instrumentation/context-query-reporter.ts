@@ -5,6 +5,7 @@ import { isBudgetExceeded } from '../budget/query-budget-exceeded.error';
 import { isStopped, knownStop } from '../budget/work-stop';
 import type { CallDimension } from '../cost/call-ledger';
 import type { CostLedger } from '../cost/cost-ledger';
+import type { GivenValues } from '../cost/evidence/operation-values';
 import type { Charge } from '../cost/query-charge';
 import { statementsOf } from '../cost/describe-statement';
 import { hashParameters, hashText, mixSeed } from '../cost/parameter-hash';
@@ -115,17 +116,19 @@ export class ContextQueryReporter implements OwnQueryReporter {
     below: Below,
     parameters?: unknown,
     on?: object,
+    values?: GivenValues,
   ): QueryHandle | undefined {
     try {
       const context = contextStorage.getStore();
       const aside = currentAside();
-      let charge: QueryHandle | undefined;
+      let charge: Charge | undefined;
       if (context === undefined) {
         this.#lose(aside, operation, below);
       } else {
         const isComparable = operation.kind === 'read' && parameters !== undefined;
         const hash = isComparable ? hashParameters(parameters, on && placeOf(on).seed) : undefined;
         charge = this.#ledgerOf(context, aside, operation.shape, below)?.begin(operation, below, hash);
+        if (values !== undefined) charge?.ran(values.read, values.given, values.target);
       }
       return on === undefined ? charge : this.#pools.note(on, operation, charge);
     } catch (error) {

@@ -1,5 +1,6 @@
 import type { CallDimension } from '../cost/call-ledger';
 import type { Columns } from '../cost/evidence/kept-results';
+import type { GivenValues } from '../cost/evidence/operation-values';
 import type { SqlDialect, Statement } from '../cost/statement';
 import type { PooledQuery } from '../diagnosis/pools/pooled-query';
 
@@ -109,6 +110,14 @@ export interface QueryReporter {
 
 /** What the drivers of this package report to. */
 export interface OwnQueryReporter extends QueryReporter {
+  /** @param values what its fields are compared with, to find which rows they are of */
+  beginOperation(
+    operation: Statement,
+    below: Below,
+    parameters?: unknown,
+    on?: object,
+    values?: GivenValues,
+  ): QueryHandle | undefined;
   /**
    * Says where the application asks a pool for a statement, which will be begun when nothing of the application is on
    * the stack any more.

@@ -3,6 +3,7 @@ import type { Candidate } from './candidate';
 import { judge, mayConfirm } from './judge';
 import { type Columns, ResultsOfUnit } from './kept-results';
 import { entityOf } from './key-names';
+import type { ReadsValues } from './operation-values';
 import { placesOf } from './places';
 import type { StatementNames } from './statement-names';
 import { Trail } from './trail';
@@ -41,7 +42,7 @@ export interface ShapesOfUnit {
 /** One of the first two runs of a statement. */
 interface EarlyRun {
   readonly shape: ShapeCost;
-  readonly text: string;
+  readonly text: string | ReadsValues;
   readonly parameters: unknown;
   readonly at: number;
   readonly target: object | undefined;
@@ -78,9 +79,10 @@ export class Evidence implements UnitOfRows {
   /**
    * Says that a statement is about to run, and is counted. The first two times nothing is looked at.
    *
+   * @param text what is sent; of an operation that has no text, what reads its values off `parameters`
    * @param target what stands for the database that is asked, where that is known
    */
-  ran(shape: ShapeCost, text: string | undefined, parameters: unknown, target?: object): void {
+  ran(shape: ShapeCost, text: string | ReadsValues | undefined, parameters: unknown, target?: object): void {
     if (this.#isDone || text === undefined) return;
     if (shape.count < MIN_RUNS) {
       this.#runs.push({ shape, text, parameters, at: this.#results.clock, target });
@@ -158,7 +160,7 @@ export class Evidence implements UnitOfRows {
   namesOf(parent: ShapeCost): StatementNames | undefined {
     const trail = this.#trailOf(parent);
     const text = trail.text ?? this.#runs.find(({ shape }) => shape === parent)?.text;
-    return text === undefined ? undefined : (trail.names ??= placesOf(text));
+    return typeof text === 'string' ? (trail.names ??= placesOf(text)) : undefined;
   }
 
   isTable(entity: string): boolean {
@@ -204,7 +206,12 @@ export class Evidence implements UnitOfRows {
     return this.#seesAll && match.isFromElsewhere;
   }
 
-  #match(shape: ShapeCost, text: string, parameters: unknown, target: object | undefined): void {
+  #match(
+    shape: ShapeCost,
+    text: string | ReadsValues,
+    parameters: unknown,
+    target: object | undefined,
+  ): void {
     this.#sort();
     const match = this.#trailOf(shape).match ?? this.#begin(shape, parameters);
     match.run(text, parameters, this.#results.clock, target);

@@ -4,6 +4,7 @@ import { isReadable } from './value-key';
 import { classOf, isKeyName, NAME_CLASSES } from './key-names';
 import { literalsOf } from './literal-pattern';
 import { ownValue } from './nested-values';
+import { placesOfFields, type ReadsValues } from './operation-values';
 import { type Place, placesOf, type StatementPlaces } from './places';
 import { columnsWith } from './search';
 import { type Slot, keyOfSlot, noteRecent, slotsOf } from './slots';
@@ -44,28 +45,17 @@ export class ValueMatch {
   }
 
   /** Adds a run; `at` is when it began. */
-  run(text: string, parameters: unknown, at: number, target?: object): void {
+  run(text: string | ReadsValues, parameters: unknown, at: number, target?: object): void {
     if (target !== undefined && this.#targets.length < MANY_TARGETS && !this.#targets.includes(target))
       this.#targets.push(target);
-    const { statement, literals } = this.#read(text);
-    if (statement.isBatch) {
-      this.batches += 1;
+    if (typeof text === 'string') {
+      const { statement, literals } = this.#read(text);
+      this.#see(statement, literals, parameters, at);
       return;
     }
-    const values = statement.places.map(place => valueOf(place, literals, parameters));
-    if (statement.places.some((place, i) => place.mayBeList && isList(values[i]))) {
-      this.batches += 1;
-      return;
-    }
-    if (this.slots.length === 0) {
-      this.slots = statement.places.flatMap((place, i) => slotsOf(place, i, unwrapped(values[i])));
-    }
-    if (this.slots.length === 0) {
-      if (statement.isRead) this.withoutPlace += 1;
-      else this.unread += 1;
-      return;
-    }
-    this.#add(values.map(unwrapped), at);
+    const values = text(parameters);
+    if (values === undefined) this.batches += 1;
+    else this.#see(this.#placesOf(values), [], values, at);
   }
 
   /** Searches, where it is time to: at the third run, the sixth, the twelfth. */
@@ -125,6 +115,27 @@ export class ValueMatch {
     return { column: slot.name.column, values: new Set(slot.keys).size };
   }
 
+  #see(statement: StatementPlaces, literals: readonly string[], parameters: unknown, at: number): void {
+    if (statement.isBatch) {
+      this.batches += 1;
+      return;
+    }
+    const values = statement.places.map(place => valueOf(place, literals, parameters));
+    if (statement.places.some((place, i) => place.mayBeList && isList(values[i]))) {
+      this.batches += 1;
+      return;
+    }
+    if (this.slots.length === 0) {
+      this.slots = statement.places.flatMap((place, i) => slotsOf(place, i, unwrapped(values[i])));
+    }
+    if (this.slots.length === 0) {
+      if (statement.isRead) this.withoutPlace += 1;
+      else this.unread += 1;
+      return;
+    }
+    this.#add(values.map(unwrapped), at);
+  }
+
   #read(text: string): { statement: StatementPlaces; literals: readonly string[] } {
     const last = this.#statement;
     const known = last?.pattern === undefined ? undefined : literalsOf(last.pattern, text);
@@ -132,6 +143,13 @@ export class ValueMatch {
     const statement = placesOf(text);
     this.#statement = statement;
     return { statement, literals: statement.pattern?.literals ?? [] };
+  }
+
+  /** Those of the first of its runs that has fields: two documents that are written need not have the same. */
+  #placesOf(values: Readonly<Record<string, unknown>>): StatementPlaces {
+    if (this.#statement === undefined || this.slots.length === 0)
+      this.#statement = placesOfFields(Object.keys(values));
+    return this.#statement;
   }
 
   #add(values: readonly unknown[], at: number): void {
