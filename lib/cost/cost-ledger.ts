@@ -2,6 +2,7 @@ import { type CallDimension, CallLedger, type OpenCall } from './call-ledger';
 import type { CallTrace, TracedCallRecord } from './call-trace';
 import { captureStack, type RawStack } from './call-site';
 import { Evidence } from './evidence/evidence';
+import { MAX_RESULTS_OF_SHAPE } from './evidence/kept-results';
 import { countRepeats, findRepeats } from './find-repeats';
 import type { GrowthHistory } from './growth-history';
 import type { RepeatFinding } from './repeat-finding';
@@ -13,6 +14,7 @@ import type { SessionPlace } from './session-place';
 import type { Statement } from './statement';
 import { DATABASE, POOL, type TimeAccount } from './time-account';
 import { TransactionCharge } from './transaction-charge';
+import { type ReadsRows, UnreadRows } from './unread-rows';
 
 /** Shapes that are told apart while it is open: an N+1 may come after a hundred others. 300 bytes each. */
 const MAX_FOLLOWED = 500;
@@ -23,6 +25,8 @@ const MAX_REASON_LENGTH = 200;
 const MAX_LATE = 20;
 /** One that repeats this often has a stack of its own in each unit of work: beside its queries that is little. */
 const OWN_CALL_SITE_AT_REPEAT = 25;
+
+const readNothing: ReadsRows = () => [];
 
 /** A shape whose repeats are no finding. */
 export interface IgnoredShape {
@@ -111,6 +115,8 @@ export class CostLedger {
   evidence: Evidence | undefined = undefined;
   /** Queries whose rows come one by one, and are yet to be shown to it. */
   reading: QueryCharge[] | undefined = undefined;
+  /** Rows that came as bytes, for as long as nothing repeats; absent until there are some. */
+  unread: UnreadRows | undefined = undefined;
   /** Calls of providers; absent unless they are traced. */
   callTrace: CallTrace | undefined = undefined;
   #open = 0;
@@ -298,9 +304,20 @@ export class CostLedger {
     for (const charge of reading) charge.showRows();
   }
 
-  /** Lets go of what it holds of parameters and rows. */
+  /** Shows rows that are bytes still, without reading them where they may wait. */
+  noteUnread(shape: ShapeCost, count: number, read: ReadsRows, mayWait: boolean): void {
+    if (this.evidence === undefined || this.isClosed) return;
+    const unread = (this.unread ??= new UnreadRows());
+    // More results are not kept, and so never read.
+    const isKept = shape.keptResults < MAX_RESULTS_OF_SHAPE;
+    const { rows, columns } = unread.add(isKept ? count : 1, isKept ? read : readNothing, mayWait);
+    this.evidence.answered(shape, rows, columns);
+  }
+
+  /** Lets go of all rows and values of its statements; what is to be said of them stays. */
   releaseValues(): void {
     if (this.reading !== undefined) this.showRows();
+    this.unread = undefined;
     this.evidence?.release(this.history);
   }
 

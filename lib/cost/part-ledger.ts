@@ -6,6 +6,7 @@ import type { Charge } from './query-charge';
 import type { RemoteCost } from './remote-ledger';
 import type { Statement } from './statement';
 import type { TimeAccount } from './time-account';
+import type { ReadsRows } from './unread-rows';
 
 /**
  * Counts what a unit of work asks for that another one awaits, and counts it for that one, too, as long
@@ -139,6 +140,11 @@ class BothCharges implements Charge {
   returnedOne(row: unknown, columns?: Columns): void {
     this.#whole.returnedOne(row, columns);
     this.#part.returnedOne(row, columns);
+  }
+
+  returnedUnread(count: number, read: ReadsRows, mayWait: boolean): void {
+    this.#whole.returnedUnread(count, read, mayWait);
+    this.#part.returnedUnread(count, read, mayWait);
   }
 
   end(rows: number, failed?: boolean, bytes?: number): void {

@@ -3,6 +3,10 @@ import { type Columns, MAX_ROWS_OF_RESULT } from './evidence/kept-results';
 import type { ReadsValues } from './evidence/operation-values';
 import { isWide } from './evidence/wide-rows';
 import type { ShapeCost, TableCost } from './shape-cost';
+import type { ReadsRows } from './unread-rows';
+
+/** Runs before anything is looked at. */
+const MIN_RUNS = 3;
 
 /** One more than are looked at says that there are more. */
 const MOST_ROWS = MAX_ROWS_OF_RESULT + 1;
@@ -18,6 +22,7 @@ export interface Charge {
   ran(text: string | ReadsValues, parameters: unknown, target?: object): void;
   returned(rows: readonly unknown[], columns?: Columns): void;
   returnedOne(row: unknown, columns?: Columns): void;
+  returnedUnread(count: number, read: ReadsRows, mayWait: boolean): void;
   end(rows: number, failed?: boolean, bytes?: number): void;
 }
 
@@ -70,6 +75,8 @@ export class QueryCharge implements Charge {
   }
 
   ran(text: string | ReadsValues, parameters: unknown, target?: object): void {
+    // Whatever it asks for may be in what has been left unread so far.
+    if (this.#shape.count >= MIN_RUNS) this.#ledger.unread?.read();
     this.#ledger.follow()?.ran(this.#shape, text, parameters, target);
   }
 
@@ -100,6 +107,11 @@ export class QueryCharge implements Charge {
     const rows = this.#rows;
     this.#rows = undefined;
     if (rows !== undefined) this.#ledger.evidence?.answered(this.#shape, rows, this.#columns);
+  }
+
+  /** The same for rows that are bytes still. */
+  returnedUnread(count: number, read: ReadsRows, mayWait: boolean): void {
+    if (!this.#hasEnded && count > 0) this.#ledger.noteUnread(this.#shape, count, read, mayWait);
   }
 
   /** Ends the query; only the first call counts. `rows` are those returned or affected. */

@@ -35,6 +35,10 @@ export class TransactionCharge implements Charge {
     // As above.
   }
 
+  returnedUnread(): void {
+    // As above.
+  }
+
   end(): void {
     if (this.#waitsFor !== undefined) this.#time.end(this.#waitsFor, performance.now());
     this.#waitsFor = undefined;

@@ -21,6 +21,7 @@ import type {
   Below,
   CallHandle,
   CheckoutHandle,
+  OwnQueryHandle,
   OwnQueryReporter,
   QueryHandle,
 } from './driver-instrumentation';
@@ -117,7 +118,7 @@ export class ContextQueryReporter implements OwnQueryReporter {
     parameters?: unknown,
     on?: object,
     values?: GivenValues,
-  ): QueryHandle | undefined {
+  ): OwnQueryHandle | undefined {
     try {
       const context = contextStorage.getStore();
       const aside = currentAside();

@@ -2,6 +2,7 @@ import type { CallDimension } from '../cost/call-ledger';
 import type { Columns } from '../cost/evidence/kept-results';
 import type { GivenValues } from '../cost/evidence/operation-values';
 import type { SqlDialect, Statement } from '../cost/statement';
+import type { ReadsRows } from '../cost/unread-rows';
 import type { PooledQuery } from '../diagnosis/pools/pooled-query';
 
 /** The function whose callers are the application's: a call site is looked for above it. */
@@ -30,6 +31,17 @@ export interface QueryHandle {
    * knows them. Only the first call counts.
    */
   end(rows: number, failed?: boolean, bytes?: number): void;
+}
+
+/** What the drivers of this package are given for one. */
+export interface OwnQueryHandle extends QueryHandle {
+  /**
+   * Shows rows that have come as bytes, which are read only where they are compared with something.
+   *
+   * @param read reads the first of them; it may be called later, more than once, or never
+   * @param mayWait whether what it reads from may be kept until then: else it is called at once
+   */
+  returnedUnread(count: number, read: ReadsRows, mayWait: boolean): void;
 }
 
 /** A call under way that is not a query: a cache command, an HTTP request, a published message. */
@@ -117,7 +129,7 @@ export interface OwnQueryReporter extends QueryReporter {
     parameters?: unknown,
     on?: object,
     values?: GivenValues,
-  ): QueryHandle | undefined;
+  ): OwnQueryHandle | undefined;
   /**
    * Says where the application asks a pool for a statement, which will be begun when nothing of the application is on
    * the stack any more.

@@ -1,15 +1,16 @@
 import type { Columns } from '../../cost/evidence/kept-results';
 import type { Statement } from '../../cost/statement';
-import type { QueryHandle } from '../../instrumentation/driver-instrumentation';
+import type { ReadsRows } from '../../cost/unread-rows';
+import type { OwnQueryHandle } from '../../instrumentation/driver-instrumentation';
 import type { Holding } from './holding';
 
 /** A query on a connection that was checked out: until its end the connection is in it. */
-export class HeldQuery implements QueryHandle {
-  readonly #charge: QueryHandle | undefined;
+export class HeldQuery implements OwnQueryHandle {
+  readonly #charge: OwnQueryHandle | undefined;
   readonly #turn: number;
   #holding: Holding | undefined;
 
-  constructor(holding: Holding, statement: Statement, charge: QueryHandle | undefined) {
+  constructor(holding: Holding, statement: Statement, charge: OwnQueryHandle | undefined) {
     this.#charge = charge;
     this.#holding = holding;
     this.#turn = holding.turn;
@@ -34,6 +35,10 @@ export class HeldQuery implements QueryHandle {
 
   returnedOne(row: unknown, columns?: Columns): void {
     this.#charge?.returnedOne(row, columns);
+  }
+
+  returnedUnread(count: number, read: ReadsRows, mayWait: boolean): void {
+    this.#charge?.returnedUnread(count, read, mayWait);
   }
 
   end(rows: number, failed?: boolean, bytes?: number): void {

@@ -6,7 +6,7 @@ import { clearTimeout, setTimeout } from '../../context/real-timers';
 import type { RequestContext } from '../../context/request-context';
 import { callSitesOf } from '../../cost/call-site';
 import type { Statement } from '../../cost/statement';
-import type { QueryHandle } from '../../instrumentation/driver-instrumentation';
+import type { OwnQueryHandle } from '../../instrumentation/driver-instrumentation';
 import { FaultReporter } from '../fault-reporter';
 import type { Report } from '../report-text';
 import { type ReportKind, reports } from '../reports';
@@ -92,7 +92,7 @@ export class PoolWatch {
   }
 
   /** Notes what a connection is in, or what one is asked for; gives the handle to be ended. */
-  note(on: object, statement: Statement, charge: QueryHandle | undefined): QueryHandle | undefined {
+  note(on: object, statement: Statement, charge: OwnQueryHandle | undefined): OwnQueryHandle | undefined {
     if (on instanceof Checkout) {
       on.statement = statement;
       // It counts its wait itself.
