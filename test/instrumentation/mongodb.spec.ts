@@ -43,6 +43,11 @@ describe('a command of mongodb', () => {
       () => orders.find({ _id: { $gt: 8 }, status: { $in: ['paid', 'open'] } }).toArray(),
       { rows: 2, shape: 'find orders {_id: {$gt: ?}, status: {$in: ?}}' },
     ],
+    [
+      'find by command()',
+      () => client.db().command({ find: 'orders', filter: { status: 'open' } }),
+      { rows: 5, shape: 'find orders {status: ?}' },
+    ],
     ['findOne', () => orders.findOne({ _id: 1 }), { rows: 1, shape: 'find orders {_id: ?}' }],
     ['find of nothing', () => orders.findOne({ _id: 99 }), { rows: 0, shape: 'find orders {_id: ?}' }],
     [

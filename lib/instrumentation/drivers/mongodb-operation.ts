@@ -21,6 +21,8 @@ const READS: ReadonlySet<string> = new Set(
 );
 const WRITING_STAGES = ['$out', '$merge'];
 
+const RETURNING_CURSORS: ReadonlySet<string> = new Set(['find', 'aggregate', 'getMore']);
+
 /** https://bsonspec.org/spec.html */
 const OBJECT = 3;
 const ARRAY = 4;
@@ -61,7 +63,8 @@ interface Answer {
   readonly bson?: Uint8Array;
   has?(name: string): boolean;
   /** Gives another such document for one, or for a list. */
-  get?(name: string, type: number): { size?(): number } | null;
+  get?(name: string, type: number): Answer | null;
+  size?(): number;
   getNumber?(name: string): number | null;
   [name: string]: unknown;
 }
@@ -77,6 +80,10 @@ function documentsOf(name: string, answer: Answer): number {
   if (typeof answer.batchSize === 'number') return answer.batchSize;
   const batch = answer.cursor?.firstBatch ?? answer.cursor?.nextBatch ?? answer['values'];
   if (Array.isArray(batch)) return batch.length;
+  // What `db.command()` is answered with: no cursor of the driver's.
+  const cursor = RETURNING_CURSORS.has(name) ? answer.get?.('cursor', OBJECT) : undefined;
+  const read = cursor?.get?.('firstBatch', ARRAY) ?? cursor?.get?.('nextBatch', ARRAY);
+  if (read?.size !== undefined) return read.size();
   if (name === 'count') return 1;
   if (name === 'distinct') return answer.get?.('values', ARRAY)?.size?.() ?? 0;
   if (name === 'findAndModify')
@@ -155,7 +162,7 @@ function describeFields(value: unknown, depth: number): string {
   return `{${fields}}`;
 }
 
-function isPlain(value: unknown): value is Record<string, unknown> {
+export function isPlain(value: unknown): value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null) return false;
   const prototype = Object.getPrototypeOf(value) as unknown;
   return (prototype === Object.prototype || prototype === null) && !('_bsontype' in value);
