@@ -1,9 +1,12 @@
 import { undoOf } from '../../budget/refused-commit';
 import type { Statement } from '../../cost/statement';
-import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import type { GivenValues } from '../../cost/evidence/operation-values';
+import type { DriverInstrumentation, OwnQueryHandle, OwnQueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { type Command, describeCommand, nameOf, outcomeOf, parametersOf } from './mongodb-operation';
+import { showDocuments } from './mongodb-rows';
+import { valuesOf } from './mongodb-values';
 import { sharedName } from '../../context/protocol';
 import { takingBack } from '../take-back';
 
@@ -32,7 +35,8 @@ interface Pool {
 export function mongodbInstrumentation(): DriverInstrumentation {
   return {
     name: NAME,
-    install(reporter) {
+    install(given) {
+      const reporter = given as OwnQueryReporter;
       const undo = [
         ...replaceIn<SendCommand>('lib/cmap/connection.js', 'Connection', 'command', reporter, countCommands),
         ...replaceIn<CheckOut>(
@@ -59,8 +63,8 @@ function replaceIn<F extends (...args: never[]) => unknown>(
   file: string,
   className: string,
   method: string,
-  reporter: QueryReporter,
-  make: (reporter: QueryReporter) => (original: F) => F,
+  reporter: OwnQueryReporter,
+  make: (reporter: OwnQueryReporter) => (original: F) => F,
 ): (() => void)[] {
   return loadedCopies(NAME, file).flatMap(copy => {
     const { prototype } = (copy as Record<string, { prototype?: object } | undefined>)[className] ?? {};
@@ -73,20 +77,30 @@ function replaceIn<F extends (...args: never[]) => unknown>(
 
 /** The collection of one database is not that of another. */
 function inDatabase(ns: unknown, parameters: unknown): unknown {
-  return parameters === undefined ? undefined : [(ns as { db?: unknown } | undefined)?.db, parameters];
+  return parameters === undefined ? undefined : [databaseOf(ns), parameters];
 }
 
-function countCommands(reporter: QueryReporter): (original: SendCommand) => SendCommand {
+function databaseOf(ns: unknown): unknown {
+  return (ns as { db?: unknown } | undefined)?.db;
+}
+
+function countCommands(reporter: OwnQueryReporter): (original: SendCommand) => SendCommand {
   return original =>
     function command(ns, command_, ...rest) {
-      let handle: QueryHandle | undefined;
+      let handle: OwnQueryHandle | undefined;
       const statement = describe(command_);
       try {
         const pool = this[POOL];
         if (pool !== undefined) reporter.beginCheckout(pool, sizeOf(pool), command)?.acquired(this);
         handle =
           statement &&
-          reporter.beginOperation(statement, command, inDatabase(ns, parametersOf(command_)), this);
+          reporter.beginOperation(
+            statement,
+            command,
+            inDatabase(ns, parametersOf(command_)),
+            this,
+            readableValues(command_, ns),
+          );
       } catch (error) {
         if (undoOf(error) !== 'instead') return Promise.reject(error as Error);
         const fail = (): never => {
@@ -99,7 +113,7 @@ function countCommands(reporter: QueryReporter): (original: SendCommand) => Send
       if (handle === undefined) return answer;
       return answer.then(
         value => {
-          handle.end(...outcomeOf(nameOf(command_), value));
+          finish(handle, command_, value);
           return value;
         },
         (error: unknown) => {
@@ -119,8 +133,27 @@ function describe(command: Command): Statement | undefined {
   }
 }
 
+function readableValues(command: Command, ns: unknown): GivenValues | undefined {
+  try {
+    return valuesOf(command, databaseOf(ns));
+  } catch {
+    return undefined;
+  }
+}
+
+function finish(handle: OwnQueryHandle, command: Command, answer: unknown): void {
+  const name = nameOf(command);
+  const [rows, failed, bytes] = outcomeOf(name, answer);
+  try {
+    if (!failed) showDocuments(handle, name, command, answer, rows);
+  } catch {
+    // Its documents are not compared with anything.
+  }
+  handle.end(rows, failed, bytes);
+}
+
 /** Each command asks the pool for a connection first. */
-function countWaits(reporter: QueryReporter): (original: CheckOut) => CheckOut {
+function countWaits(reporter: OwnQueryReporter): (original: CheckOut) => CheckOut {
   return original =>
     function checkOut(...args) {
       if (hasFree(this)) return original.apply(this, args);
@@ -148,7 +181,7 @@ function sizeOf({ options }: Pool): number {
   return options?.maxPoolSize || Infinity;
 }
 
-function noteRelease(reporter: QueryReporter): (original: CheckIn) => CheckIn {
+function noteRelease(reporter: OwnQueryReporter): (original: CheckIn) => CheckIn {
   return original =>
     function checkIn(connection, ...rest) {
       reporter.released(connection);
