@@ -4,9 +4,12 @@ import { contextStorage } from '../../context/context-storage';
 import { callAndNote } from '../../context/thrown-context';
 import { undoOf } from '../../budget/refused-commit';
 import { inContext } from '../caller-context';
-import type { QueryReporter } from '../driver-instrumentation';
+import { isPlain, ownValue } from '../../cost/evidence/nested-values';
+import type { QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { replaceMethods } from '../method-replacement';
 import { isOutcome, rowsOf } from './affected-rows';
+import { columnsOf, type Parsed, showRows } from './mysql2-rows';
+import { RowBursts } from './row-bursts';
 
 type Callback = (this: unknown, error: unknown, result?: unknown, ...rest: unknown[]) => unknown;
 type Make = (this: object, sql: unknown, ...rest: unknown[]) => Command | undefined;
@@ -17,7 +20,7 @@ interface Connection {
 }
 
 /** What a connection has in its queue: without a callback, the application listens to its events. */
-interface Command extends NodeJS.EventEmitter {
+interface Command extends NodeJS.EventEmitter, Parsed {
   onResult?: Callback;
   /** Of an execution: what was prepared, or nothing yet when the driver prepares it itself. */
   readonly statement?: { readonly query: string };
@@ -29,10 +32,20 @@ export interface CommandInMaking {
   /** As the application wrote it, with `?` for its values. */
   readonly text: string | undefined;
   readonly connection: object;
-  /** Rows that came as events: the driver publishes those that it gives to a callback only. */
-  rows: number;
+  /** The values by their names, where the application gave such: the driver publishes the list that it makes of them. */
+  readonly named: object | undefined;
+  command: Parsed | undefined;
+  handle: QueryHandle | undefined;
+  /** Rows that come as events: the driver publishes those that it gives to a callback only. */
+  events: RowEvents | undefined;
   /** Why it may not be sent. */
   refusal: unknown;
+}
+
+/** The rows of a command that gives them one by one. */
+interface RowEvents {
+  /** Says that there are no more; how many there were. */
+  end(): number;
 }
 
 let inMaking: CommandInMaking | undefined;
@@ -53,12 +66,24 @@ export function replaceCommands(prototypes: readonly object[], reporter: QueryRe
 
 function noteMaking(original: Make): Make {
   return function make(sql, ...rest) {
-    const call: CommandInMaking = { text: textOf(sql), connection: this, rows: 0, refusal: undefined };
+    const text = textOf(sql);
+    const call: CommandInMaking = {
+      text,
+      connection: this,
+      named: text?.includes(':') === true ? namedValues(sql, rest[0]) : undefined,
+      command: undefined,
+      handle: undefined,
+      events: undefined,
+      refusal: undefined,
+    };
     const outer = inMaking;
     inMaking = call;
     try {
       const command = original.call(this, sql, ...rest);
-      if (command !== undefined && command.onResult === undefined) countEvents(command, call);
+      call.command = command;
+      if (command !== undefined && command.onResult === undefined && call.handle !== undefined) {
+        call.events = watchEvents(command, call.handle);
+      }
       return command;
     } finally {
       inMaking = outer;
@@ -72,10 +97,35 @@ function textOf(sql: unknown): string | undefined {
   return typeof text === 'string' && !text.includes('??') ? text : undefined;
 }
 
-function countEvents(command: Command, call: { rows: number }): void {
-  command.on('result', (row: unknown) => {
-    call.rows += isOutcome(row) ? row.affectedRows : 1;
+/** Values that have names, as the application gave them; its getters are the driver's to call. */
+function namedValues(sql: unknown, values: unknown): object | undefined {
+  try {
+    const given =
+      typeof sql === 'object' && sql !== null && !isPlain(values) ? ownValue(sql, 'values') : values;
+    return isPlain(given) ? given : undefined;
+  } catch {
+    // A proxy of the application's; the driver will meet it as well.
+    return undefined;
+  }
+}
+
+/** Before a stream, which a command of a pool may have by now: what it hands on is asked for next. */
+function watchEvents(command: Command, handle: QueryHandle): RowEvents {
+  const bursts = new RowBursts(handle, result => columnsOf(command, result));
+  let rows = 0;
+  command.prependListener('result', (row: unknown, result = 0) => {
+    if (isOutcome(row)) rows += row.affectedRows;
+    else {
+      rows += 1;
+      bursts.add(row, result);
+    }
   });
+  return {
+    end() {
+      bursts.show();
+      return rows;
+    },
+  };
 }
 
 /** What every command passes on its way to the connection's queue. */
@@ -134,15 +184,21 @@ function begin(command: Command, connection: object, reporter: QueryReporter, be
     const back = inContext(onResult);
     command.onResult = function (...args) {
       const [error, result] = args;
-      handle?.end(error ? 0 : rowsOf(result), Boolean(error));
+      if (error) handle?.end(0, true);
+      else if (handle !== undefined) endWith(handle, result, command);
       return back.apply(this, args);
     };
   } else if (handle !== undefined) {
-    const call = { rows: 0 };
-    countEvents(command, call);
-    command.on(errorMonitor, () => handle.end(call.rows, true));
-    command.on('end', () => handle.end(call.rows));
+    const events = watchEvents(command, handle);
+    command.on(errorMonitor, () => handle.end(events.end(), true));
+    command.on('end', () => handle.end(events.end()));
   }
+}
+
+/** Ends the handle with a result that the application has not seen yet. */
+export function endWith(handle: QueryHandle, result: unknown, command: Parsed | undefined): void {
+  showRows(handle, result, command);
+  handle.end(rowsOf(result));
 }
 
 /** As the driver does when the server refuses. */

@@ -3,8 +3,7 @@ import { loadedCopies } from '../loaded-copies';
 import { prototypesOf } from '../method-replacement';
 import { takingBack } from '../take-back';
 import { traceCalls } from '../traced-calls';
-import { rowsOf } from './affected-rows';
-import { commandInMaking, replaceCommands } from './mysql2-commands';
+import { type CommandInMaking, commandInMaking, endWith, replaceCommands } from './mysql2-commands';
 import { watchPools } from './mysql2-pool';
 
 const NAME = 'mysql2';
@@ -39,18 +38,29 @@ function begin(reporter: QueryReporter) {
   return function beginQuery({ query, values }: QueryMessage) {
     const call = commandInMaking();
     try {
-      const handle = reporter.begin(call?.text ?? query, 'mysql', beginQuery, values, call?.connection);
-      return (
-        handle &&
-        ((failed: boolean, result: unknown) =>
-          handle.end(failed ? 0 : result === undefined ? (call?.rows ?? 0) : rowsOf(result), failed))
-      );
+      const parameters = parametersOf(values, call);
+      const handle = reporter.begin(call?.text ?? query, 'mysql', beginQuery, parameters, call?.connection);
+      if (handle === undefined) return undefined;
+      if (call !== undefined) call.handle = handle;
+      return (failed: boolean, result: unknown) => {
+        if (failed) handle.end(0, true);
+        else if (result === undefined) handle.end(call?.events?.end() ?? 0);
+        else endWith(handle, result, call?.command);
+      };
     } catch (error) {
       // What listens to a channel cannot keep a query back.
       if (call !== undefined) call.refusal = error;
       return undefined;
     }
   };
+}
+
+/** What stands for the places of the text: by name, or in a list, which one value alone need not be written as. */
+function parametersOf(values: unknown, call: CommandInMaking | undefined): unknown {
+  if (values === undefined || values === null) return values;
+  // Where it has made a list of them, it is one of its own.
+  if (call?.named !== undefined && call.named !== values) return call.named;
+  return Array.isArray(values) ? values : [values];
 }
 
 /** `pool.query()` asks for a connection first: where there is none, it is known by its error alone. */
