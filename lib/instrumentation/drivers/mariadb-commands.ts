@@ -1,10 +1,12 @@
 import type { EventEmitter } from 'node:events';
 import type { QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { replaceMethod } from '../method-replacement';
-import { isOutcome, rowsOf } from './affected-rows';
+import { isOutcome } from './affected-rows';
 import { beginOnce, type Connection, type Params } from './mariadb-params';
 import { inContext } from '../caller-context';
 import { keepBack } from './mariadb-rollback';
+import { type Column, endWithPair, namesOf } from './mariadb-rows';
+import { RowBursts } from './row-bursts';
 
 type Callback = (...args: unknown[]) => unknown;
 type AddCommand = (this: object, command: Command, ...rest: unknown[]) => unknown;
@@ -20,6 +22,9 @@ interface Command extends EventEmitter {
   inStream?: EventEmitter;
   resolve: Callback | null;
   reject: Callback | null;
+  /** Of the result that is being read. */
+  readonly _columns?: readonly Column[] | null;
+  readonly _responseIndex?: number;
   handleNewRows(row: unknown): unknown;
 }
 
@@ -87,7 +92,7 @@ function bindToCaller(command: Command, handle: QueryHandle | undefined): void {
   if (resolve !== null) {
     command.resolve = inContext((result: unknown, ...rest: unknown[]) => {
       // Of `query()` with a callback: rows, and what is known of their columns.
-      if (hasCallback) handle?.end(rowsOf((result as unknown[] | undefined)?.[0]));
+      if (hasCallback && handle !== undefined) endWithPair(handle, result);
       return resolve(result, ...rest);
     });
   }
@@ -105,15 +110,23 @@ function bindEvents(command: Command, handle: QueryHandle | undefined): void {
   let rows = 0;
   let { handleNewRows, inStream } = command;
   command.emit = inContext(command.emit.bind(command)) as Command['emit'];
-  command.once('end', error => handle?.end(rows, error !== undefined));
   if (handle !== undefined) {
-    const countRow: Command['handleNewRows'] = function (this: Command, row) {
-      rows += isOutcome(row) ? row.affectedRows : 1;
+    const bursts = new RowBursts(handle, () => (command._columns ? namesOf(command._columns) : undefined));
+    command.once('end', error => {
+      bursts.show();
+      handle.end(rows, error !== undefined);
+    });
+    const seeRow: Command['handleNewRows'] = function (this: Command, row) {
+      if (isOutcome(row)) rows += row.affectedRows;
+      else {
+        rows += 1;
+        bursts.add(row, command._responseIndex ?? 0);
+      }
       return handleNewRows.call(this, row);
     };
     Object.defineProperty(command, 'handleNewRows', {
       configurable: true,
-      get: () => countRow,
+      get: () => seeRow,
       set: (next: typeof handleNewRows) => {
         handleNewRows = next;
       },

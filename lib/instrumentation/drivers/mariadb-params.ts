@@ -1,5 +1,6 @@
 import type { Below, QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { sharedName } from '../../context/protocol';
+import { isPlain } from '../../cost/evidence/nested-values';
 
 /** Shared by all copies of this package: one may have replaced the pool and another the connection. */
 export const BEGUN = Symbol.for(sharedName('mariadb-begun'));
@@ -32,5 +33,42 @@ export function beginOnce(
 ): QueryHandle | undefined {
   const begun = params?.[BEGUN];
   if (begun !== undefined) return begun.handle;
-  return text ? reporter.begin(text, 'mysql', below, values, on) : undefined;
+  return text ? reporter.begin(text, 'mysql', below, parametersOf(values, text), on) : undefined;
+}
+
+const READS = /^[\s(]*SELECT\b/i;
+
+/**
+ * What stands for the places of a text: a list, or an object by their names. `undefined` for the rows of a batch, which
+ * are written at once, and so for no row of another statement; that a batch is one is not known until a pool has found
+ * it a connection, but from its values.
+ */
+export function parametersOf(values: unknown, text: unknown): unknown {
+  if (values === undefined || values === null || typeof text !== 'string') return values;
+  try {
+    if (!Array.isArray(values)) return isPlain(values) && !text.includes('?') ? values : [values];
+    const list = values as readonly unknown[];
+    const first = list[0];
+    if (Array.isArray(first) || isPlain(first)) return isBatch(list, text) ? rowOf(list, text) : list;
+    // One column: its values may be written without the brackets of each row.
+    return list.length > 1 && hasOnePlace(text) ? undefined : list;
+  } catch {
+    // A proxy of the application's; the driver will meet it as well.
+    return values;
+  }
+}
+
+function isBatch(rows: readonly unknown[], text: string): boolean {
+  return rows.every(Array.isArray) ? !READS.test(text) : !text.includes('?') && rows.every(isPlain);
+}
+
+/** The only row of a batch, which is none then. `IN (?)` takes a list as well. */
+function rowOf(rows: readonly unknown[], text: string): unknown {
+  if (rows.length > 1) return undefined;
+  return hasOnePlace(text) ? rows : rows[0];
+}
+
+function hasOnePlace(text: string): boolean {
+  const first = text.indexOf('?');
+  return first >= 0 && !text.includes('?', first + 1);
 }

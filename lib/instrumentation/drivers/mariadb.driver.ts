@@ -7,11 +7,11 @@ import type {
 import { isHeldByStopped } from '../stopped-holder';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod } from '../method-replacement';
-import { rowsOf } from './affected-rows';
 import { type Build, type MariadbClasses, mariadbClasses } from './mariadb-classes';
 import { countCommands, takeUp, whileCounted } from './mariadb-commands';
 import { endTransaction, keepBack } from './mariadb-rollback';
-import { BEGUN, beginOnce, type Connection, type Params } from './mariadb-params';
+import { BEGUN, beginOnce, type Connection, type Params, parametersOf } from './mariadb-params';
+import { endWith, endWithPair } from './mariadb-rows';
 import { inContext } from '../caller-context';
 import { takingBack } from '../take-back';
 
@@ -122,11 +122,13 @@ function beginInPool(original: GetConnection, reporter: QueryReporter, knowsRele
     const checkout = knowsRelease
       ? reporter.beginCheckout(this, this.opts.connectionLimit, getConnection)
       : undefined;
-    const isQuery = params.sql !== undefined;
+    const { sql } = params;
+    const isQuery = sql !== undefined;
     let handle: QueryHandle | undefined;
     if (isQuery) {
       try {
-        handle = reporter.begin(params.sql, 'mysql', getConnection, params.values, checkout);
+        const parameters = parametersOf(params.values, sql);
+        handle = reporter.begin(sql, 'mysql', getConnection, parameters, checkout);
       } catch (error) {
         process.nextTick(callback, error);
         return undefined;
@@ -183,7 +185,7 @@ function count(original: Send, reporter: QueryReporter, send: <T>(fn: () => T) =
     if (handle === undefined && !isSentAfter) return send(() => original.apply(this, args));
     const hasMeta = params.opts?.metaAsArray ?? this.opts.metaAsArray;
     const done = (result?: unknown): unknown => {
-      handle?.end(rowsOf(hasMeta ? (result as unknown[] | undefined)?.[0] : result));
+      if (handle !== undefined) (hasMeta ? endWithPair : endWith)(handle, result);
       return resolve(result);
     };
     const fail = (error: unknown): unknown => {
