@@ -1,5 +1,6 @@
 import { sharedName } from '../context/protocol';
 import { hashParameters, hashText, mixSeed } from './parameter-hash';
+import { RecentMap } from './recent-map';
 import { BEGINS, ENDS, RESETS, SETS, SETS_LOCALLY } from './statement-effects';
 
 /** On a connection or a pool, for as long as it lives. */
@@ -24,6 +25,8 @@ interface Placed {
 
 /** For those that nothing can be written on. */
 const others = new WeakMap<object, SessionPlace>();
+/** What stands for the databases that were asked last: one for each tenant, say. */
+const databases = new RecentMap<object>(1_000);
 let last = 0;
 
 /**
@@ -33,12 +36,15 @@ let last = 0;
 export class SessionPlace {
   /** What the parameters of its statements are compared with. */
   seed: number;
+  /** What stands for the database, and who asks it, for all of its connections; absent where that is not known. */
+  readonly database: object | undefined;
   readonly #target: number;
   #settings = 0;
   #transaction = 0;
 
-  constructor(target: number) {
+  constructor(target: number, database?: object) {
     this.#target = target;
+    this.database = database;
     this.seed = this.#mixed();
   }
 
@@ -78,7 +84,9 @@ export function standsFor(checkout: object, pool: object): void {
 }
 
 function watch(on: object): SessionPlace {
-  const place = new SessionPlace(targetOf(on));
+  const target = targetOf(on);
+  const place =
+    target === undefined ? new SessionPlace((last += 1)) : new SessionPlace(target, databaseOf(target));
   try {
     // Not enumerable: the application may log its connections, or compare them.
     Object.defineProperty(on, SLOT, { value: place, configurable: true });
@@ -88,16 +96,23 @@ function watch(on: object): SessionPlace {
   return place;
 }
 
-/** The same number for what is connected to the same database as the same user; one of its own where that is not known. */
-function targetOf(on: object): number {
+function databaseOf(target: number): object {
+  const key = String(target);
+  let database = databases.get(key);
+  if (database === undefined) databases.set(key, (database = {}));
+  return database;
+}
+
+/** The same number for what is connected to the same database as the same user; `undefined` where that is not known. */
+function targetOf(on: object): number | undefined {
   try {
     const found = new Map<string, string>();
     collect(on, found, 0);
-    if (found.size > 0) return hashText([...found].sort().join('\n')) ?? (last += 1);
+    if (found.size > 0) return hashText([...found].sort().join('\n'));
   } catch {
     // A getter of the driver's that throws.
   }
-  return (last += 1);
+  return undefined;
 }
 
 function collect(from: object, found: Map<string, string>, depth: number): void {

@@ -64,7 +64,7 @@ export class ContextQueryReporter implements OwnQueryReporter {
       if (on !== undefined && statement.kind === 'transaction') admitByHolder(on, statement);
       const context = contextStorage.getStore();
       const charge = this.#charge(context, statement, below, parameters, literals, false, on);
-      if (text !== undefined) charge?.ran(text, parameters);
+      if (text !== undefined) charge?.ran(text, parameters, on && placeOf(on).database);
       return on === undefined ? charge : this.#pools.note(on, statement, charge);
     } catch (error) {
       return this.#failed(error);
@@ -87,7 +87,7 @@ export class ContextQueryReporter implements OwnQueryReporter {
       const statement = text === undefined ? NO_TEXT : statements.describe(text);
       const literals = text !== undefined && statements.foundLiteral ? text : undefined;
       const charge = this.#charge(context, statement, below, parameters, literals, !isFree, pool);
-      if (text !== undefined) charge?.ran(text, parameters, pool);
+      if (text !== undefined) charge?.ran(text, parameters, placeOf(pool).database ?? pool);
       query.handle = charge;
       const watched = this.#pools.of(pool, this.#driver, size);
       if (!isFree) query.askedMs = performance.now();

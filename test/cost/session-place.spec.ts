@@ -43,6 +43,13 @@ describe('where a statement is asked', () => {
     expect(seedOf(one)).toBe(seedOf(one));
   });
 
+  it('has one database for all of its connections, where that is known', () => {
+    const database = (on: object): unknown => placeOf(on).database;
+    expect(database({ config: { host: 'h', database: 'd' } })).toBe(database({ host: 'h', database: 'd' }));
+    expect(database({ host: 'h', database: 'd' })).not.toBe(database({ host: 'h', database: 'e' }));
+    expect(database({})).toBe(undefined);
+  });
+
   it('is kept beside what cannot be written on, and is not seen by who looks at a connection', () => {
     const frozen = Object.freeze({ host: 'a' });
     const open = { host: 'a' };

@@ -407,6 +407,47 @@ describe('the values that mariadb is given are read', () => {
   });
 });
 
+describe('the databases of tenants', () => {
+  const tenants = ids.slice(0, 4).map(id => ({ id, database: `tenant_${process.pid}_${id}` }));
+
+  it.each<[string, (one: Pool, id: unknown) => Promise<unknown>]>([
+    ['pools', (one, id) => one.query(LINES, [id])],
+    [
+      'connections of pools',
+      async (one, id) => {
+        const connection = await one.getConnection();
+        await connection.query(LINES, [id]);
+        await connection.release();
+      },
+    ],
+  ])('are no N+1: a loop over %s', async (_what, ask) => {
+    for (const { database } of tenants) {
+      await connection.query(`CREATE DATABASE ${database}`);
+      await connection.query(`CREATE TABLE ${database}.${lines} (order_id int)`);
+    }
+    const pools = new Map(
+      tenants.map(({ id, database }) => [id, createPool({ ...options, database, connectionLimit: 1 })]),
+    );
+    const found = await repeatsOf(test, async () => {
+      await each(idsOf(await pool.query(`${LIST} LIMIT 4`)), id => ask(pools.get(Number(id))!, id));
+    });
+    for (const one of pools.values()) await one.end();
+    for (const { database } of tenants) await connection.query(`DROP DATABASE ${database}`);
+    expect(found).toEqual([]);
+  });
+
+  it('are one, where a pool and its connections are asked', async () => {
+    const found = await repeatsOf(test, async () => {
+      const one = await pool.getConnection();
+      await each(idsOf(await pool.query(`${LIST} LIMIT 4`)), id =>
+        Number(id) % 2 === 0 ? one.query(LINES, [id]) : pool.execute(LINES, [id]),
+      );
+      await one.release();
+    });
+    expect(found).toEqual(linesOfOrders);
+  });
+});
+
 describe('what the application gets of mariadb is as it was', () => {
   const plain = ids.map(id => ({ id: BigInt(id), buyer_id: id * 7 }));
 

@@ -343,6 +343,24 @@ describe('the values that mysql2 is given are read', () => {
   });
 });
 
+it('a loop over the databases of tenants is no N+1 of mysql2', async () => {
+  const tenants = ids.slice(0, 4).map(id => ({ id, name: `tenant_${process.pid}_${id}` }));
+  for (const { name } of tenants) {
+    await connection.query(`CREATE DATABASE ${name}`);
+    await connection.query(`CREATE TABLE ${name}.${lines} (order_id int)`);
+  }
+  const pools = new Map(
+    tenants.map(({ id, name }) => [id, createPool({ uri: new URL(`/${name}`, uri).href })]),
+  );
+  const found = await repeatsOf(test, async () => {
+    const [rows] = await connection.query<RowDataPacket[]>(`${LIST} LIMIT 4`);
+    await each(idsOf(rows), id => pools.get(id as number)!.query(LINES, [id]));
+  });
+  for (const one of pools.values()) await one.end();
+  for (const { name } of tenants) await connection.query(`DROP DATABASE ${name}`);
+  expect(found).toEqual([]);
+});
+
 describe('what the application gets of mysql2 is as it was', () => {
   const plain = ids.map(id => ({ id, buyer_id: id * 7 }));
 
