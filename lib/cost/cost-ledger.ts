@@ -305,12 +305,12 @@ export class CostLedger {
   }
 
   /** Shows rows that are bytes still, without reading them where they may wait. */
-  noteUnread(shape: ShapeCost, count: number, read: ReadsRows, mayWait: boolean): void {
+  noteUnread(shape: ShapeCost, count: number, keep: () => ReadsRows, mayWait: boolean): void {
     if (this.evidence === undefined || this.isClosed) return;
     const unread = (this.unread ??= new UnreadRows());
     // More results are not kept, and so never read.
     const isKept = shape.keptResults < MAX_RESULTS_OF_SHAPE;
-    const { rows, columns } = unread.add(isKept ? count : 1, isKept ? read : readNothing, mayWait);
+    const { rows, columns } = unread.add(isKept ? count : 1, isKept ? keep() : readNothing, mayWait);
     this.evidence.answered(shape, rows, columns);
   }
 

@@ -142,9 +142,9 @@ class BothCharges implements Charge {
     this.#part.returnedOne(row, columns);
   }
 
-  returnedUnread(count: number, read: ReadsRows, mayWait: boolean): void {
-    this.#whole.returnedUnread(count, read, mayWait);
-    this.#part.returnedUnread(count, read, mayWait);
+  returnedUnread(count: number, keep: () => ReadsRows, mayWait: boolean): void {
+    this.#whole.returnedUnread(count, keep, mayWait);
+    this.#part.returnedUnread(count, keep, mayWait);
   }
 
   end(rows: number, failed?: boolean, bytes?: number): void {

@@ -22,7 +22,7 @@ export interface Charge {
   ran(text: string | ReadsValues, parameters: unknown, target?: object): void;
   returned(rows: readonly unknown[], columns?: Columns): void;
   returnedOne(row: unknown, columns?: Columns): void;
-  returnedUnread(count: number, read: ReadsRows, mayWait: boolean): void;
+  returnedUnread(count: number, keep: () => ReadsRows, mayWait: boolean): void;
   end(rows: number, failed?: boolean, bytes?: number): void;
 }
 
@@ -82,7 +82,7 @@ export class QueryCharge implements Charge {
 
   /** Shows rows that have come; the driver gives them to the application later. */
   returned(rows: readonly unknown[], columns?: Columns): void {
-    if (!this.#hasEnded) this.#ledger.evidence?.answered(this.#shape, rows, columns);
+    if (!this.#hasEnded) this.#ledger.evidence?.answered(this.#shape, rows, columns, this);
   }
 
   /** Keeps a row that came alone, until the next statement runs, maybe for it: rows are looked at in lots. */
@@ -106,12 +106,12 @@ export class QueryCharge implements Charge {
   showRows(): void {
     const rows = this.#rows;
     this.#rows = undefined;
-    if (rows !== undefined) this.#ledger.evidence?.answered(this.#shape, rows, this.#columns);
+    if (rows !== undefined) this.#ledger.evidence?.answered(this.#shape, rows, this.#columns, this);
   }
 
   /** The same for rows that are bytes still. */
-  returnedUnread(count: number, read: ReadsRows, mayWait: boolean): void {
-    if (!this.#hasEnded && count > 0) this.#ledger.noteUnread(this.#shape, count, read, mayWait);
+  returnedUnread(count: number, keep: () => ReadsRows, mayWait: boolean): void {
+    if (!this.#hasEnded && count > 0) this.#ledger.noteUnread(this.#shape, count, keep, mayWait);
   }
 
   /** Ends the query; only the first call counts. `rows` are those returned or affected. */

@@ -38,10 +38,11 @@ export interface OwnQueryHandle extends QueryHandle {
   /**
    * Shows rows that have come as bytes, which are read only where they are compared with something.
    *
-   * @param read reads the first of them; it may be called later, more than once, or never
+   * @param keep called at once, unless nobody compares values; what it gives reads the first of them, and may be
+   * called later, more than once, or never
    * @param mayWait whether what it reads from may be kept until then: else it is called at once
    */
-  returnedUnread(count: number, read: ReadsRows, mayWait: boolean): void;
+  returnedUnread(count: number, keep: () => ReadsRows, mayWait: boolean): void;
 }
 
 /** A call under way that is not a query: a cache command, an HTTP request, a published message. */

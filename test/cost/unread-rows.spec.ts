@@ -40,7 +40,7 @@ class Operations {
 
   list(count: number, mayWait = true, fill: ReadsRows = this.fill): void {
     const charge = this.begin(operation('orders'), {});
-    charge.returnedUnread(count, fill, mayWait);
+    charge.returnedUnread(count, () => fill, mayWait);
     charge.end(count);
   }
 
@@ -91,8 +91,8 @@ describe('rows that come as bytes', () => {
     expect(unit.reads).toBe(64);
     const charge = unit.begin(operation('others'), {});
     charge.end(1);
-    charge.returnedUnread(1, unit.fill, false);
-    charge.returnedUnread(0, unit.fill, false);
+    charge.returnedUnread(1, () => unit.fill, false);
+    charge.returnedUnread(0, () => unit.fill, false);
     expect(unit.reads).toBe(64);
     unit.ledger.releaseValues();
   });
@@ -127,7 +127,7 @@ describe('rows that come as bytes', () => {
     const late = unit.begin(operation('orders'), {});
     unit.ledger.isClosed = true;
     unit.ledger.releaseValues();
-    late.returnedUnread(6, unit.fill, true);
+    late.returnedUnread(6, () => unit.fill, true);
     expect([unit.ledger.unread, unit.reads, rowsKept()]).toEqual([undefined, 0, before]);
   });
 });

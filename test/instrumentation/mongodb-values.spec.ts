@@ -174,7 +174,7 @@ describe.each(Object.entries(KINDS))('%s', (kind, id) => {
       }
     });
     expect(found.toSorted()).toEqual([
-      `proven ${name('customers')} < ${name('orders')}._id`,
+      `proven ${name('customers')} < ${name('orders')}.buyerId`,
       `proven ${name('orders')} < ${name('orders')}._id`,
     ]);
   });

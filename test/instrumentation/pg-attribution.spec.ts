@@ -1,6 +1,6 @@
 import { Controller, Get, Query } from '@nestjs/common';
 import { Client, Pool } from 'pg';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ContextService } from 'nestjs-async-context';
 import { databaseUrl, isEmbedded } from '../support/database';
 import { startApp, type TestApp, until } from '../support/platforms';

@@ -135,7 +135,8 @@ export class Candidate {
     if (this.#most >= 3 || this.#withTwo >= 2) return true;
     // Few authors of many comments: values that come again are met once only, but each row had its run.
     const results = this.#nextResult + (this.#nextRow > 0 ? 1 : 0);
-    return this.#isInStep && this.#steps >= results + 2;
+    const queries = results === 0 ? 0 : this.results.queryOf(results - 1) + 1;
+    return this.#isInStep && this.#steps >= queries + 2;
   }
 
   /** Goes on to the row of a run: the next one, or one of those after it where a loop leaves some out. */
@@ -167,7 +168,7 @@ export class Candidate {
       else this.#up += 1;
     }
     this.#place = place;
-    const result = Math.floor(place / ROWS);
+    const result = this.results.queryOf(Math.floor(place / ROWS));
     const here = (this.#byResult[result] ?? 0) + 1;
     this.#byResult[result] = here;
     if (here === 2) this.#withTwo += 1;

@@ -98,10 +98,10 @@ export class Evidence implements UnitOfRows {
   }
 
   /** Says which rows it has returned: objects, or arrays with the names of their columns. */
-  answered(shape: ShapeCost, rows: readonly unknown[], columns: Columns | undefined): void {
+  answered(shape: ShapeCost, rows: readonly unknown[], columns: Columns | undefined, query?: object): void {
     if (this.#isDone || rows.length === 0) return;
     try {
-      this.#results.add(shape, rows, columns);
+      this.#results.add(shape, rows, columns, query);
     } catch {
       this.#isDone = this.#hasFailed = true;
     }
@@ -239,7 +239,7 @@ export class Evidence implements UnitOfRows {
     for (const result of this.#results.takeNew()) {
       const { results } = this.#trailOf(result.shape);
       if (results.list.length === 0) this.parents.push(result.shape);
-      results.list.push(result);
+      results.add(result);
     }
   }
 

@@ -13,6 +13,10 @@ export interface KeptResult {
   readonly isCopied: boolean;
   /** When it came, by the clock of its unit of work. */
   readonly at: number;
+  /** What it is a part of the result of, where its rows come in several lots. */
+  readonly query: object | undefined;
+  /** Its columns, once somebody has asked: those of another text of the shape, or of its second statement, may differ. */
+  names: readonly string[] | undefined;
 }
 
 /** By reference, the first rows of a result: a longer loop is found by those. */
@@ -44,7 +48,7 @@ export class ResultsOfUnit {
   #rows = 0;
   #taken = 0;
 
-  add(shape: ShapeCost, rows: readonly unknown[], columns: Columns | undefined): void {
+  add(shape: ShapeCost, rows: readonly unknown[], columns: Columns | undefined, query?: object): void {
     const { length } = rows;
     const at = (this.clock += 1);
     const most = this.#roomFor(shape, length);
@@ -57,10 +61,11 @@ export class ResultsOfUnit {
     // The first row and the last one stand for all: one in between may be wider, where both have NULL.
     if (!isWide(rows[0]) && (length === 1 || !isWide(rows[length - 1]))) {
       const slice = most === length && length === 1 ? [rows[0]] : rows.slice(0, most);
-      this.#kept.push({ shape, rows: slice, columns, isCopied: false, at });
+      this.#kept.push({ shape, rows: slice, columns, isCopied: false, at, query, names: undefined });
     } else {
       if (most > MAX_COPIED_ROWS) this.isCut = shape.hasMoreRows = true;
-      this.#kept.push({ shape, ...copyKeys(rows, most, columns), isCopied: true, at });
+      const copies = copyKeys(rows, most, columns);
+      this.#kept.push({ shape, ...copies, isCopied: true, at, query, names: undefined });
     }
   }
 
@@ -89,7 +94,8 @@ export class ResultsOfUnit {
 export class KeptResults {
   readonly list: KeptResult[] = [];
   readonly #shape: ShapeCost;
-  #names: readonly string[] | undefined = undefined;
+  /** By result: which query it is of, from 0 on. */
+  readonly #queries: number[] = [];
 
   constructor(shape: ShapeCost) {
     this.#shape = shape;
@@ -100,9 +106,21 @@ export class KeptResults {
     return this.#shape.hasMoreRows;
   }
 
-  /** The names of the columns of a result: one statement gives the same each time. */
+  add(result: KeptResult): void {
+    const last = this.list.at(-1);
+    const isMore = result.query !== undefined && last?.query === result.query;
+    this.#queries.push((this.#queries.at(-1) ?? -1) + (isMore ? 0 : 1));
+    this.list.push(result);
+  }
+
+  /** Which query a result is of: rows that come in lots are those of one. */
+  queryOf(result: number): number {
+    return this.#queries[result] ?? result;
+  }
+
+  /** The names of the columns of a result. */
   namesOf(result: KeptResult): readonly string[] {
-    return result.isCopied ? columnsOf(result) : (this.#names ??= columnsOf(result));
+    return (result.names ??= columnsOf(result));
   }
 }
 

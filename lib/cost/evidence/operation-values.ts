@@ -1,6 +1,9 @@
 import type { ColumnName } from './key-names';
 import type { StatementPlaces } from './places';
 
+/** In place of the parameters of a statement that is given several rows of them at once: for no row of another one. */
+export const MANY_ROWS: unknown = Symbol('many rows');
+
 /**
  * Reads what an operation without a text compares its fields with, off what it was given: `{ buyerId: 17 }`. Nothing
  * for one that compares none, such as a page; `undefined` for one that asks for several at once.

@@ -2,7 +2,7 @@ import { RecentMap } from '../recent-map';
 import type { ColumnName } from './key-names';
 import { type LiteralPattern, patternOf } from './literal-pattern';
 import { namesOf, type StatementNames } from './statement-names';
-import { type Word, wordsOf } from './words';
+import { NAMED, type Word, wordsOf } from './words';
 
 /** Where a statement compares a column with one value, writes one into it, or gives one to a function. */
 export interface Place extends ColumnName {
@@ -256,13 +256,13 @@ class PlaceReader {
   }
 
   #add({ table, column }: ColumnName, at: number, mayBeList: boolean, isArgument: boolean): void {
-    const { kind, text } = this.#words[at] as Word;
+    const { kind, text, upper } = this.#words[at] as Word;
     const isLiteral = kind === 'literal';
     const number = Number(text);
     this.found.push({
       table,
       column,
-      parameter: isLiteral ? undefined : Number.isInteger(number) ? number - 1 : text,
+      parameter: isLiteral ? undefined : upper !== NAMED && Number.isInteger(number) ? number - 1 : text,
       literal: this.#literals[at] as number,
       mayBeList,
       isArgument,

@@ -12,6 +12,8 @@ const UUID_LENGTH = 36;
 const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/;
 /** A date, as text or as a `Date` that was made a key. */
 const DATE = /^(?:@-?\d+|\d{4}-\d\d(?:-\d\d.*)?)$/;
+/** Of MongoDB. */
+const OBJECT_ID = /^[0-9a-f]{24}$/;
 const WORDS = /^[\p{L}][\p{L} _-]*$/u;
 const CODE = /[\d@./:]/;
 /** From so many characters on a text with digits is more than a word. */
@@ -71,7 +73,8 @@ function keyOfBytes(bytes: Uint8Array): Key | undefined {
 
 /** Whether a key says what it stands for, so that one which no result has came from elsewhere. */
 export function isReadable(key: Key): boolean {
-  return typeof key === 'number' || UUID.test(key) || DATE.test(key) || WORDS.test(key);
+  if (typeof key === 'number') return true;
+  return UUID.test(key) || OBJECT_ID.test(key) || DATE.test(key) || WORDS.test(key);
 }
 
 export function isDate(key: Key): boolean {

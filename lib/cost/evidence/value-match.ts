@@ -4,7 +4,7 @@ import { isReadable } from './value-key';
 import { classOf, isKeyName, NAME_CLASSES } from './key-names';
 import { literalsOf } from './literal-pattern';
 import { ownValue } from './nested-values';
-import { placesOfFields, type ReadsValues } from './operation-values';
+import { MANY_ROWS, placesOfFields, type ReadsValues } from './operation-values';
 import { type Place, placesOf, type StatementPlaces } from './places';
 import { columnsWith } from './search';
 import { type Slot, keyOfSlot, noteRecent, slotsOf } from './slots';
@@ -48,6 +48,10 @@ export class ValueMatch {
   run(text: string | ReadsValues, parameters: unknown, at: number, target?: object): void {
     if (target !== undefined && this.#targets.length < MANY_TARGETS && !this.#targets.includes(target))
       this.#targets.push(target);
+    if (parameters === MANY_ROWS) {
+      this.batches += 1;
+      return;
+    }
     if (typeof text === 'string') {
       const { statement, literals } = this.#read(text);
       this.#see(statement, literals, parameters, at);

@@ -24,7 +24,11 @@ export interface Word {
   readonly end: number;
 }
 
+/** In place of capitals, on a parameter that has a name. */
+export const NAMED = '@';
+
 const MARKS_OF_TWO = new Set(['::', '<=', '>=', '<>', '!=', '||', '->', '=>', ':=', '@>', '<@', '&&']);
+const DOLLAR_NAME = /\$[\p{L}_][\p{L}\p{N}_]*(?![\p{L}\p{N}_$])/uy;
 const BRACKETED = /\[[\p{L}_][\p{L}\p{N}_ ]*\]/uy;
 
 /** The words of a statement; `undefined` where it cannot be told what is a value and what is not. */
@@ -56,6 +60,9 @@ export function wordsOf(text: string): Word[] | undefined {
     } else if (code === 36 && isDigit(next)) {
       end = endOfNumber(text, at + 1);
       words.push(wordAt('parameter', text.slice(at + 1, end), at, end));
+    } else if (code === 36 && endOfDollarName(text, at) > at) {
+      end = endOfDollarName(text, at);
+      words.push(wordAt('parameter', text.slice(at + 1, end), at, end));
     } else if (code === 36) {
       end = endOfDollarQuote(text, at) ?? NO_END;
       words.push(wordAt('literal', '', at, end));
@@ -66,9 +73,10 @@ export function wordsOf(text: string): Word[] | undefined {
         if (isDigit(next)) end = endOfNumber(text, at + 1);
         words.push(wordAt('parameter', text.slice(at + 1, end) || String((questions += 1)), at, end));
       }
-    } else if ((code === 58 || code === 64) && isWordPart(next) && !isDigit(next)) {
+    } else if ((code === 58 && isWordPart(next) && !isDigit(next)) || (code === 64 && isWordPart(next))) {
       end = endOfWord(text, at + 1);
-      words.push(wordAt('parameter', text.slice(at + 1, end), at, end));
+      // `@0` is a name, and no first parameter.
+      words.push({ ...wordAt('parameter', text.slice(at + 1, end), at, end), upper: NAMED });
     } else if (isDigit(code)) {
       end = endOfNumber(text, at);
       words.push(wordAt('literal', text.slice(at, end), at, end));
@@ -85,6 +93,12 @@ export function wordsOf(text: string): Word[] | undefined {
     at = end;
   }
   return words;
+}
+
+/** `$id` of SQLite; `$id$` begins a quote of PostgreSQL. */
+function endOfDollarName(text: string, at: number): number {
+  DOLLAR_NAME.lastIndex = at;
+  return DOLLAR_NAME.test(text) ? DOLLAR_NAME.lastIndex : at;
 }
 
 function wordAt(kind: Word['kind'], text: string, start: number, end: number): Word {

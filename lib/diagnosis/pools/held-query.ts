@@ -37,8 +37,8 @@ export class HeldQuery implements OwnQueryHandle {
     this.#charge?.returnedOne(row, columns);
   }
 
-  returnedUnread(count: number, read: ReadsRows, mayWait: boolean): void {
-    this.#charge?.returnedUnread(count, read, mayWait);
+  returnedUnread(count: number, keep: () => ReadsRows, mayWait: boolean): void {
+    this.#charge?.returnedUnread(count, keep, mayWait);
   }
 
   end(rows: number, failed?: boolean, bytes?: number): void {

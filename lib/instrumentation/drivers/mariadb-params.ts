@@ -1,3 +1,4 @@
+import { MANY_ROWS } from '../../cost/evidence/operation-values';
 import type { Below, QueryHandle, QueryReporter } from '../driver-instrumentation';
 import { sharedName } from '../../context/protocol';
 import { isPlain } from '../../cost/evidence/nested-values';
@@ -39,7 +40,7 @@ export function beginOnce(
 const READS = /^[\s(]*SELECT\b/i;
 
 /**
- * What stands for the places of a text: a list, or an object by their names. `undefined` for the rows of a batch, which
+ * What stands for the places of a text: a list, or an object by their names. `MANY_ROWS` for the rows of a batch, which
  * are written at once, and so for no row of another statement; that a batch is one is not known until a pool has found
  * it a connection, but from its values.
  */
@@ -51,7 +52,7 @@ export function parametersOf(values: unknown, text: unknown): unknown {
     const first = list[0];
     if (Array.isArray(first) || isPlain(first)) return isBatch(list, text) ? rowOf(list, text) : list;
     // One column: its values may be written without the brackets of each row.
-    return list.length > 1 && hasOnePlace(text) ? undefined : list;
+    return list.length > 1 && hasOnePlace(text) ? MANY_ROWS : list;
   } catch {
     // A proxy of the application's; the driver will meet it as well.
     return values;
@@ -64,7 +65,7 @@ function isBatch(rows: readonly unknown[], text: string): boolean {
 
 /** The only row of a batch, which is none then. `IN (?)` takes a list as well. */
 function rowOf(rows: readonly unknown[], text: string): unknown {
-  if (rows.length > 1) return undefined;
+  if (rows.length > 1) return MANY_ROWS;
   return hasOnePlace(text) ? rows : rows[0];
 }
 

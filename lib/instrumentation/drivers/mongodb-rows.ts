@@ -1,7 +1,7 @@
 import { MAX_ROWS_OF_RESULT } from '../../cost/evidence/kept-results';
 import { isWide } from '../../cost/evidence/wide-rows';
 import { withoutValues } from '../../cost/value-like';
-import type { UnreadRow } from '../../cost/unread-rows';
+import type { ReadsRows, UnreadRow } from '../../cost/unread-rows';
 import type { OwnQueryHandle } from '../driver-instrumentation';
 import { BsonKeys, DOCUMENT, LIST } from './bson-keys';
 import type { Command } from './mongodb-operation';
@@ -36,11 +36,14 @@ export function showDocuments(
   const { bson } = answer as Answer;
   if (bson instanceof Uint8Array) {
     const mayWait = bson.length <= MAX_FRAME + MAX_BYTES * Math.min(count, MAX_ROWS_OF_RESULT);
-    const kept = mayWait ? withoutOthers(bson) : bson;
-    handle.returnedUnread(count, rows => readBytes(rows, kept, field), mayWait);
+    const keep = (): ReadsRows => {
+      const kept = mayWait ? withoutOthers(bson) : bson;
+      return rows => readBytes(rows, kept, field);
+    };
+    handle.returnedUnread(count, keep, mayWait);
   } else {
     const documents = documentsOf(answer);
-    handle.returnedUnread(count, rows => readDocuments(rows, documents, field), !isWide(documents[0]));
+    handle.returnedUnread(count, () => rows => readDocuments(rows, documents, field), !isWide(documents[0]));
   }
 }
 

@@ -24,6 +24,12 @@ describe('placesOf()', () => {
     ],
     ['SELECT * FROM [items] AS [i] WHERE [i].[order_id] = @order', ['items.order_id=order']],
     ['SELECT * FROM items WHERE order_id IN ($1)', ['items.order_id=0']],
+    ['SELECT * FROM items WHERE order_id = $id', ['items.order_id=id']],
+    [
+      'SELECT * FROM items WHERE name = $tag$a text$tag$ AND order_id = $1',
+      ['items.name=#0', 'items.order_id=0'],
+    ],
+    ['SELECT * FROM "items" WHERE "order_id" = @0', ['items.order_id=0']],
     ['SELECT * FROM stock WHERE (a_id, b_id) = ($1, $2::int)', ['stock.a_id=0', 'stock.b_id=1']],
     ['SELECT * FROM items WHERE order_id = ANY ($1::int[])', ['items.order_id=0']],
     ['SELECT * FROM items WHERE $1 = ANY (tags)', ['items.tags=0']],
