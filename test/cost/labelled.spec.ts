@@ -10,13 +10,12 @@ import { findingsOf, type Half, halfOf, halves, labelsOf, LEAST_ROWS, Scores } f
 import { isThere, type OpenShop, openShop, openTenants, type Tenants } from './labelled/shop';
 
 /**
- * What is asked of the findings that are proven. The aim is a precision of 1 and a recall of 0.97 in both
- * halves; until the detector looks at values, it is what counting rows comes to: to be raised, and never
- * to be lowered.
+ * What is asked of the findings that are proven. Measured are a recall of 0.985 and 0.973: what is missed are days and
+ * times, three payments or fewer of a filtered list, and a function that a guard's rows fit as well.
  */
 const REQUIRED: Record<Half, { precision: number; recall: number }> = {
-  tune: { precision: 0.76, recall: 0.91 },
-  'held-out': { precision: 0.8, recall: 0.9 },
+  tune: { precision: 1, recall: 0.97 },
+  'held-out': { precision: 1, recall: 0.965 },
 };
 
 const isFull = process.env['LABELLED'] === 'full';
