@@ -22,7 +22,7 @@ describe.skipIf(isEmbedded)('with repeats: 0 and onExceeded: throw', () => {
 
   describe.each(idKinds)('and ids that are %s', kind => {
     const handlers = innocentHandlers.filter(
-      ({ client, ids, name }) => isThere(client) && (ids === undefined || ids.includes(kind)),
+      ({ client, ids }) => isThere(client) && (ids === undefined || ids.includes(kind)),
     );
     let shop: OpenShop;
     let app: LabelledApp;
