@@ -5,6 +5,7 @@ import { Evidence } from './evidence/evidence';
 import { MAX_RESULTS_OF_SHAPE } from './evidence/kept-results';
 import { countRepeats, findRepeats } from './find-repeats';
 import type { GrowthHistory } from './growth-history';
+import { wantCaller } from './orm-call';
 import type { RepeatFinding } from './repeat-finding';
 import { type Charge, QueryCharge } from './query-charge';
 import { noteParameters, RepeatTrace } from './repeat-trace';
@@ -209,7 +210,7 @@ export class CostLedger {
     if (alarm !== undefined && this.queries >= alarm.atQuery) alarm.beforeQuery(this, statement.shape, below);
     if (runs === 1) this.history?.noteSite(shape.key, below);
     else if (runs === CALL_SITE_AT_REPEAT) shape.stack = this.#seeRepeat(shape, below);
-    else if (runs === OWN_CALL_SITE_AT_REPEAT) shape.stack ??= captureStack(below);
+    else if (runs === OWN_CALL_SITE_AT_REPEAT && shape.stack === undefined) this.#seeOwnRepeat(shape, below);
     if (kind === 'read') this.#compare(shape, parameters);
     this.repeatTrace?.run(shape);
     if ((shape.open += 1) > shape.maxConcurrent) shape.maxConcurrent = shape.open;
@@ -365,6 +366,12 @@ export class CostLedger {
 
   #seeRepeat({ key }: ShapeCost, below: (...args: never[]) => unknown): RawStack | undefined {
     return this.history === undefined ? captureStack(below) : this.history.seeRepeat(key, below);
+  }
+
+  #seeOwnRepeat(shape: ShapeCost, below: (...args: never[]) => unknown): void {
+    const stack = captureStack(below);
+    shape.stack = stack;
+    wantCaller(stack, caller => (shape.stack = caller));
   }
 
   #beginLate(statement: Statement, below: (...args: never[]) => unknown): Charge | undefined {

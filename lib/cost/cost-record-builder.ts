@@ -206,7 +206,8 @@ function repeatSiteOf(
   { stack, key, count }: ShapeCost,
   history: GrowthHistory | undefined,
 ): string | undefined {
-  if (stack !== undefined) return callSitesOf(stack)[0];
+  const own = stack && callSitesOf(stack)[0];
+  if (own !== undefined) return own;
   const site = count < CALL_SITE_AT_REPEAT ? undefined : history?.repeatSiteOf(key);
   return site && describeCallSite(site);
 }

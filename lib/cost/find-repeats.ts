@@ -249,8 +249,8 @@ function recordParent(parent: ShapeCost, column: string | undefined, cost: CostL
 
 /** Where this unit of work made a shape, if it repeated; else where others of its handler did. */
 function siteOf({ key, stack, count }: ShapeCost, { history }: CostLedger): CallSite | undefined {
-  if (stack !== undefined) return callSiteOf(stack) ?? history?.siteOf(key);
-  const repeated = count < CALL_SITE_AT_REPEAT ? undefined : history?.repeatSiteOf(key);
+  const own = stack && callSiteOf(stack);
+  const repeated = own ?? (count < CALL_SITE_AT_REPEAT ? undefined : history?.repeatSiteOf(key));
   return repeated ?? history?.siteOf(key);
 }
 

@@ -2,6 +2,7 @@ import { type CallSite, callSiteOf, captureStack, type RawStack } from './call-s
 import type { CostLedger } from './cost-ledger';
 import type { Confirmations } from './evidence/evidence';
 import { noteFrames } from './helper-frames';
+import { wantCaller } from './orm-call';
 import type { ShapeCost } from './shape-cost';
 import { MIN_ROWS, runsBetween } from './repeat-trace';
 
@@ -81,10 +82,20 @@ export class GrowthHistory implements Confirmations {
     const isKnown = this.#sites.get(shape) !== undefined || tries >= MAX_TRIES;
     if (isKnown || (tries === 0 && this.#sites.size >= MAX_SITES)) return;
     // Its frames and not the stack: that would keep the objects of this request.
-    const site = callSiteOf(captureStack(below));
+    const stack = captureStack(below);
+    const site = callSiteOf(stack);
     this.#sites.set(shape, site);
     if (site === undefined) this.#tries.set(shape, tries + 1);
     else this.#tries.delete(shape);
+    noteFrames(shape, site);
+    if (site === undefined) wantCaller(stack, caller => this.#noteCaller(shape, caller));
+  }
+
+  #noteCaller(shape: string, caller: RawStack): void {
+    const site = callSiteOf(caller);
+    if (site === undefined || this.#sites.get(shape) !== undefined) return;
+    this.#sites.set(shape, site);
+    this.#tries.delete(shape);
     noteFrames(shape, site);
   }
 
@@ -98,17 +109,13 @@ export class GrowthHistory implements Confirmations {
    * cold it costs a request 19 (Node 24) to 34 µs (Node 20). Of the others the last one that was taken speaks.
    */
   seeRepeat(shape: string, below: (...args: never[]) => unknown): RawStack | undefined {
-    const repeat = getOrAdd<RepeatSite>(this.#repeats, shape, MAX_SITES, () => ({
-      units: 0,
-      lookAt: 1,
-      site: undefined,
-    }));
+    const repeat = getOrAdd(this.#repeats, shape, MAX_SITES, newRepeat);
     if (repeat === undefined) return captureStack(below);
-    repeat.units += 1;
-    if (repeat.units < repeat.lookAt) return undefined;
-    repeat.lookAt = repeat.units < FIRST_LOOKS ? repeat.units + 1 : repeat.units * 2;
+    if (!isLookedAt(repeat)) return undefined;
     const stack = captureStack(below);
-    repeat.site = callSiteOf(stack);
+    const site = callSiteOf(stack);
+    if (site !== undefined) repeat.site = site;
+    else wantCaller(stack, caller => (repeat.site = callSiteOf(caller) ?? repeat.site));
     return stack;
   }
 
@@ -145,6 +152,18 @@ export class GrowthHistory implements Confirmations {
       }
     }
   }
+}
+
+function newRepeat(): RepeatSite {
+  return { units: 0, lookAt: 1, site: undefined };
+}
+
+/** Counts one more unit of work. */
+function isLookedAt(repeat: RepeatSite): boolean {
+  repeat.units += 1;
+  if (repeat.units < repeat.lookAt) return false;
+  repeat.lookAt = repeat.units < FIRST_LOOKS ? repeat.units + 1 : repeat.units * 2;
+  return true;
 }
 
 /** Whether a loop may have run over the rows of a shape: one row each time is somebody's child. */

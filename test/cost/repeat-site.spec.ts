@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { CostLedger } from '../../lib/cost/cost-ledger';
 import { describeStatement } from '../../lib/cost/describe-statement';
+import { captureStack } from '../../lib/cost/call-site';
 import { GrowthHistory } from '../../lib/cost/growth-history';
+import { runOrmCall, runOrmCallAtOnce, runOrmCallFrom } from '../../lib/cost/orm-call';
 
 const ITEM = describeStatement('SELECT * FROM items WHERE id = $1', 'postgresql');
 
@@ -86,5 +88,88 @@ describe('where a handler repeats a statement', () => {
     const history = new GrowthHistory();
     const taken = Array.from({ length: 201 }, () => history.takesCall());
     expect([taken.indexOf(false), taken.filter(Boolean).length]).toEqual([200, 200]);
+  });
+});
+
+describe('a query of an ORM that has nothing of the application on its stack', () => {
+  /** Notes a query whose stack leads nowhere, a turn after the ORM was called. */
+  async function query(history: GrowthHistory, shape: string): Promise<string> {
+    await Promise.resolve();
+    history.noteSite(shape, never);
+    return shape;
+  }
+
+  it('is made where the call of the ORM is awaited', async () => {
+    const history = new GrowthHistory();
+    async function caller(): Promise<void> {
+      expect(await runOrmCall(() => query(history, 'awaited'))).toBe('awaited');
+    }
+    await caller();
+    expect(history.siteOf('awaited')).toMatchObject({ name: 'caller' });
+  });
+
+  it('is made where a call is awaited that has sent it at once, of which all else is left alone', async () => {
+    const history = new GrowthHistory();
+    const promise = Promise.resolve(1);
+    function send(shape: string, below: () => void): Promise<number> {
+      history.noteSite(shape, below);
+      return promise;
+    }
+    const known = (): Promise<number> => runOrmCallAtOnce(() => send('known', known as never));
+    expect(known()).toBe(promise);
+    async function caller(): Promise<void> {
+      expect(await runOrmCallAtOnce(() => send('sent', never))).toBe(1);
+    }
+    await caller();
+    history.noteSite('after', never);
+    await promise;
+    expect(history.siteOf('sent')).toMatchObject({ name: 'caller' });
+    expect(history.siteOf('after')).toBeUndefined();
+  });
+
+  it('is made where a thenable of the ORM is awaited', async () => {
+    const history = new GrowthHistory();
+    const thenable: PromiseLike<string> = {
+      // oxlint-disable-next-line unicorn/no-thenable -- What an ORM makes.
+      then: (...given) => runOrmCall(() => query(history, 'lazy')).then(...given),
+    };
+    async function caller(): Promise<void> {
+      expect(await thenable).toBe('lazy');
+    }
+    await caller();
+    expect(history.siteOf('lazy')).toMatchObject({ name: 'caller' });
+  });
+
+  it('is made where the call began, if that was noted', async () => {
+    const history = new GrowthHistory();
+    async function property(): Promise<string> {
+      return runOrmCallFrom(captureStack(property), () => query(history, 'begun'));
+    }
+    function reader(): Promise<string> {
+      return property();
+    }
+    await reader();
+    expect(history.siteOf('begun')).toMatchObject({ name: 'reader' });
+  });
+
+  it('has no line once the call has ended', async () => {
+    const history = new GrowthHistory();
+    let late: Promise<string> | undefined;
+    await runOrmCall(async () => {
+      late = new Promise(resolve => setTimeout(resolve, 5)).then(() => query(history, 'late'));
+    });
+    await late;
+    expect(history.siteOf('late')).toBeUndefined();
+  });
+
+  it('gives what the call gives: an error that is thrown, or a value that is no promise', async () => {
+    const error = new Error('refused');
+    expect(() =>
+      runOrmCall(() => {
+        throw error;
+      }),
+    ).toThrow(error);
+    await expect(runOrmCall(() => Promise.reject(error))).rejects.toBe(error);
+    expect(runOrmCall(() => 1)).toBe(1);
   });
 });
