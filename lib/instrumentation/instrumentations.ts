@@ -8,9 +8,10 @@ import type { PoolLimits } from '../diagnosis/pools/pool-wait';
 import { poolWatch } from '../diagnosis/pools/pool-watch';
 import { type Attribution, type AttributionFigures, summarize } from './attribution';
 import { ContextQueryReporter } from './context-query-reporter';
-import type { DriverInstrumentation } from './driver-instrumentation';
+import type { DriverInstrumentation, QueryReporter } from './driver-instrumentation';
 import { everyDriver } from './drivers';
 import { lookingOnce } from './loaded-files';
+import { everyOrm } from './orms';
 import { unsupportedClients } from './supported-versions';
 
 interface Installed {
@@ -34,6 +35,8 @@ export class Instrumentations {
     attribution: new Map(),
   }));
   readonly #wanted: readonly DriverInstrumentation[];
+  /** What is called above the drivers that are wanted; nothing is counted there. */
+  readonly #orms: readonly DriverInstrumentation[];
   readonly #pools = poolWatch();
   readonly #poolLimits: PoolLimits;
   readonly #said = new Set<string>();
@@ -45,6 +48,7 @@ export class Instrumentations {
   ) {
     this.#faults = faults;
     this.#wanted = wanted === 'auto' ? everyDriver() : wanted;
+    this.#orms = this.#wanted.length === 0 ? [] : everyOrm();
     this.#poolLimits = poolLimits;
   }
 
@@ -69,16 +73,20 @@ export class Instrumentations {
 
   #installAll(): void {
     this.#sayUnsupported();
-    for (const instrumentation of this.#wanted) {
-      const { name } = instrumentation;
-      const installed = this.#shared.installed.get(name) ?? { users: new Set(), undo: [] };
-      this.#shared.installed.set(name, installed);
-      installed.users.add(this);
-      const undo: unknown = this.#faults.ask(`instrumentation ${name}`, () =>
-        instrumentation.install(this.#reporterOf(name)),
-      );
-      if (typeof undo === 'function') installed.undo.push(undo as () => void);
-    }
+    for (const instrumentation of this.#wanted)
+      this.#installOne(instrumentation, this.#reporterOf(instrumentation.name));
+    for (const orm of this.#orms) this.#installOne(orm, this.#reporterFor(orm.name, noFigures()));
+  }
+
+  #installOne(instrumentation: DriverInstrumentation, reporter: QueryReporter): void {
+    const { name } = instrumentation;
+    const installed = this.#shared.installed.get(name) ?? { users: new Set(), undo: [] };
+    this.#shared.installed.set(name, installed);
+    installed.users.add(this);
+    const undo: unknown = this.#faults.ask(`instrumentation ${name}`, () =>
+      instrumentation.install(reporter),
+    );
+    if (typeof undo === 'function') installed.undo.push(undo as () => void);
   }
 
   /** The same, unless the application has been closed since it was asked for. */
@@ -108,7 +116,7 @@ export class Instrumentations {
 
   uninstall(): void {
     this.#pools.leave(this);
-    for (const { name } of this.#wanted) {
+    for (const { name } of [...this.#wanted, ...this.#orms]) {
       const installed = this.#shared.installed.get(name);
       installed?.users.delete(this);
       if (installed === undefined || installed.users.size > 0) continue;
@@ -126,9 +134,17 @@ export class Instrumentations {
   }
 
   #reporterOf(name: string): ContextQueryReporter {
-    const { attribution, lost } = this.#shared;
+    const { attribution } = this.#shared;
     let figures = attribution.get(name);
-    if (figures === undefined) attribution.set(name, (figures = { charged: 0, late: 0, lost: 0 }));
-    return new ContextQueryReporter(name, figures, lost, this.#faults, this.#pools);
+    if (figures === undefined) attribution.set(name, (figures = noFigures()));
+    return this.#reporterFor(name, figures);
   }
+
+  #reporterFor(name: string, figures: AttributionFigures): ContextQueryReporter {
+    return new ContextQueryReporter(name, figures, this.#shared.lost, this.#faults, this.#pools);
+  }
+}
+
+function noFigures(): AttributionFigures {
+  return { charged: 0, late: 0, lost: 0 };
 }

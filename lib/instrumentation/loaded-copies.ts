@@ -50,7 +50,8 @@ export function isInstalled(packageName: string): boolean {
   return installedFolder(packageName) !== undefined;
 }
 
-function installedFolder(packageName: string): string | undefined {
+/** Where the application has a package installed. */
+export function installedFolder(packageName: string): string | undefined {
   const folders = createRequire(join(process.cwd(), 'index.js')).resolve.paths(packageName) ?? [];
   return folders.map(path => join(path, packageName)).find(path => existsSync(path));
 }

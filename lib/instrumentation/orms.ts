@@ -1,0 +1,20 @@
+import { isBundled } from '../cost/own-files';
+import type { DriverInstrumentation } from './driver-instrumentation';
+import { lazyDriver } from './lazy-driver';
+
+/**
+ * The ORMs that make their queries where no stack leads to the application. Nothing is counted there: it is noted who
+ * has called.
+ */
+export function everyOrm(): DriverInstrumentation[] {
+  // It has its packages inside, and no file says which is which.
+  if (isBundled) return [];
+  return [
+    lazyDriver({
+      name: 'drizzle-orm calls',
+      packages: ['drizzle-orm'],
+      hasModuleBuild: true,
+      load: () => (require('./orms/drizzle.orm') as typeof import('./orms/drizzle.orm')).drizzleCalls(),
+    }),
+  ];
+}
