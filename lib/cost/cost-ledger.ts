@@ -110,6 +110,8 @@ export class CostLedger {
   repeatTrace: RepeatTrace | undefined = undefined;
   /** What its statements have done to sessions that their drivers do not tell apart; absent until one has. */
   place: SessionPlace | undefined = undefined;
+  /** Loads by relation of an ORM; absent until there is one. */
+  loads: Map<object, number> | undefined = undefined;
   /** Whether it looks where the values of its statements come from. */
   comparesValues = false;
   /** What it knows of that; absent until a driver has said what it sends. */
@@ -362,6 +364,20 @@ export class CostLedger {
     if (this.#busy === 0) this.busyMs += durationMs;
     this.time?.record(durationMs, performance.now());
     this.#add(shape, this.#tableOf(shape, statement), durationMs, rows);
+  }
+
+  /**
+   * Counts the load of a relation of an ORM, which is about to run one shape, and says whether a stack is taken: as
+   * often as for the shape itself.
+   */
+  takesLoad(relation: object): boolean {
+    if (this.isClosed) return false;
+    const loads = (this.loads ??= new Map<object, number>());
+    const count = (loads.get(relation) ?? 0) + 1;
+    loads.set(relation, count);
+    if (count === 1) return this.history?.takesLoad(relation) === true;
+    if (count === CALL_SITE_AT_REPEAT) return this.history?.takesRepeatedLoad(relation) === true;
+    return count === OWN_CALL_SITE_AT_REPEAT;
   }
 
   #seeRepeat({ key }: ShapeCost, below: (...args: never[]) => unknown): RawStack | undefined {

@@ -56,6 +56,9 @@ export class GrowthHistory implements Confirmations {
   /** Shapes without a line, and how often one was looked for. */
   readonly #tries = new Map<string, number>();
   #calls = 0;
+  /** By relation of an ORM. */
+  readonly #loads = new WeakMap<object, number>();
+  readonly #repeatedLoads = new WeakMap<object, RepeatSite>();
 
   /** Adds a unit of work that has ended. */
   learn(cost: CostLedger): void {
@@ -102,6 +105,21 @@ export class GrowthHistory implements Confirmations {
   /** Whether one more call of a pool is looked at: to read a text that is not known takes some 6 µs. */
   takesCall(): boolean {
     return this.#calls < MAX_CALLS && (this.#calls += 1) > 0;
+  }
+
+  /** Whether the first load of a relation in a unit of work is looked at: before its shape is known. */
+  takesLoad(relation: object): boolean {
+    const tries = this.#loads.get(relation) ?? 0;
+    if (tries < MAX_TRIES) this.#loads.set(relation, tries + 1);
+    return tries < MAX_TRIES;
+  }
+
+  /** The same where the loads repeat: as `seeRepeat()` does for the shape that they have. */
+  takesRepeatedLoad(relation: object): boolean {
+    const known = this.#repeatedLoads.get(relation);
+    const repeat = known ?? newRepeat();
+    if (known === undefined) this.#repeatedLoads.set(relation, repeat);
+    return isLookedAt(repeat);
   }
 
   /**

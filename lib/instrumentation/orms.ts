@@ -16,5 +16,10 @@ export function everyOrm(): DriverInstrumentation[] {
       hasModuleBuild: true,
       load: () => (require('./orms/drizzle.orm') as typeof import('./orms/drizzle.orm')).drizzleCalls(),
     }),
+    lazyDriver({
+      name: 'typeorm calls',
+      packages: ['typeorm'],
+      load: () => (require('./orms/typeorm.orm') as typeof import('./orms/typeorm.orm')).typeormCalls(),
+    }),
   ];
 }

@@ -172,4 +172,17 @@ describe('a query of an ORM that has nothing of the application on its stack', (
     await expect(runOrmCall(() => Promise.reject(error))).rejects.toBe(error);
     expect(runOrmCall(() => 1)).toBe(1);
   });
+
+  it('is looked at as often as the shape that a relation loads', () => {
+    const history = new GrowthHistory();
+    const relation = {};
+    const taken = (loads: number): number[] => {
+      const ledger = new CostLedger();
+      ledger.history = history;
+      return Array.from({ length: loads }, (_, i) => (ledger.takesLoad(relation) ? i + 1 : 0)).filter(
+        Boolean,
+      );
+    };
+    expect([6, 6, 6, 30, 6, 6].map(taken)).toEqual([[1, 5], [1, 5], [1, 5], [25], [], [5]]);
+  });
 });
