@@ -21,5 +21,10 @@ export function everyOrm(): DriverInstrumentation[] {
       packages: ['typeorm'],
       load: () => (require('./orms/typeorm.orm') as typeof import('./orms/typeorm.orm')).typeormCalls(),
     }),
+    lazyDriver({
+      name: '@prisma/client calls',
+      packages: ['@prisma/client'],
+      load: () => (require('./orms/prisma.orm') as typeof import('./orms/prisma.orm')).prismaCalls(),
+    }),
   ];
 }
