@@ -138,10 +138,10 @@ function lay(folder, { name, nest, type, jest, entries }, tarball) {
 const SHOP = {
   '@apollo/server': '^4.12.2',
   '@nestjs/apollo': '~13.1.0',
-  '@nestjs/common': '^11.1.0',
-  '@nestjs/core': '^11.1.0',
+  '@nestjs/common': '^11.1.6',
+  '@nestjs/core': '^11.1.6',
   '@nestjs/graphql': '~13.1.0',
-  '@nestjs/platform-express': '^11.1.0',
+  '@nestjs/platform-express': '^11.1.6',
   '@nestjs/typeorm': '^11.0.0',
   graphql: '^16.11.0',
   'reflect-metadata': '^0.2.2',

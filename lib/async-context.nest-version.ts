@@ -2,16 +2,18 @@ import { createRequire } from 'node:module';
 import { AsyncContextError } from './async-context.errors';
 
 /** The first version of Nest that this package supports, and the last major one. */
-const FIRST: readonly [major: number, minor: number] = [11, 1];
+const FIRST: readonly [major: number, minor: number, patch: number] = [11, 1, 6];
 const LAST_MAJOR = 12;
 
 /** What is wrong with a version of Nest that was forced in; `undefined` for one that is supported. */
 export function unsupportedNest(version: string | undefined): string | undefined {
-  const [major, minor] = (version ?? '').split('.').map(Number);
+  const [major, minor, patch = Infinity] = (version ?? '').split('.').map(Number);
   if (major === undefined || minor === undefined || Number.isNaN(major) || Number.isNaN(minor)) {
     return undefined;
   }
-  const isTooOld = major < FIRST[0] || (major === FIRST[0] && minor < FIRST[1]);
+  const isTooOld =
+    major < FIRST[0] ||
+    (major === FIRST[0] && (minor < FIRST[1] || (minor === FIRST[1] && patch < FIRST[2])));
   if (!isTooOld && major <= LAST_MAJOR) return undefined;
   return (
     `@nestjs/core ${version} is installed; nestjs-async-context supports ${FIRST.join('.')} and later of ` +

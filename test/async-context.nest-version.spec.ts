@@ -9,17 +9,17 @@ import { unsupportedNest } from '../lib/async-context.nest-version';
 import { LogLines } from './support/platforms';
 
 describe('a version of Nest', () => {
-  it.each(['11.1.0', '11.2.10', '12.0.0', '12.99.1', '12.0.0-next.1', undefined])(
+  it.each(['11.1.6', '11.2.10', '12.0.0', '12.99.1', '12.0.0-next.1', undefined])(
     'says nothing of %s',
     version => {
       expect(unsupportedNest(version)).toBeUndefined();
     },
   );
 
-  it.each(['10.4.22', '11.0.20', '13.0.0'])('is named with what to do: %s', version => {
+  it.each(['10.4.22', '11.0.20', '11.1.5', '13.0.0'])('is named with what to do: %s', version => {
     expect(unsupportedNest(version)).toMatch(
       new RegExp(
-        `^@nestjs/core ${version} is installed; .+ supports 11\\.1 and later of 11, and 12\\. .+ Install `,
+        `^@nestjs/core ${version} is installed; .+ supports 11\\.1\\.6 and later of 11, and 12\\. .+ Install `,
       ),
     );
   });

@@ -2,7 +2,7 @@ import { isAbsolute, sep } from 'node:path';
 import { isBundled, isOwnFile } from './own-files';
 import { withoutHelpers } from './helper-frames';
 import { isPlumbing, packageOf } from './package-frames';
-import { hasOwnPositions, originalPosition, positionByRunner } from './source-position';
+import { hasOwnPositions, isMappedInText, originalPosition, positionByRunner } from './source-position';
 
 /** Lines of the application that are kept of a stack: helpers call helpers. */
 const MAX_CALLERS = 4;
@@ -154,14 +154,19 @@ export function applicationSite(
   frame: CallSite,
   isReadable: (file: string) => boolean,
 ): CallSite | undefined {
-  const site = { ...frame, file: pathOf(frame.file) };
+  const site = siteOfText(frame);
   return isOfApplication(site.file) && isReadable(site.file) && isNoPackageOfBundle(site) ? site : undefined;
 }
 
 /** The same for a frame of any file. */
 export function fileSite(frame: CallSite, isReadable: (file: string) => boolean): CallSite | undefined {
-  const site = { ...frame, file: pathOf(frame.file) };
+  const site = siteOfText(frame);
   return isReadable(site.file) ? site : undefined;
+}
+
+function siteOfText(frame: CallSite): CallSite {
+  const file = pathOf(frame.file);
+  return { ...frame, file, ...(isMappedInText(file) && { sourceLine: frame.line }) };
 }
 
 /** A file of an ES module has the form of an address. */

@@ -40,6 +40,11 @@ export function hasOwnPositions(file: string): boolean {
   return (process.features as { typescript?: unknown }).typescript === 'strip' && !isHooked();
 }
 
+/** Whether the text of a stack has the lines of the source for a file, because whoever has compiled it maps them. */
+export function isMappedInText(file: string): boolean {
+  return COMPILED.test(file) && isHooked();
+}
+
 /** The line that whoever has compiled a file in memory gives to a frame, as in the stacks that it prints. */
 export function positionByRunner(frame: NodeJS.CallSite): number | undefined {
   const { prepareStackTrace } = Error;
