@@ -73,7 +73,7 @@ describe('a fault', () => {
     if (!(error instanceof Error)) throw new Error('it was not refused');
     error.stack = error.stack!.replaceAll(/^ {4}at (?!.*node_modules).*\n?/gm, '');
     new FaultReporter().report('sink', error);
-    expect(lines.join()).toMatch(/^sink failed and was ignored: \w+ \(22P02\) in [\w-]+/…/[\w-]+\.js:\d+/);
+    expect(lines.join()).toMatch(/^sink failed and was ignored: \w+ \(22P02\) in [\w-]+\/…\/[\w-]+\.js:\d+/);
   });
 
   it.each(Object.entries(unprintables))('is said though it cannot be printed: %s', (_name, make) => {
