@@ -110,7 +110,8 @@ describe.skipIf(isEmbedded)('Drizzle', () => {
   });
   afterAll(async () => {
     await dbOfMysql.execute(sql`DROP TABLE ${mysqlOrders}`);
-    await Promise.all([pool.end(), client.end(), mysql.end(), database.drop()]);
+    await Promise.all([pool.end(), client.end(), mysql.end()]);
+    await database.drop();
   });
 
   it.each<[name: string, driver: string, work: () => Promise<unknown>]>([
