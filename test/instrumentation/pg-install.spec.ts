@@ -131,9 +131,7 @@ describe('the instrumentation of pg', () => {
     };
     const { context, logs } = await open([broken, pgInstrumentation()]);
     expect(logs.of('warn', 'AsyncContext')).toEqual([
-      expect.stringMatching(
-        /^instrumentation broken failed and was ignored: Error at pg-install\.spec\.ts:/,
-      ),
+      expect.stringMatching(/^instrumentation broken failed and was ignored: Error at pg-install\.spec\.ts:/),
     ]);
     expect(await countOf(context)).toBe(1);
   });
