@@ -110,7 +110,7 @@ export class Evidence implements UnitOfRows {
   /** For whose rows a statement ran; `undefined` where its values do not say so. */
   of(shape: ShapeCost, history: Confirmations | undefined): Verdict | undefined {
     if (this.#verdicts !== undefined) return this.#verdicts.get(shape);
-    return this.#hasFailed ? undefined : this.#judge(shape, history, new Set());
+    return this.#hasFailed ? undefined : this.#judge(shape, history, new Map());
   }
 
   /** The one key that a statement was asked for by, value after value, where no result has them. */
@@ -202,7 +202,7 @@ export class Evidence implements UnitOfRows {
     const { runs, batches, withoutPlace } = match;
     if (match.isOfSession || match.isOfManyTargets || batches + withoutPlace > runs) return true;
     if (runs >= MIN_RUNS && match.isConstant) return true;
-    if (isChain(shape, match, this.#askedBy(shape, undefined, new Set()))) return true;
+    if (isChain(shape, match, this.#askedBy(undefined, new Map([[shape, undefined]])))) return true;
     return this.#seesAll && match.isFromElsewhere;
   }
 
@@ -251,21 +251,26 @@ export class Evidence implements UnitOfRows {
     return shape.trail;
   }
 
+  /** @param known verdicts of this question so far: each is found once, whichever way leads to its statement */
   #judge(
     shape: ShapeCost,
     history: Confirmations | undefined,
-    under: ReadonlySet<ShapeCost>,
+    known: Map<ShapeCost, Verdict | undefined>,
   ): Verdict | undefined {
     const match = shape.trail?.match;
-    if (match === undefined || match.isOfManyTargets || under.has(shape)) return undefined;
-    return verdictOf(shape, match, this.#askedBy(shape, history, under));
+    if (match === undefined || match.isOfManyTargets || known.has(shape)) return known.get(shape);
+    // While it is being judged, nothing is known of it.
+    known.set(shape, undefined);
+    const verdict = verdictOf(shape, match, this.#askedBy(history, known));
+    known.set(shape, verdict);
+    return verdict;
   }
 
-  #askedBy(shape: ShapeCost, history: Confirmations | undefined, under: ReadonlySet<ShapeCost>): Asked {
-    const inner = new Set(under).add(shape);
+  #askedBy(history: Confirmations | undefined, known: Map<ShapeCost, Verdict | undefined>): Asked {
     return {
-      of: other => this.#judge(other, history, inner),
-      isConfirmed: candidate => history?.isConfirmed(numberOf(shape, candidate), candidate.hash) === true,
+      of: other => this.#judge(other, history, known),
+      isConfirmed: (shape, candidate) =>
+        history?.isConfirmed(numberOf(shape, candidate), candidate.hash) === true,
     };
   }
 }

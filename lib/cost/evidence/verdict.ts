@@ -20,7 +20,7 @@ export interface Verdict {
 export interface Asked {
   /** The verdict on another statement; `undefined` also for one that is being judged. */
   of(shape: ShapeCost): Verdict | undefined;
-  isConfirmed(candidate: Candidate): boolean;
+  isConfirmed(shape: ShapeCost, candidate: Candidate): boolean;
 }
 
 /** A candidate that explains the runs: by `parents`, or by one row that led to the next, which is nothing. */
@@ -55,7 +55,7 @@ export function isChain(shape: ShapeCost, match: ValueMatch, asked: Asked): bool
 }
 
 function judgeOne(shape: ShapeCost, candidate: Candidate, share: number, asked: Asked): Judged | undefined {
-  const confidence = judge(candidate, share, () => asked.isConfirmed(candidate));
+  const confidence = judge(candidate, share, () => asked.isConfirmed(shape, candidate));
   if (confidence === undefined) return undefined;
   const { parent, name, column } = candidate;
   const path = column.inner === undefined ? pathOf(name, parent) : `${column.name}.${column.inner}`;
