@@ -2,6 +2,7 @@ import type { ShapeCost } from '../shape-cost';
 import { type Candidate, MAX_TOLD_APART } from './candidate';
 import { type Confidence, judge, MIN_VALUES } from './judge';
 import { type ColumnName, isOwnKey, NAME_CLASSES } from './key-names';
+import { toldName, toldPath } from './told-name';
 import type { ValueMatch } from './value-match';
 
 /** A statement whose rows another one ran for, and the column that its values came from. */
@@ -58,7 +59,7 @@ function judgeOne(shape: ShapeCost, candidate: Candidate, share: number, asked: 
   const confidence = judge(candidate, share, () => asked.isConfirmed(shape, candidate));
   if (confidence === undefined) return undefined;
   const { parent, name, column } = candidate;
-  const path = column.inner === undefined ? pathOf(name, parent) : `${column.name}.${column.inner}`;
+  const path = column.inner === undefined ? pathOf(name, parent) : toldPath(column);
   const parents = [{ shape: parent, column: path }];
   if (candidate.isOfRows) return { confidence, candidate, parents };
   // One value a result: a page after the last one, or the next of a list. Unless its statement ran for rows, too.
@@ -71,7 +72,8 @@ function judgeOne(shape: ShapeCost, candidate: Candidate, share: number, asked: 
 /** With its table, where that is another one than the main table of its statement: `variants.id` of a join. */
 function pathOf({ table, column }: ColumnName, parent: ShapeCost): string {
   const isOfMain = table === undefined || parent.table === undefined || bare(table) === bare(parent.table);
-  return isOfMain ? column : `${bare(table)}.${column}`;
+  const told = toldName(column);
+  return isOfMain ? told : `${bare(table)}.${told}`;
 }
 
 function bare(table: string): string {

@@ -465,3 +465,33 @@ describe('a reference to nobody knows which table', () => {
     expect(other.found).toEqual(['proven customers < orders.buyer_id']);
   });
 });
+
+describe('a column that is named after data', () => {
+  const ids = Array.from({ length: 6 }, (_, n) => IDS['irregular ids']!(n));
+  const columnOf = (row: (i: number) => Row, count: number) => {
+    const unit = new UnitOfWork();
+    unit.run('SELECT * FROM shops_of($1)', [1], rowsOf(count, row));
+    for (const id of ids) unit.run('SELECT * FROM products WHERE id = $1', [id], [{ id }]);
+    return unit.ledger.findings()[0]?.parents[0]?.column;
+  };
+
+  it.each([
+    ['orderIds', 'carts.orderIds'],
+    ['ann@example.com', 'carts.?'],
+    ['550e8400-e29b-41d4-a716-446655440000', 'carts.?'],
+    ['+49 30 901820', 'carts.?'],
+    ['a\nb', 'carts.?'],
+    ['x'.repeat(1_000), 'carts.?'],
+  ])('is told of JSON where it looks like a name: %j', (key, told) => {
+    expect(columnOf(() => ({ carts: { [key]: ids } }), 1)).toBe(told);
+  });
+
+  it.each([
+    ['product_id', 'product_id'],
+    ['ann@example.com', '?'],
+    ['x'.repeat(1_000), '?'],
+    ['a\nb', 'a\\u000ab'],
+  ])('is told of rows where it looks like a name: %j', (key, told) => {
+    expect(columnOf(n => ({ [key]: ids[n] }), 6)).toBe(told);
+  });
+});
