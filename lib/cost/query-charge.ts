@@ -99,7 +99,7 @@ export class QueryCharge implements Charge {
     } else {
       this.#rows.push(row);
     }
-    if (isWide(row) && (this.#wide += 1) % MOST_WIDE_ROWS === 0) ledger.showRows();
+    if (isWideRow(row) && (this.#wide += 1) % MOST_WIDE_ROWS === 0) ledger.showRows();
   }
 
   /** Shows the rows that came alone. */
@@ -125,5 +125,14 @@ export class QueryCharge implements Charge {
     if (this.#isQueued) ledger.giveUp(passedMs, nowMs);
     else ledger.finish(nowMs);
     ledger.settle(this.#shape, this.#table, this.#isQueued ? 0 : passedMs, rows, failed, bytes);
+  }
+}
+
+/** In the middle of the driver, and of the application's own loop: what a getter or a proxy throws is not theirs. */
+function isWideRow(row: unknown): boolean {
+  try {
+    return isWide(row);
+  } catch {
+    return true;
   }
 }

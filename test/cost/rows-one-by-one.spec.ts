@@ -47,6 +47,25 @@ describe('rows that a driver gives one by one', () => {
     expect(resultsOf('a')).toMatchObject(expected);
   });
 
+  it('throw nothing where they do so themselves', () => {
+    const before = rowsKept();
+    const charge = begin('a');
+    const broken = { get: (): never => ({}) as never, ownKeys: (): never => raise() };
+    const raise = (): never => {
+      throw new Error('of the application');
+    };
+    charge.returnedOne(new Proxy({}, broken));
+    charge.returnedOne({
+      get id(): never {
+        return raise();
+      },
+    });
+    charge.end(2);
+    ledger.isClosed = true;
+    ledger.releaseValues();
+    expect(rowsKept()).toBe(before);
+  });
+
   it('are held eight at a time where they are wide, and kept as copies of their keys', () => {
     const charge = begin('a');
     const wide = (id: number): object => ({ id, body: 'x'.repeat(2_000) });
