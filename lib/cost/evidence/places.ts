@@ -31,6 +31,8 @@ export interface StatementPlaces extends StatementNames {
 /** Longer texts are not read. */
 const MAX_LENGTH = 10_000;
 const MAX_PLACES = 32;
+/** Words between brackets: of thousands that are open, or closed, each would be read to the end of the text. */
+const MAX_IN_BRACKETS = 200;
 const NOTHING: StatementPlaces = Object.freeze({
   isRead: false,
   places: [],
@@ -244,7 +246,8 @@ class PlaceReader {
     // A type (`numeric(10, 2)`), or the columns of a table.
     if (before?.text === '::' || before?.upper === 'INTO' || before?.upper === 'AS') return;
     let depth = 0;
-    for (let at = i + 1; at < this.#words.length; at++) {
+    const last = Math.min(this.#words.length, i + MAX_IN_BRACKETS);
+    for (let at = i + 1; at < last; at++) {
       const mark = this.#at(at);
       if (mark === '(') depth += 1;
       else if (mark === ')') depth -= 1;
@@ -308,10 +311,11 @@ class PlaceReader {
   #columnInBrackets(close: number): ColumnName | undefined {
     let depth = 0;
     let open = close;
-    for (; open >= 0; open--) {
+    for (; open >= 0 && close - open < MAX_IN_BRACKETS; open--) {
       if (this.#at(open) === ')') depth += 1;
       else if (this.#at(open) === '(' && (depth -= 1) === 0) break;
     }
+    if (depth > 0) return undefined;
     for (let at = open + 1; at < close; at++) {
       const json = this.#words[at + 1];
       if (this.#at(at).startsWith('->') && json?.kind === 'literal')

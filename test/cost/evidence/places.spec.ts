@@ -109,3 +109,17 @@ it('takes the literals off a text that differs in them alone', () => {
     literalsOf(pattern!, "SELECT * FROM items WHERE order_id = 4 AND state = 'open' LIMIT 10 "),
   ).toBeUndefined();
 });
+
+describe('placesOf() of a text with thousands of brackets', () => {
+  it.each([')=', ')=$1 ', 'f(', 'f($1', '=(', '(a,b)=(1,'])('reads on in time: %s', piece => {
+    const startMs = performance.now();
+    placesOf(piece.repeat(10_000 / piece.length));
+    // It took a second and more.
+    expect(performance.now() - startMs).toBeLessThan(500);
+  });
+
+  it('knows the column that stands in many of them', () => {
+    const text = `SELECT * FROM users WHERE ${'f('.repeat(20)}email${')'.repeat(20)} = $1`;
+    expect(describePlaces(text)).toEqual(['users.email=0']);
+  });
+});
