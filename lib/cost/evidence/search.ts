@@ -4,17 +4,21 @@ import type { KeptResult } from './kept-results';
 import { visitValues } from './nested-values';
 import { type Key, keyOf } from './value-key';
 
-/** Of the last values of a slot, so many have to be in a column. */
-const MIN_FOUND = 2;
-
 /** A value that is looked for, in both forms that a driver may give it. */
 interface Wanted {
   readonly key: Key;
   readonly text: string;
 }
 
-/** The columns of a statement's results that hold at least two of some values: a plain scan, 5 to 10 ns a cell. */
-export function columnsWith(keys: readonly Key[], { trail }: ShapeCost, least = MIN_FOUND): SourceColumn[] {
+/** A column that some of the values stand in. */
+export interface FoundColumn {
+  readonly column: SourceColumn;
+  /** How many of them. */
+  readonly found: number;
+}
+
+/** The columns of a statement's results that hold some of the values: a plain scan, 5 to 10 ns a cell. */
+export function columnsWith(keys: readonly Key[], { trail }: ShapeCost): FoundColumn[] {
   if (trail === undefined) return [];
   const { results } = trail;
   const wanted = keys.map(key => ({ key, text: String(key) }));
@@ -43,9 +47,10 @@ export function columnsWith(keys: readonly Key[], { trail }: ShapeCost, least = 
       if (here !== 0) found.set(name, mask | here);
     }
   }
-  return [...found]
-    .filter(([, mask]) => countBits(mask) >= least)
-    .map(([name]) => nested.get(name) ?? { name, inner: undefined });
+  return [...found].map(([name, mask]) => ({
+    column: nested.get(name) ?? { name, inner: undefined },
+    found: countBits(mask),
+  }));
 }
 
 function scan({ rows }: KeptResult, name: string, position: number, wanted: readonly Wanted[]): number {

@@ -6,6 +6,7 @@ import { literalsOf } from './literal-pattern';
 import { ownValue } from './nested-values';
 import { MANY_ROWS, placesOfFields, type ReadsValues } from './operation-values';
 import { type Place, placesOf, type StatementPlaces } from './places';
+import type { SourceColumn } from './column-index';
 import { columnsWith } from './search';
 import { type Slot, keyOfSlot, noteRecent, slotsOf } from './slots';
 import { nameOfSource } from './source-names';
@@ -69,10 +70,16 @@ export class ValueMatch {
     for (const slot of this.slots) {
       if (slot.recent.length < MIN_KEYS || this.candidates.some(one => one.slot === slot && explains(one)))
         continue;
-      for (const parent of this.#unit.parents) this.#searchIn(parent, slot, MIN_FOUND);
+      const once: [parent: ShapeCost, column: SourceColumn][] = [];
+      for (const parent of this.#unit.parents) {
+        for (const { column, found } of columnsWith(slot.recent, parent)) {
+          if (found >= MIN_FOUND) this.#consider(parent, slot, column, false);
+          else once.push([parent, column]);
+        }
+      }
       // A loop that writes to its rows has left one of three as it was: enough for a name that fits.
       if (this.candidates.some(one => one.slot === slot && one.nameClass === 'strong')) continue;
-      for (const parent of this.#unit.parents) this.#searchIn(parent, slot, 1);
+      for (const [parent, column] of once) this.#consider(parent, slot, column, true);
     }
   }
 
@@ -171,22 +178,19 @@ export class ValueMatch {
     }
   }
 
-  #searchIn(parent: ShapeCost, slot: Slot, least: number): void {
+  #consider(parent: ShapeCost, slot: Slot, column: SourceColumn, isStrongOnly: boolean): void {
     const { trail } = parent;
-    if (trail === undefined) return;
-    for (const column of columnsWith(slot.recent, parent, least)) {
-      const isKnown = this.candidates.some(
-        one => one.slot === slot && one.parent === parent && isSameColumn(one.column, column),
-      );
-      if (isKnown) continue;
-      const name = nameOfSource(column, this.#unit.namesOf(parent), parent.table);
-      const place = { ...slot.name, table: slot.name.table ?? this.#shape.table };
-      const nameClass = classOf(slot.word === undefined ? place : slot.name, name, entity =>
-        this.#unit.isTable(entity),
-      );
-      if (least < MIN_FOUND && nameClass !== 'strong') continue;
-      this.#keep(new Candidate(slot, parent, column, name, nameClass, trail.results));
-    }
+    const isKnown = this.candidates.some(
+      one => one.slot === slot && one.parent === parent && isSameColumn(one.column, column),
+    );
+    if (trail === undefined || isKnown) return;
+    const name = nameOfSource(column, this.#unit.namesOf(parent), parent.table);
+    const place = { ...slot.name, table: slot.name.table ?? this.#shape.table };
+    const nameClass = classOf(slot.word === undefined ? place : slot.name, name, entity =>
+      this.#unit.isTable(entity),
+    );
+    if (isStrongOnly && nameClass !== 'strong') return;
+    this.#keep(new Candidate(slot, parent, column, name, nameClass, trail.results));
   }
 
   #keep(candidate: Candidate): void {
