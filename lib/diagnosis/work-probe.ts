@@ -80,6 +80,8 @@ export class WorkProbe {
     this.#callbacks += 1;
     try {
       this.#loop.enters(performance.now());
+      // Whoever hears of a block may have ended all of this meanwhile.
+      if (!this.#isOn) this.#loop.leaves();
     } catch {
       // What a hook throws ends the process.
       this.stop();

@@ -31,10 +31,11 @@ afterEach(async () => {
 
 const portOf = (): number => (server.address() as AddressInfo).port;
 
-/** The line that a resource is made at: the one after the call, as Node sees it. */
+/** The line that a resource is made at: the one after the call. */
 const lines: Record<string, number> = {};
 function here(type: string): void {
-  lines[type] = callSiteOf(captureStack(here))!.line + 1;
+  const { sourceLine, line } = callSiteOf(captureStack(here))!;
+  lines[type] = (sourceLine ?? line) + 1;
 }
 
 @Controller()

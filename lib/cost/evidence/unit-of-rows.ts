@@ -5,6 +5,8 @@ import type { StatementNames } from './statement-names';
 export interface UnitOfRows {
   /** The statements that have returned rows, in the order of their first ones. */
   readonly parents: readonly ShapeCost[];
+  /** How many cells may still be searched; what runs on a budget of its own would block the event loop for seconds. */
+  cellsLeft: number;
   /** What the tables and columns of a statement are called. */
   namesOf(parent: ShapeCost): StatementNames | undefined;
   /** Whether one of its statements is about this. */

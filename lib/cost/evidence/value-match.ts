@@ -20,6 +20,8 @@ const MANY_TARGETS = 3;
 /** So many different values are looked for, and so many of them make a candidate of a column. */
 const MIN_KEYS = 3;
 const MIN_FOUND = 2;
+/** What it takes to begin a search in the results of a statement, in cells. */
+const CELLS_OF_SEARCH = 30;
 
 /** Follows the values of one statement as it runs. */
 export class ValueMatch {
@@ -67,11 +69,14 @@ export class ValueMatch {
   search(): void {
     if (this.runs < this.#nextSearch) return;
     this.#nextSearch = this.runs * 2;
+    if (this.#unit.cellsLeft <= 0) this.#isCrowded = true;
     for (const slot of this.slots) {
       if (slot.recent.length < MIN_KEYS || this.candidates.some(one => one.slot === slot && explains(one)))
         continue;
       const once: [parent: ShapeCost, column: SourceColumn][] = [];
       for (const parent of this.#unit.parents) {
+        if (this.#unit.cellsLeft <= 0) break;
+        this.#unit.cellsLeft -= CELLS_OF_SEARCH + cellsOf(parent);
         for (const { column, found } of columnsWith(slot.recent, parent)) {
           if (found >= MIN_FOUND) this.#consider(parent, slot, column, false);
           else once.push([parent, column]);
@@ -206,6 +211,11 @@ export class ValueMatch {
       if (key !== undefined) candidate.observe(key, this.#times[number] as number, number);
     }
   }
+}
+
+function cellsOf({ trail, keptRows }: ShapeCost): number {
+  const first = trail?.results.list[0];
+  return trail === undefined || first === undefined ? 0 : keptRows * trail.results.namesOf(first).length;
 }
 
 /** Whether there is nothing better to be found. */
