@@ -60,5 +60,6 @@ export function nextStep({ queries, findings = [], breaches, remote, traceId }: 
       return `One shape ran ${top.count.toLocaleString('en-US')} times, ${how}: write to ${table} once for all rows (multi-row VALUES, UPDATE … FROM, COPY).`;
     return `One shape ran ${top.count.toLocaleString('en-US')} times, ${how}: fetch from ${table} once for all (JOIN, IN (…) or a DataLoader).`;
   }
+  if (finding !== undefined && 4 * finding.count >= queries.count) return finding.remedy;
   return `${queries.shapes.length} different shapes: load what the handler needs together, or split the handler.`;
 }

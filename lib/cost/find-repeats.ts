@@ -80,12 +80,14 @@ function nPlusOneOf(
 ): RepeatFinding {
   const parents = found.map(parent => recordParent(parent.shape, parent.column, cost));
   const growth = found[0] === undefined ? undefined : cost.history?.growthOf(shape, found[0].shape);
+  // Of one that is proven, a slope that says nothing would only confuse: one handler may serve many selections.
+  const isTold = growth !== undefined && (confidence !== 'proven' || isGrowing(growth));
   return {
     kind: 'n-plus-one',
     confidence,
     ...outlineOf(shape, cost),
     parents,
-    ...(growth !== undefined && { slope: Math.round(growth.slope * 100) / 100 }),
+    ...(isTold && { slope: Math.round(growth.slope * 100) / 100 }),
     remedy: remedyOf('n-plus-one', shape, parents),
   };
 }

@@ -97,7 +97,11 @@ function readMap(file: string): SourceMap | undefined {
     const text = readFileSync(file, 'utf8');
     const at = text.lastIndexOf(COMMENT);
     if (at === -1) return undefined;
-    const url = text.slice(at + COMMENT.length).trim();
+    // Somebody may have put a line behind it.
+    const [url = ''] = text
+      .slice(at + COMMENT.length)
+      .trim()
+      .split(/\s/, 1);
     const json = INLINE.test(url)
       ? Buffer.from(url.replace(INLINE, ''), 'base64').toString()
       : readBeside(file, url);

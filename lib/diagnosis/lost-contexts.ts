@@ -3,7 +3,7 @@ import { AsyncResource } from 'node:async_hooks';
 import { clearTimeout, setTimeout } from '../context/real-timers';
 import { callSitesOf, captureStack, type RawStack, siteOf, framesOf } from '../cost/call-site';
 import type { Statement } from '../cost/statement';
-import { packageOf } from './package-of';
+import { packageOf } from '../cost/package-frames';
 import { cut, number, Report, type ReportLine } from './report-text';
 import { type ReportKind, reports } from './reports';
 
@@ -167,17 +167,9 @@ function reportOf({ count, shapes, hasMore }: Collected): Report {
   });
 }
 
-/** The line of the application, and the package that it was called by or for. */
+/** The nearest line of the application, else of the package that has called the driver and the ORM. */
 function placeOf(stack: RawStack): string | undefined {
-  const [site] = callSitesOf(stack);
-  if (site !== undefined) return site;
-  // What has called the driver and the ORM, and was called by Nest.
-  const from = packagesOf(stack).findLast(name => !isOfNest(name));
-  return from === undefined ? undefined : `code of ${from}`;
-}
-
-function isOfNest(name: string): boolean {
-  return name.startsWith('@nestjs/') || name === 'rxjs';
+  return callSitesOf(stack)[0];
 }
 
 function comesFrom(stack: RawStack, names: readonly string[]): boolean {

@@ -63,7 +63,7 @@ describe('queries outside of any unit of work', () => {
     await start();
     setTimeout(ask, 1, pool, 'SELECT 3');
     const line = await until(() => test.logs.of('warn', 'AsyncContext')[0], 'the line');
-    expect(line).toMatch(/SELECT \? at code of @acme\/jobs/);
+    expect(line).toMatch(/SELECT \? at @acme\/jobs\/…\/index\.js:1 ask/);
   });
 
   it('are counted and not said where their package is ignored', async () => {

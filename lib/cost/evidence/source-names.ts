@@ -12,7 +12,24 @@ export function nameOfSource(
   // `json_agg(…) AS orders`: its `id` is that of an order.
   if (inner !== undefined) return { table: entityOf(name), column: inner };
   const known = statement?.outputs.get(name);
-  if (known !== undefined) return { table: known.table ?? main, column: known.column };
+  if (known !== undefined && isTable(known.table, statement))
+    return { table: known.table ?? main, column: known.column };
+  // Of a query in brackets (`distinctAlias`), what its column is called there says more than its own name.
+  return nameByAlias(known?.column ?? name, statement, main);
+}
+
+/** Whether a table is one of the database, as far as the statement says. */
+function isTable(table: string | undefined, statement: StatementNames | undefined): boolean {
+  if (table === undefined) return true;
+  for (const one of statement?.tables.values() ?? []) if (one === table) return true;
+  return false;
+}
+
+function nameByAlias(
+  name: string,
+  statement: StatementNames | undefined,
+  main: string | undefined,
+): ColumnName {
   // TypeORM calls the `id` of what it calls `Order` `Order_id`; what is joined is `Order__Order_items`.
   let longest = '';
   for (const [alias, of] of statement?.tables ?? []) {

@@ -73,7 +73,7 @@ function judgeOne(shape: ShapeCost, candidate: Candidate, share: number, asked: 
 function pathOf({ table, column }: ColumnName, parent: ShapeCost): string {
   const isOfMain = table === undefined || parent.table === undefined || bare(table) === bare(parent.table);
   const told = toldName(column);
-  return isOfMain ? told : `${bare(table)}.${told}`;
+  return isOfMain ? told : `${table.slice(table.lastIndexOf('.') + 1)}.${told}`;
 }
 
 function bare(table: string): string {
@@ -91,6 +91,9 @@ function isBetter(a: Judged, b: Judged): boolean {
   // A row that is read again is found in its own results as well, which is no chain unless all runs are.
   const isOneChain = (a.parents.length === 0) !== (b.parents.length === 0);
   if (isOneChain && one.share !== other.share) return one.share > other.share;
+  // A list rather than what was looked up one by one before, for the same rows.
+  const isOneOfRows = !isOneChain && one.isOfRows !== other.isOfRows;
+  if (isOneOfRows && one.share === other.share) return one.isOfRows;
   const rank = NAME_CLASSES.indexOf(one.nameClass) - NAME_CLASSES.indexOf(other.nameClass);
   if (rank !== 0) return rank < 0;
   if (one.share !== other.share) return one.share > other.share;

@@ -137,6 +137,33 @@ describe.each(Object.entries(IDS))('%s', (_, id) => {
     expect(unit.found).toEqual(['proven prices < order_line.variant.id']);
   });
 
+  it('names the column behind the alias of a query in brackets', () => {
+    const unit = guarded();
+    const text =
+      'SELECT DISTINCT "distinctAlias"."Order_id" AS "ids_Order_id" FROM (SELECT "Order"."id" AS "Order_id" ' +
+      'FROM "orders" "Order") "distinctAlias" ORDER BY "Order_id" LIMIT 6';
+    const ids = rowsOf(6, n => ({ ids_Order_id: id(n) }));
+    for (const row of unit.run(text, [], ids)) unit.run(ITEMS, [row['ids_Order_id']], []);
+    expect(unit.found).toEqual(['proven items < orders.id']);
+  });
+
+  it('names the list, and not what was looked up one by one for its rows', () => {
+    const unit = guarded();
+    const list = unit.run(
+      'SELECT id, product_id FROM lines',
+      [],
+      rowsOf(7, n => ({ id: id(n), product_id: id(50 + n * 3) })),
+    );
+    for (const row of list) {
+      unit.run('SELECT * FROM products WHERE id = $1', [row['product_id']], [{ id: row['product_id'] }]);
+      unit.run('SELECT * FROM stock WHERE product_id = $1', [row['product_id']], []);
+    }
+    expect(unit.found.toSorted()).toEqual([
+      'proven products < lines.product_id',
+      'proven stock < lines.product_id',
+    ]);
+  });
+
   it('finds a filtered loop of five and more', () => {
     const unit = guarded();
     const list = unit.run(ORDERS, [12], orders(12)).filter((__, n) => n % 2 === 0);
