@@ -43,8 +43,38 @@ export function verdictOf(shape: ShapeCost, match: ValueMatch, asked: Asked): Ve
     return pairOf(shape, match, asked) ?? best;
   }
   if (best.parents.length === 0) return undefined;
+  const named = betterNamed(match, best);
   const second = secondOf(shape, match, best.candidate, asked);
-  return second === undefined ? best : { ...best, parents: [...best.parents, ...second.parents] };
+  return second === undefined ? named : { ...named, parents: [...named.parents, ...second.parents] };
+}
+
+/**
+ * The same by the column of the same rows whose name fits best, where that explains as many runs: in small ids the
+ * values of two columns coincide, and of the one that fits not enough rows may have been asked for.
+ */
+function betterNamed(match: ValueMatch, best: Judged): Judged {
+  const { candidate } = best;
+  if (!candidate.isOfRows) return best;
+  const { parent, share } = candidate;
+  const better = match.candidates.find(
+    one =>
+      one.parent === parent &&
+      one.isOfRows &&
+      one.share >= share &&
+      rankOf(one) < rankOf(candidate) &&
+      fits(one),
+  );
+  if (better === undefined || better.column.inner !== undefined) return best;
+  return { ...best, candidate: better, parents: [{ shape: parent, column: pathOf(better.name, parent) }] };
+}
+
+function rankOf({ nameClass }: Candidate): number {
+  return NAME_CLASSES.indexOf(nameClass);
+}
+
+/** Whether two names have the same thing in mind. */
+function fits({ nameClass }: Candidate): boolean {
+  return nameClass === 'strong' || nameClass === 'same';
 }
 
 /** Whether one row after the other led to the next, so that the counts say nothing. */
@@ -92,9 +122,9 @@ function isBetter(a: Judged, b: Judged): boolean {
   const isOneChain = (a.parents.length === 0) !== (b.parents.length === 0);
   if (isOneChain && one.share !== other.share) return one.share > other.share;
   // A list rather than what was looked up one by one before, for the same rows.
-  const isOneOfRows = !isOneChain && one.isOfRows !== other.isOfRows;
+  const isOneOfRows = !isOneChain && one.isOfRows !== other.isOfRows && fits(one) && fits(other);
   if (isOneOfRows && one.share === other.share) return one.isOfRows;
-  const rank = NAME_CLASSES.indexOf(one.nameClass) - NAME_CLASSES.indexOf(other.nameClass);
+  const rank = rankOf(one) - rankOf(other);
   if (rank !== 0) return rank < 0;
   if (one.share !== other.share) return one.share > other.share;
   // A list rather than what was loaded beside it, which has the ids of the list as references.

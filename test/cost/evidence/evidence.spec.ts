@@ -164,6 +164,19 @@ describe.each(Object.entries(IDS))('%s', (_, id) => {
     ]);
   });
 
+  it('names the column of a row that fits, where another one has the same values', () => {
+    const unit = guarded();
+    const rows = rowsOf(9, n => ({
+      id: id(n, 5),
+      base_id: id(70 + (n % 4) * 3),
+      product_id: n < 4 ? id(70 + n * 3) : id(90 + n),
+    }));
+    const list = unit.run('SELECT * FROM lines', [], rows);
+    for (const row of list.slice(0, 4))
+      unit.run('SELECT * FROM products WHERE id = $1', [row['product_id']], []);
+    expect(unit.found.join()).not.toContain('base_id');
+  });
+
   it('finds a filtered loop of five and more', () => {
     const unit = guarded();
     const list = unit.run(ORDERS, [12], orders(12)).filter((__, n) => n % 2 === 0);
