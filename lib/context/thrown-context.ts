@@ -51,7 +51,8 @@ function noteThrown(captured: Captured, error: unknown): void {
   // The innermost counts.
   if (!thrown.isCaught && thrown.last !== undefined && Object.is(thrown.last.error, error)) return;
   const origin = contextStorage.certain(captured);
-  if (thrown.last === undefined) process.nextTick(process.nextTick, forgetThrown);
+  // Each for itself: what an earlier error has left to be forgotten must not take this one's note with it.
+  process.nextTick(process.nextTick, forgetThrown, error);
   thrown.last = { error, origin };
   thrown.isCaught = false;
   // The values of a `throw` that are no objects are alike, whoever throws them.
@@ -81,7 +82,7 @@ export function isOfAnother(error: unknown, context: RequestContext): boolean {
   return before !== undefined && before !== context;
 }
 
-function forgetThrown(): void {
-  thrown.last = undefined;
-  thrown.recent.clear();
+function forgetThrown(error: unknown): void {
+  if (Object.is(thrown.last?.error, error)) thrown.last = undefined;
+  thrown.recent.delete(error as object);
 }
