@@ -133,7 +133,7 @@ export class StatementScanner {
     return statement;
   }
 
-  /** Does what was prepared; without having seen that, it is as any verb that is unknown. */
+  /** `EXECUTE` is what its `PREPARE` was; where that was not seen, it counts as a write, as any unknown verb does. */
   #execute(text: string, statement: Statement): Statement {
     // What the name stands for may change.
     this.#foundLiteral = true;

@@ -143,7 +143,7 @@ export class LostContexts {
 
 const NEXT =
   'Wrap the work in contextService.run(seed, fn) or @RunInContext(), or the callback that lost the context in ' +
-  'contextService.bind(fn). Work of a package that needs no context: lostContexts: { ignore: [its name] }.';
+  'contextService.bind(fn). If a package does it in the background, set lostContexts: { ignore: [its name] }.';
 
 function reportOf({ count, shapes, hasMore }: Collected): Report {
   const headline =

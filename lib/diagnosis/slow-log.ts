@@ -37,7 +37,7 @@ const DOING: Readonly<Record<TimePart, string>> = {
   slot: 'waiting for a slot of @Concurrency()',
   own: 'running its own code',
   stalled: 'waiting while others blocked the event loop',
-  unknown: 'waiting while the event loop was blocked, nobody saw by whom',
+  unknown: 'waiting while something unknown blocked the event loop',
   starved: 'waiting for a CPU that other processes had',
   other: 'in what is not measured (timers, files, the thread pool, reading the body of the request)',
 };
@@ -50,10 +50,10 @@ const NEXT: Readonly<Record<TimePart, string>> = {
   cache: 'Fetch many keys at once, and check the cache server.',
   messages: 'Check the broker, or publish after the response.',
   slot: 'Make the handler faster, above all what it waits for. Only then raise its limit, or lower waitMs so that callers are told sooner.',
-  own: 'Do less of it, or move it to a worker thread: in parts (setImmediate between them) it takes as long, but lets others run.',
+  own: 'Do less of it, or move it to a worker thread. Split up (setImmediate between the parts), it takes as long but lets other requests run.',
   stalled: 'Fix the handler that blocked the event loop, not this one.',
   unknown:
-    'Look for code that runs for 50 ms and longer between two awaits; a stall of stallMs and longer is reported with its line.',
+    'Look for code that runs for 50 ms or longer between two awaits. A stall of at least stallMs is reported with its line.',
   starved: 'Give the process more CPU: raise its share or limit, or move what runs beside it.',
   other:
     'Check its timers and files, and what runs in the thread pool (bcrypt, crypto, zlib, dns: a cheaper factor, or UV_THREADPOOL_SIZE); report clients that are not counted with contextService.record().',

@@ -94,6 +94,20 @@ describe('an error that is thrown out of a callback', () => {
   });
 });
 
+it('keeps the note of an error where that of an earlier one is forgotten just then', async () => {
+  const [first, second] = [new Error('first'), new Error('second')];
+  let found: unknown;
+  throwIn(a, first);
+  takeThrown(first);
+  process.nextTick(() => {
+    throwIn(b, second);
+    // As pg throws it again.
+    process.nextTick(() => (found = takeThrown(second)));
+  });
+  await new Promise(resolve => setImmediate(resolve));
+  expect(found).toMatchObject({ origin: b });
+});
+
 describe('what comes by way of a connection', () => {
   it('keeps the context, without being certain, in timers, promises and what is captured', async () => {
     const seen: unknown[] = [];

@@ -55,7 +55,7 @@ let waited: Promise<void>;
 
 @Controller()
 class SlicedController {
-  @Get('work/:index')
+  @Get('task/:index')
   async work(@Param('index') index: string): Promise<string> {
     const before = process.cpuUsage();
     await WORK[NAMES[Number(index)] as string]?.();
@@ -83,11 +83,11 @@ describe.each(platforms)('work in slices on %s', platform => {
     const waiting = Array.from({ length: others }, () => fetch(`${test.url}/wait`));
     // Until they wait: a first request to an unknown address is answered after those that came before it.
     await Promise.all(Array.from({ length: 3 }, () => fetch(`${test.url}/nowhere`)));
-    await fetch(`${test.url}/work/${NAMES.indexOf(name)}`);
+    await fetch(`${test.url}/task/${NAMES.indexOf(name)}`);
     letGo();
     await Promise.all(waiting);
     const records = (await test.records(before + others + 4)).slice(before);
-    const own = records.find(({ route }) => route === 'GET /work/:index') as CostRecord;
+    const own = records.find(({ route }) => route === 'GET /task/:index') as CostRecord;
     return { own, rest: records.filter(({ route }) => route === 'GET /wait') };
   }
 

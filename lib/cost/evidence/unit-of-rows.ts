@@ -5,7 +5,7 @@ import type { StatementNames } from './statement-names';
 export interface UnitOfRows {
   /** The statements that have returned rows, in the order of their first ones. */
   readonly parents: readonly ShapeCost[];
-  /** How many cells may still be searched; what runs on a budget of its own would block the event loop for seconds. */
+  /** How many cells may still be searched. Without a bound, hundreds of statements that repeat block the event loop for seconds. */
   cellsLeft: number;
   /** What the tables and columns of a statement are called. */
   namesOf(parent: ShapeCost): StatementNames | undefined;
