@@ -2,11 +2,17 @@ import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { invalidOption } from '../async-context.errors';
 import type { ResourceNotes } from '../context/request-context';
 import type { FaultReporter } from './fault-reporter';
-import { withoutNotes } from './resource-hook';
 import type { LeftOpen } from './resource-ledger';
-import { readResourceMonitorOptions, type ResourceMonitorOptions } from './resource-monitor-options';
+import type { ResourceMonitorOptions } from './resource-monitor-options';
 import type { ResourceType } from './resource-types';
-import { ResourceWatch } from './resource-watch';
+import type { ResourceWatch } from './resource-watch';
+
+// Loaded with the first start: most applications never start it.
+const lazy = {
+  hook: () => require('./resource-hook') as typeof import('./resource-hook'),
+  options: () => require('./resource-monitor-options') as typeof import('./resource-monitor-options'),
+  watch: () => require('./resource-watch') as typeof import('./resource-watch'),
+};
 
 /** What one handler has left open at one line of the application, now. */
 export interface ResourceLeak {
@@ -80,12 +86,14 @@ export class ResourceMonitor implements OnApplicationShutdown {
    * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an option that cannot be
    */
   start(options: ResourceMonitorOptions = {}): void {
-    const settings = readResourceMonitorOptions(options, (path, value, remedy) =>
-      invalidOption(path, value, remedy, 'ResourceMonitor.start'),
-    );
+    const settings = lazy
+      .options()
+      .readResourceMonitorOptions(options, (path, value, remedy) =>
+        invalidOption(path, value, remedy, 'ResourceMonitor.start'),
+      );
     this.stop();
     if (this.#isClosed) return;
-    this.#watch = new ResourceWatch(settings, this.#faults);
+    this.#watch = new (lazy.watch().ResourceWatch)(settings, this.#faults);
     this.#host.sampler = this.#watch;
   }
 
@@ -117,7 +125,7 @@ export class ResourceMonitor implements OnApplicationShutdown {
    * const refresh = monitor.exempt(() => setInterval(() => orders.list(), 60_000));
    */
   exempt<T>(fn: () => T): T {
-    return withoutNotes(fn);
+    return lazy.hook().withoutNotes(fn);
   }
 
   /** Nest calls it: ends it for good, with its application. */
