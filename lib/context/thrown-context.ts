@@ -1,4 +1,5 @@
-import { contextStorage, oncePerProcess } from './context-storage';
+import { contextStorage } from './context-storage';
+import { oncePerProcess } from './once-per-process';
 import type { Captured } from './context-store';
 import type { RequestContext } from './request-context';
 

@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
-import { eventLoop, oncePerProcess } from '../context/context-storage';
+import { eventLoop } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import { clearInterval, setInterval } from '../context/real-timers';
 import type { LoopBlock } from '../cost/event-loop';
 import { ProcessorTime } from './processor-time';

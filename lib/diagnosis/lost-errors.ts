@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
-import { contextStorage, oncePerProcess } from '../context/context-storage';
+import { contextStorage } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import type { RequestContext } from '../context/request-context';
 import { takeBack } from '../instrumentation/take-back';
 import { outlineOf } from './error-outline';

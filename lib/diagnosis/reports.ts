@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { AsyncResource } from 'node:async_hooks';
-import { oncePerProcess } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import { type HeldBack, heldBackReport } from './held-back-report';
 
 /** What a report is about. */

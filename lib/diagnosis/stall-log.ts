@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { oncePerProcess } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import { describeCallSite } from '../cost/call-site';
 import type { LoopBlock } from '../cost/event-loop';
 import { siteOf } from '../cost/time-record';

@@ -1,6 +1,6 @@
 import type * as Inspector from 'node:inspector';
 import { isMainThread, Worker } from 'node:worker_threads';
-import { SHARE } from '../context/context-storage';
+import { SHARE } from '../context/once-per-process';
 import type { EventLoop } from '../cost/event-loop';
 import { clearTimeout, setTimeout } from '../context/real-timers';
 import { OwnError } from './own-error';

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { oncePerProcess } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import { isThenable } from '../context/thenable';
 
 /** What Nest gives the error of a route to. */

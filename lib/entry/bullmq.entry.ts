@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { types } from 'node:util';
 import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
-import { oncePerProcess } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import { loadedCopies } from '../instrumentation/loaded-copies';
 import { declaredName, withoutIds } from '../instrumentation/drivers/published-messages';
 import { replaceMethod } from '../instrumentation/method-replacement';

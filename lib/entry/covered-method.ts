@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import type { Type } from '@nestjs/common';
-import { contextStorage, oncePerProcess } from '../context/context-storage';
+import { contextStorage } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import type { ContextHandler, RequestContext } from '../context/request-context';
 import type { Handler } from './handlers';
 import { ownerOf } from './owners';

@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import type { Observable } from 'rxjs';
 import { tap } from 'rxjs';
-import { oncePerProcess } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import { coverMethod, type Method, standIn } from './covered-method';
 
 /** What the decorators of `@nestjs/cqrs` write on a class. */

@@ -1,4 +1,5 @@
-import { contextStorage, oncePerProcess } from '../context/context-storage';
+import { contextStorage } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import { isAnswered } from './answer-once';
 import { hardAnswer } from './hard-answer';
 import { noteError } from './settle';

@@ -1,5 +1,6 @@
 import { knownStop } from '../budget/work-stop';
-import { contextStorage, oncePerProcess } from '../context/context-storage';
+import { contextStorage } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 
 type TryActivate = (this: unknown, ...args: unknown[]) => Promise<unknown>;
 

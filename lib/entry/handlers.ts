@@ -3,7 +3,7 @@ import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 import type { BudgetOwners, BudgetResolver, ResolvedBudget } from '../budget/budget-resolver';
 import { GrowthHistory } from '../cost/growth-history';
-import { oncePerProcess } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import type { ContextHandler } from '../context/request-context';
 import { declaredCostLimit } from '../guards/cost-limit/declared-cost-limit';
 import type { Breaker } from '../guards/breaker/breaker';

@@ -1,7 +1,8 @@
 import { type ArgumentsHost, HttpException } from '@nestjs/common';
 import { isOfStop } from '../budget/stop-cause';
 import { knownStop } from '../budget/work-stop';
-import { contextStorage, oncePerProcess } from '../context/context-storage';
+import { contextStorage } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import type { ContextKind, RequestContext } from '../context/request-context';
 import { refusalError } from '../guards/refusal-error';
 import { loadMicroservices } from '../messages/microservices';

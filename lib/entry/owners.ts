@@ -1,5 +1,6 @@
 import type { ModulesContainer } from '@nestjs/core';
-import { contextStorage, oncePerProcess } from '../context/context-storage';
+import { contextStorage } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import type { UnitsOfWork } from './units-of-work';
 
 // By provider instance, so that two applications with the same class keep apart; by class for

@@ -1,6 +1,7 @@
 import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
-import { contextStorage, oncePerProcess } from '../context/context-storage';
+import { contextStorage } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import type { Handler } from './handlers';
 import { type PlatformRequest, rawOf, rememberedContext } from './remembered-context';
 import type { UnitsOfWork } from './units-of-work';

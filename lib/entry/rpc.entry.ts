@@ -1,5 +1,5 @@
 import type { ApplicationConfig, ModulesContainer } from '@nestjs/core';
-import { oncePerProcess } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import { loadMicroservices } from '../messages/microservices';
 import type { ContextInterceptor } from './context.interceptor';
 import type { MessageServer } from './rpc-handlers';

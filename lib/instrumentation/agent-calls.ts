@@ -1,5 +1,6 @@
 import { hasOpenTelemetry, isSuppressed } from '../context/open-telemetry';
-import { contextStorage, oncePerProcess } from '../context/context-storage';
+import { contextStorage } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import type { RequestContext } from '../context/request-context';
 import { captureStack, framesOf } from '../cost/call-site';
 import type { Below } from './driver-instrumentation';

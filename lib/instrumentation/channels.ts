@@ -1,5 +1,6 @@
 import { type Channel, channel } from 'node:diagnostics_channel';
-import { contextStorage, oncePerProcess } from '../context/context-storage';
+import { contextStorage } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import type { Captured } from '../context/context-store';
 
 const inUse = oncePerProcess('channels', () => new Set<string>());

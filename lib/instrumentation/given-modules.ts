@@ -1,5 +1,5 @@
 import { AsyncContextError } from '../async-context.errors';
-import { oncePerProcess } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 
 /** What a package exports, by name. */
 type Exports = Readonly<Record<string, unknown>>;

@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { oncePerProcess } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import { isFirstProtocol } from '../context/protocol';
 import { isBundled } from '../cost/own-files';
 import type { FaultReporter } from '../diagnosis/fault-reporter';

@@ -1,4 +1,4 @@
-import { oncePerProcess } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 
 // Of any protocol: two layers would count twice.
 const REPLACED = Symbol.for('nestjs-async-context.replaced');

@@ -1,7 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { type Carrier, CONTEXT, SIGNATURE } from '../context/carrier';
 import { withoutTime } from '../context/carrier-term';
-import { contextStorage, oncePerProcess } from '../context/context-storage';
+import { contextStorage } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import type { RequestContext } from '../context/request-context';
 
 /** What is known of a message while Nest has it in hand. */

@@ -1,4 +1,4 @@
-import { oncePerProcess } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import { takeBack } from '../instrumentation/take-back';
 import { propagateNodeHttp } from './node-http-propagation';
 import { propagateUndici } from './undici-propagation';

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { contextStorage, oncePerProcess } from '../context/context-storage';
+import { contextStorage } from '../context/context-storage';
+import { oncePerProcess } from '../context/once-per-process';
 import type { CallTrace, TracedCall } from '../cost/call-trace';
 
 export type Method = (this: unknown, ...args: unknown[]) => unknown;

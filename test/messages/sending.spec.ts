@@ -15,7 +15,7 @@ import {
   type Carrier,
   ContextService,
 } from 'nestjs-async-context';
-import { processShare } from '../../lib/context/context-storage';
+import { processShare } from '../../lib/context/once-per-process';
 import { type Receiver, type Seen, startReceiver, TENANT } from '../support/message-receiver';
 import { freePort, named, newClient, packetTransports } from '../support/message-transports';
 import { startApp, type TestApp, until } from '../support/platforms';

@@ -1,7 +1,8 @@
 import { Logger } from '@nestjs/common';
 import { AsyncResource } from 'node:async_hooks';
 import { currentAside } from '../../context/aside';
-import { contextStorage, oncePerProcess } from '../../context/context-storage';
+import { contextStorage } from '../../context/context-storage';
+import { oncePerProcess } from '../../context/once-per-process';
 import { clearTimeout, setTimeout } from '../../context/real-timers';
 import type { RequestContext } from '../../context/request-context';
 import { callSitesOf } from '../../cost/call-site';

@@ -1,5 +1,6 @@
 import { type Aside, currentAside, runAgain } from '../../context/aside';
-import { contextStorage, oncePerProcess } from '../../context/context-storage';
+import { contextStorage } from '../../context/context-storage';
+import { oncePerProcess } from '../../context/once-per-process';
 import type { Captured } from '../../context/context-store';
 import { runAndNote } from '../../context/thrown-context';
 import { PooledQuery } from '../../diagnosis/pools/pooled-query';

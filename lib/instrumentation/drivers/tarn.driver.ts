@@ -1,4 +1,4 @@
-import { oncePerProcess } from '../../context/context-storage';
+import { oncePerProcess } from '../../context/once-per-process';
 import type { CheckoutHandle, DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
 import { loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod, replaceMethods } from '../method-replacement';
