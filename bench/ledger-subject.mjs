@@ -15,7 +15,7 @@ import {
 } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { AsyncContextModule, ContextService, CostLimit, QueryBudget } from 'nestjs-async-context';
+import { AsyncContextModule, ContextService, CostLimit, ProcessFigures, QueryBudget } from 'nestjs-async-context';
 import { Books } from './ledger-books.mjs';
 import { openStore } from './ledger-stores.mjs';
 import { connectStub, STATEMENT } from './stub-pg.mjs';
@@ -108,7 +108,7 @@ books.context = context;
 process.on('disconnect', () => process.exit());
 process.on('message', async () => {
   await context.flush();
-  process.send({ ...books.summary(), refusals: context.refusals, lines });
+  process.send({ ...books.summary(), refusals: app.get(ProcessFigures, { strict: false }).refusals, lines });
   await app.close();
   await close();
 });

@@ -7,7 +7,7 @@
 import { createRequire } from 'node:module';
 import { Controller, Get, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { AsyncContextModule, ContextService, MemorySink, QueryBudget } from 'nestjs-async-context';
+import { AsyncContextModule, MemorySink, ProcessFigures, QueryBudget } from 'nestjs-async-context';
 import { Pool } from 'pg';
 import { SERVER_URL } from './postgres.mjs';
 
@@ -85,6 +85,6 @@ process.on('message', () => {
   const blocked = {};
   for (const { handler, blockedMs = 0 } of sink.records)
     blocked[handler] = (blocked[handler] ?? 0) + blockedMs;
-  process.send({ refusals: app.get(ContextService).refusals, blocked });
+  process.send({ refusals: app.get(ProcessFigures).refusals, blocked });
 });
 process.send({ port: app.getHttpServer().address().port });

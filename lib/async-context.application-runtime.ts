@@ -1,4 +1,5 @@
 import type { ContextService } from './context/context.service';
+import type { ProcessFigures } from './cost/process-figures';
 import type { ResourceMonitor } from './diagnosis/resource-monitor';
 import type { GuardKit } from './guards/guard-kit';
 import type { ProviderTracer } from './trace/provider-tracer';
@@ -9,6 +10,7 @@ import type { ProviderTracer } from './trace/provider-tracer';
  */
 export abstract class ApplicationRuntime {
   abstract readonly contextService: ContextService;
+  abstract readonly processFigures: ProcessFigures;
   abstract readonly resourceMonitor: ResourceMonitor;
   abstract readonly guardKit: GuardKit;
   /** Absent without `forRoot({ trace: true })`. */

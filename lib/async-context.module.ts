@@ -15,6 +15,7 @@ import {
 import { otherNest } from './async-context.nest-version';
 import type { AsyncContextAsyncOptions, AsyncContextOptions } from './async-context.options';
 import { ContextService } from './context/context.service';
+import { ProcessFigures } from './cost/process-figures';
 import { GUARD_KIT } from './guards/guard-kit-token';
 import { ResourceMonitor } from './diagnosis/resource-monitor';
 
@@ -29,6 +30,11 @@ const PROVIDERS: Provider[] = [
     provide: ContextService,
     inject: [ApplicationRuntime],
     useFactory: (runtime: ApplicationRuntime) => runtime.contextService,
+  },
+  {
+    provide: ProcessFigures,
+    inject: [ApplicationRuntime],
+    useFactory: (runtime: ApplicationRuntime) => runtime.processFigures,
   },
   {
     provide: ResourceMonitor,
@@ -93,6 +99,6 @@ function define(options: Provider[], imports: NonNullable<DynamicModule['imports
     global: true,
     imports,
     providers: [...options, ...PROVIDERS],
-    exports: [ContextService, ResourceMonitor, GUARD_KIT],
+    exports: [ContextService, ProcessFigures, ResourceMonitor, GUARD_KIT],
   };
 }

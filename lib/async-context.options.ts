@@ -174,7 +174,7 @@ export interface AsyncContextOptions {
   /**
    * What is said of queries that run outside of any request, job or message: one line a minute for all of them, one
    * in the life of the process (`'once'`), or none. `ignore` leaves out those that a package makes; where several
-   * applications share a process, all have to. The count in `contextService.attribution` is of all.
+   * applications share a process, all have to. The count in `processFigures.attribution` is of all.
    * @default { log: true, ignore: [] }
    * @example
    * AsyncContextModule.forRoot({ lostContexts: { log: 'once', ignore: ['@vendure/core'] } });

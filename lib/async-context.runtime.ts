@@ -17,6 +17,7 @@ import { oncePerProcess, processShare } from './context/once-per-process';
 import { oneLine } from './context/one-line';
 import { hasOtherProtocol, isFirstProtocol } from './context/protocol';
 import { prepareCallSites } from './cost/call-site';
+import { ProcessFigures } from './cost/process-figures';
 import { FaultReporter } from './diagnosis/fault-reporter';
 import { loopMonitor, type LoopUser } from './diagnosis/loop-monitor';
 import { reports } from './diagnosis/reports';
@@ -77,6 +78,7 @@ export class AsyncContextRuntime
   implements OnModuleInit, OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown
 {
   readonly contextService: ContextService;
+  readonly processFigures: ProcessFigures;
   readonly resourceMonitor: ResourceMonitor;
   readonly guardKit: GuardKit;
   readonly tracer: ProviderTracer | undefined;
@@ -143,7 +145,7 @@ export class AsyncContextRuntime
     this.#host = host;
     this.#instrumentations = new Instrumentations(resolved.instrumentations, resolved.pools, faults);
     const refusals = new Refusals();
-    this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations, refusals);
+    this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations);
     if (this.#units.outgoing !== undefined) {
       this.#propagation = new (parts.propagation().HttpPropagation)(words => faults.say('propagate', words));
       this.#units.onFirstServed = () => this.#propagation?.installLoaded();
@@ -170,7 +172,14 @@ export class AsyncContextRuntime
     }
     this.contextService = new ContextService(this.#units);
     this.guardKit = new GuardKit(resolved.guards, this.#units, this.contextService, faults, refusals);
-    attachSinks(resolved.sinks, this.contextService, (where, call) => faults.guard(where, call));
+    this.processFigures = new ProcessFigures({
+      attribution: () => this.#instrumentations.attribution,
+      eventLoopDelay: () => loopMonitor().delay,
+      sinkStats: () => this.#units.queue.stats(),
+      refusals: () => refusals.counts,
+      overload: () => this.#units.overloadMonitor?.state,
+    });
+    attachSinks(resolved.sinks, this.processFigures, (where, call) => faults.guard(where, call));
     this.resourceMonitor = new ResourceMonitor(this.#units, faults);
     this.#monitored = resolved.resourceMonitor;
     this.#reportsPerMinute = resolved.reportsPerMinute;

@@ -46,9 +46,7 @@ export { QueryBudgetExceededError } from './budget/query-budget-exceeded.error';
 
 export type { BreakerOptions } from './guards/breaker/breaker-options';
 export type { GuardOptions } from './guards/guard-options';
-export type { OverloadState } from './guards/overload/overload-monitor';
 export type { OverloadOptions, RequestPriority } from './guards/overload/overload-options';
-export type { RefusalCount } from './guards/refusals';
 export type { CallerBy } from './guards/caller/caller-by';
 export type { ConcurrencyOptions } from './guards/concurrency/concurrency';
 export { Concurrency } from './guards/concurrency/concurrency.decorator';
@@ -96,14 +94,21 @@ export type {
   TargetCostRecord,
   UncountedCostRecord,
 } from './cost/cost-record';
+export {
+  type Attribution,
+  type DriverAttribution,
+  type EventLoopDelay,
+  type OverloadState,
+  ProcessFigures,
+  type RefusalCount,
+  type SinkStats,
+} from './cost/process-figures';
 export type { SlowRecord, StallRecord, TimePart, TimeRecord } from './cost/time-record';
-export type { EventLoopDelay } from './diagnosis/loop-monitor';
 export type { SqlDialect, Statement, StatementKind } from './cost/statement';
 
 export type { HeldStatement, PoolHolder, PoolWait } from './diagnosis/pools/pool-wait';
 export type { HoldingState } from './diagnosis/pools/holding';
 
-export type { Attribution, DriverAttribution } from './instrumentation/attribution';
 export type {
   Below,
   CallHandle,
@@ -141,4 +146,3 @@ export type { ObservedUnit, ObservingSink } from './sinks/observing-sink';
 export { MemorySink } from './sinks/memory.sink';
 export type { NdjsonFileOptions } from './sinks/files/ndjson-file-options';
 export { NdjsonFileSink } from './sinks/ndjson-file.sink';
-export type { SinkStats } from './sinks/sink-writer';

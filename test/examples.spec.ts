@@ -40,6 +40,7 @@ const PRELUDE = `
 import { Controller, Delete, Get, Injectable, Logger, Module, type DynamicModule, type INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 declare const context: ContextService;
+declare const figures: ProcessFigures;
 declare const app: INestApplication;
 declare const socket: { write(text: string): void; on(event: string, listener: (chunk: unknown) => unknown): void };
 declare const emitter: typeof socket;

@@ -1,11 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { contextMissing, userMissing } from '../async-context.errors';
 import type { RequestCost } from '../cost/request-cost';
-import type { EventLoopDelay } from '../diagnosis/loop-monitor';
-import type { OverloadState } from '../guards/overload/overload-monitor';
-import type { RefusalCount } from '../guards/refusals';
-import type { Attribution } from '../instrumentation/attribution';
-import type { SinkStats } from '../sinks/sink-writer';
 import { currentAside, runAgain, runAside } from './aside';
 import { readBaggage } from './baggage';
 import type { Carrier } from './carrier';
@@ -77,14 +72,6 @@ export interface ContextHost extends ContextApplication {
   signalOf(context: RequestContext): AbortSignal;
   /** When a unit of work is to be over, by `performance.now()`. */
   deadlineOf(context: RequestContext): number | undefined;
-  /** What its guards have refused. */
-  readonly refusals: readonly RefusalCount[];
-  /** With `forRoot({ overload })`. */
-  readonly overload: OverloadState | undefined;
-  /** How the calls of all drivers were charged since the process started. */
-  readonly attribution: Attribution;
-  readonly eventLoopDelay: EventLoopDelay | undefined;
-  readonly sinkStats: readonly SinkStats[];
   /** Writes the records of what has ended, to all sinks. */
   flush(timeoutMs: number): Promise<void>;
 }
@@ -218,53 +205,6 @@ export class ContextService {
   /** Live counters: what the unit of work has cost so far. */
   get cost(): RequestCost | undefined {
     return this.#current()?.cost;
-  }
-
-  /**
-   * How late the event loop of the process was since the application serves, measured while work is open and for
-   * a second after; `undefined` before the first.
-   */
-  get eventLoopDelay(): EventLoopDelay | undefined {
-    return this.#host.eventLoopDelay;
-  }
-
-  /**
-   * How the calls of each driver were charged since the process started: to their unit of work, late,
-   * or to nobody. A test or an alert can hold `lost` at zero.
-   */
-  get attribution(): Attribution {
-    return this.#host.attribution;
-  }
-
-  /**
-   * What became of the cost records so far, for each sink, in the order of `forRoot({ sinks })`.
-   *
-   * @example
-   * const lost = context.sinkStats.reduce((sum, { dropped }) => sum + dropped, 0);
-   */
-  get sinkStats(): readonly SinkStats[] {
-    return this.#host.sinkStats;
-  }
-
-  /**
-   * What the guards of this application have refused since it started, and in a dry run would have: by guard,
-   * reason and handler.
-   *
-   * @example
-   * const refused = context.refusals.filter(({ dryRun }) => !dryRun).reduce((sum, { count }) => sum + count, 0);
-   */
-  get refusals(): readonly RefusalCount[] {
-    return this.#host.refusals;
-  }
-
-  /**
-   * How the process fares; `undefined` without `forRoot({ overload })`.
-   *
-   * @example
-   * const isBusy = context.overload?.isOverloaded === true;
-   */
-  get overload(): OverloadState | undefined {
-    return this.#host.overload;
   }
 
   /** The value of a key. Keys are flat: `a.b` and `__proto__` are names like any other. */

@@ -4,6 +4,7 @@ import { eventLoop } from '../context/context-storage';
 import { oncePerProcess } from '../context/once-per-process';
 import { clearInterval, setInterval } from '../context/real-timers';
 import type { LoopBlock } from '../cost/event-loop';
+import type { EventLoopDelay } from '../cost/process-figures';
 import { ProcessorTime } from './processor-time';
 import { StallWatchdog } from './stall-watchdog';
 import { WorkProbe } from './work-probe';
@@ -19,21 +20,6 @@ const PULSES_PER_CHECK = 100;
 const QUIET_PULSES = 100;
 const MICROSECONDS_PER_MS = 1_000;
 const LONGEST_DELAY = 3_600_000 * MICROSECONDS_PER_MS;
-
-/**
- * How late the event loop of the process was while work was open, since the application started to serve, in
- * milliseconds. A second after the last unit of work has ended it is not measured any more, until the next one
- * begins.
- *
- * @example
- * const isBusy = (context.eventLoopDelay?.p99Ms ?? 0) > 200;
- */
-export interface EventLoopDelay {
-  readonly meanMs: number;
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-  readonly maxMs: number;
-}
 
 /** What one application wants of it. */
 export interface LoopUser {

@@ -37,23 +37,19 @@ import { describeQuery } from '../cost/measured-query';
 import { RecentMap } from '../cost/recent-map';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { LateLog } from '../diagnosis/late-log';
-import { type EventLoopDelay, loopMonitor } from '../diagnosis/loop-monitor';
 import { OwnError } from '../diagnosis/own-error';
 import { SlowLog } from '../diagnosis/slow-log';
 import type { ResourceSampler } from '../diagnosis/resource-monitor';
 import type { PoolLimits } from '../diagnosis/pools/pool-wait';
 import { noteAddress } from '../guards/caller/noted-address';
 import type { Breakers } from '../guards/breaker/breakers';
-import type { OverloadMonitor, OverloadState } from '../guards/overload/overload-monitor';
-import type { RefusalCount, Refusals } from '../guards/refusals';
+import type { OverloadMonitor } from '../guards/overload/overload-monitor';
 import { noteOpened } from '../instrumentation/agent-calls';
-import type { Attribution } from '../instrumentation/attribution';
 import { recordSampler } from '../sinks/record-sampler';
 import type { CanonicalLog } from '../logging/canonical-log';
 import { Propagation } from '../propagation/propagation';
 import { observersAmong, type ObservingSink } from '../sinks/observing-sink';
 import { SinkQueue } from '../sinks/sink-queue';
-import type { SinkStats } from '../sinks/sink-writer';
 import { checkedSeed } from './checked-seed';
 import { type CloseStep, takeSteps } from './close-steps';
 import { watchGuards } from './guard-watch';
@@ -67,7 +63,6 @@ import { runToEnd } from './settle';
 
 /** What this asks of the instrumentations of its application. */
 interface DriversOfProcess {
-  readonly attribution: Attribution;
   /** Installs those whose drivers were loaded since. */
   installLoaded(): void;
 }
@@ -108,7 +103,6 @@ export class UnitsOfWork implements ContextHost {
   readonly sampledShare: number;
   /** With `propagate.hosts`, until the application is closed. */
   outgoing: Propagation | undefined = undefined;
-  readonly #refusals: Refusals;
   /** What the application's functions of budgets are given. */
   readonly #service = new ContextService(this);
   readonly #stopRules: StopRules = {
@@ -136,9 +130,7 @@ export class UnitsOfWork implements ContextHost {
     modules: ModulesContainer,
     faults: FaultReporter,
     instrumentations: DriversOfProcess,
-    refusals: Refusals,
   ) {
-    this.#refusals = refusals;
     this.#instrumentations = instrumentations;
     this.#options = options;
     this.poolLimits = options.pools;
@@ -188,26 +180,6 @@ export class UnitsOfWork implements ContextHost {
       weigh: recordSampler(options.sinkQueue.sample ?? 1),
       faults,
     });
-  }
-
-  get attribution(): Attribution {
-    return this.#instrumentations.attribution;
-  }
-
-  get eventLoopDelay(): EventLoopDelay | undefined {
-    return loopMonitor().delay;
-  }
-
-  get refusals(): readonly RefusalCount[] {
-    return this.#refusals.counts;
-  }
-
-  get overload(): OverloadState | undefined {
-    return this.overloadMonitor?.state;
-  }
-
-  get sinkStats(): readonly SinkStats[] {
-    return this.queue.stats();
   }
 
   flush(timeoutMs: number): Promise<void> {

@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import type { RefusalCount } from '../cost/process-figures';
 import type { RequestContext } from '../context/request-context';
 import { type ReportKind, reports } from '../diagnosis/reports';
 import { requestFields, requestOf } from '../diagnosis/request-of';
@@ -20,18 +21,6 @@ const NEXT: Readonly<Record<string, string>> = {
 };
 /** Handlers, guards and reasons that are told apart. */
 const MAX_COUNTS = 5_000;
-
-/** How often a guard has refused the work of a handler since the application started. */
-export interface RefusalCount {
-  /** `user`, `cost-limit`, `concurrency`, `breaker` or `overload`. */
-  readonly by: string;
-  readonly reason: string;
-  /** `OrdersController.list`; `none` where no route was known yet. */
-  readonly handler: string;
-  /** Whether it only would have: nothing was refused. */
-  readonly dryRun: boolean;
-  readonly count: number;
-}
 
 /** Counts what the guards of an application refuse, and says it in the log once a minute and handler. */
 export class Refusals {

@@ -1,23 +1,4 @@
-/**
- * How the calls of one driver were charged since the process started.
- *
- * @example
- * expect(context.attribution.drivers.pg?.lost).toBe(0);
- */
-export interface DriverAttribution {
-  /** Charged to the unit of work that made them. */
-  readonly charged: number;
-  /** Made by a unit of work that was closed already. */
-  readonly late: number;
-  /** Made while an application was serving, outside of any unit of work. */
-  readonly lost: number;
-}
-
-/** How the calls of all drivers were charged since the process started. */
-export interface Attribution extends DriverAttribution {
-  /** By name of the driver's package. */
-  readonly drivers: Readonly<Record<string, DriverAttribution>>;
-}
+import type { Attribution, DriverAttribution } from '../cost/process-figures';
 
 /** Running figures of one driver. */
 export interface AttributionFigures {

@@ -1,11 +1,13 @@
-import type { EventLoopDelay } from '../diagnosis/loop-monitor';
-import type { Attribution } from '../instrumentation/attribution';
-import type { OverloadState } from '../guards/overload/overload-monitor';
-import type { RefusalCount } from '../guards/refusals';
+import type {
+  Attribution,
+  EventLoopDelay,
+  OverloadState,
+  RefusalCount,
+  SinkStats,
+} from '../cost/process-figures';
 import type { CostRecordSink } from './cost-record.sink';
-import type { SinkStats } from './sink-writer';
 
-/** What a sink can ask of an application that hands it records; `ContextService` is one. */
+/** What a sink can ask of an application that hands it records; `ProcessFigures` is one. */
 export interface SinkApplication {
   /** How the calls of all drivers of the process were charged. */
   readonly attribution: Attribution;

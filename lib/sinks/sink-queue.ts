@@ -4,7 +4,8 @@ import type { CostRecord } from '../cost/cost-record';
 import type { CostRecordSink } from './cost-record.sink';
 import type { Faults } from '../diagnosis/fault-reporter';
 import { makeRecords, recordOf, type RecordMaking } from './record-batch';
-import { type SinkStats, SinkWriter } from './sink-writer';
+import type { SinkStats } from '../cost/process-figures';
+import { SinkWriter } from './sink-writer';
 
 /** How much waits, how much is written at once, how often, and how a failed write is done again. */
 export const SINK_QUEUE_DEFAULTS = Object.freeze({

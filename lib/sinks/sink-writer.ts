@@ -1,24 +1,9 @@
 import { isThenable, settled, whenSettled } from '../context/thenable';
 import type { CostRecord } from '../cost/cost-record';
 import type { Faults } from '../diagnosis/fault-reporter';
+import type { SinkStats } from '../cost/process-figures';
 import type { CostRecordSink, SinkFailure } from './cost-record.sink';
 import { readFailure, SinkRetry, type SinkRetrySettings } from './sink-retry';
-
-/** What became of the records of one sink; produced = delivered + dropped + queued. */
-export interface SinkStats {
-  /** Name of the sink. */
-  readonly sink: string;
-  /** Records that were meant for it. */
-  readonly produced: number;
-  /** Records that it has taken. A write that failed halfway is done again, so it may hold some twice. */
-  readonly delivered: number;
-  /** Records that are lost: the queue was full, the sink refused them for too long, or time was up. */
-  readonly dropped: number;
-  /** Records that wait, or are being written. */
-  readonly queued: number;
-  /** Records that `sinkQueue.sample` has left out; they are not among those produced. */
-  readonly sampledOut: number;
-}
 
 const ignore = (): void => undefined;
 

@@ -1,7 +1,7 @@
 import { Controller, Get, Injectable, Param } from '@nestjs/common';
 import { Pool } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ContextService, QueryBudget, type RepeatFinding } from 'nestjs-async-context';
+import { ContextService, QueryBudget, type RepeatFinding, ProcessFigures } from 'nestjs-async-context';
 import { databaseUrl, isEmbedded } from '../support/database';
 import { platforms, startApp, until } from '../support/platforms';
 
@@ -201,11 +201,12 @@ describe('contextService.uncounted()', () => {
   });
 });
 
-describe('contextService.attribution', () => {
+describe('processFigures.attribution', () => {
   it('tells for each driver what was charged, late and lost', async () => {
     const test = await startApp({});
     const context = test.app.get(ContextService);
-    const before = { charged: 0, late: 0, lost: 0, ...context.attribution.drivers['pg'] };
+    const figures = test.app.get(ProcessFigures);
+    const before = { charged: 0, late: 0, lost: 0, ...figures.attribution.drivers['pg'] };
     let later: Promise<unknown> | undefined;
     await context.run({}, async () => {
       await pool.query('SELECT 1');
@@ -214,13 +215,13 @@ describe('contextService.attribution', () => {
     });
     await later;
     await pool.query('SELECT 1');
-    const { pg } = context.attribution.drivers;
+    const { pg } = figures.attribution.drivers;
     expect({
       charged: pg!.charged - before.charged,
       late: pg!.late - before.late,
       lost: pg!.lost - before.lost,
     }).toEqual({ charged: 2, late: 1, lost: 1 });
-    expect(context.attribution.lost).toBeGreaterThanOrEqual(pg!.lost);
+    expect(figures.attribution.lost).toBeGreaterThanOrEqual(pg!.lost);
     await test.close();
   });
 });

@@ -3,7 +3,7 @@ import { AsyncResource } from 'node:async_hooks';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ContextService, QueryBudget } from 'nestjs-async-context';
+import { ProcessFigures, QueryBudget } from 'nestjs-async-context';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventLoop } from '../../lib/context/context-storage';
 import { HttpLoad } from '../support/http-load';
@@ -163,7 +163,7 @@ describe.each(platforms)('a stall of the event loop on %s', platform => {
   });
 
   it('knows how late the loop was', () => {
-    const delay = test.app.get(ContextService).eventLoopDelay;
+    const delay = test.app.get(ProcessFigures).eventLoopDelay;
     expect(delay?.maxMs).toBeGreaterThan(1_500);
     expect(delay?.p50Ms).toBeLessThan(delay!.maxMs);
   });

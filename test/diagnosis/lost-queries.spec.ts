@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Pool } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type AsyncContextOptions, ContextService } from 'nestjs-async-context';
+import { type AsyncContextOptions, ProcessFigures } from 'nestjs-async-context';
 import { databaseUrl } from '../support/database';
 import { startApp, type TestApp, until } from '../support/platforms';
 
@@ -68,10 +68,10 @@ describe('queries outside of any unit of work', () => {
 
   it('are counted and not said where their package is ignored', async () => {
     await start({ ignore: ['@acme/jobs'] });
-    const { attribution } = test.app.get(ContextService);
+    const { attribution } = test.app.get(ProcessFigures);
     await ask(pool, 'SELECT 4');
     await pool.query('SELECT 5 AS "own"');
-    expect(test.app.get(ContextService).attribution.lost - attribution.lost).toBe(2);
+    expect(test.app.get(ProcessFigures).attribution.lost - attribution.lost).toBe(2);
     expect(await lines()).toEqual([expect.stringMatching(/^A query ran .*\n.*SELECT \? AS "own" at /)]);
   });
 

@@ -1,6 +1,6 @@
 import { Controller, Get, type LoggerService } from '@nestjs/common';
 import { describe, expect, it, vi } from 'vitest';
-import { ContextService, type CostRecord, type ObservingSink } from 'nestjs-async-context';
+import { ContextService, type CostRecord, type ObservingSink, ProcessFigures } from 'nestjs-async-context';
 import { platforms, startApp, until } from '../support/platforms';
 
 @Controller()
@@ -64,7 +64,7 @@ describe.each(platforms)('closing a unit of work, on %s', platform => {
         step => `${step} failed and was ignored: TypeError at close-steps.spec.ts: write`,
       ),
     );
-    expect(test.app.get(ContextService).sinkStats[0]).toMatchObject({ produced: REQUESTS, dropped: 0 });
+    expect(test.app.get(ProcessFigures).sinkStats[0]).toMatchObject({ produced: REQUESTS, dropped: 0 });
     await test.close();
   });
 
@@ -79,8 +79,8 @@ describe.each(platforms)('closing a unit of work, on %s', platform => {
     }
     now.mockRestore();
     const { sinkStats } = await until(() => {
-      const context = test.app.get(ContextService);
-      return context.sinkStats[0]!.delivered === REQUESTS - 1 && context;
+      const figures = test.app.get(ProcessFigures);
+      return figures.sinkStats[0]!.delivered === REQUESTS - 1 && figures;
     }, 'records');
     expect(sinkStats[0]).toMatchObject({
       produced: REQUESTS,

@@ -6,7 +6,7 @@ import {
   AsyncContextModule,
   Concurrency,
   ConcurrencyGuard,
-  ContextService,
+  ProcessFigures,
   CostLimit,
   CostLimitGuard,
   MemorySink,
@@ -77,7 +77,7 @@ async function work(): Promise<string> {
 
 interface Part {
   readonly app: INestApplication;
-  readonly context: ContextService;
+  readonly figures: ProcessFigures;
   readonly store: NotingStore;
   readonly sink: MemorySink;
   readonly logs: LogLines;
@@ -120,7 +120,7 @@ async function start(options: readonly AsyncContextOptions[], first: Type[] = []
 
     const app = await NestFactory.create(AppModule, adapter, { logger: logs, abortOnError: false });
     app.setGlobalPrefix(`app${i + 1}`);
-    parts.push({ app, context: app.get(ContextService), store, sink, logs });
+    parts.push({ app, figures: app.get(ProcessFigures), store, sink, logs });
   }
   await Promise.all(parts.map(({ app }) => app.init()));
   const server = adapter.getHttpServer() as Server;
@@ -152,7 +152,7 @@ describe('guards of two applications on one adapter', () => {
       [one, 'SharedController.plain'],
       [two, 'SharedController.user'],
     ] as const) {
-      expect(part.context.refusals).toMatchObject([{ by: 'user', handler, count: 1 }]);
+      expect(part.figures.refusals).toMatchObject([{ by: 'user', handler, count: 1 }]);
       await until(() => part.sink.records.some(({ refused }) => refused?.by === 'user'), 'record');
     }
   });
@@ -216,8 +216,8 @@ describe('guards of two applications on one adapter', () => {
     while ((await ask('app2/plain')).status !== 503);
     load.goesOn = false;
     await busy;
-    expect([one, two][at]!.context.refusals).toMatchObject([{ by: 'overload', handler: 'none' }]);
-    expect([one, two][1 - at]!.context.refusals).toEqual([]);
+    expect([one, two][at]!.figures.refusals).toMatchObject([{ by: 'overload', handler: 'none' }]);
+    expect([one, two][1 - at]!.figures.refusals).toEqual([]);
   });
 
   it('go on when the other is closed', async () => {
@@ -229,6 +229,6 @@ describe('guards of two applications on one adapter', () => {
     closing.push(() => server.close());
     const { port } = server.address() as AddressInfo;
     expect((await fetch(`http://127.0.0.1:${port}/app2/user`)).status).toBe(401);
-    expect(two.context.refusals).toMatchObject([{ by: 'user', count: 1 }]);
+    expect(two.figures.refusals).toMatchObject([{ by: 'user', count: 1 }]);
   });
 });

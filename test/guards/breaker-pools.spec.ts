@@ -1,5 +1,5 @@
 import { Controller, Get } from '@nestjs/common';
-import { ContextService } from 'nestjs-async-context';
+import { ProcessFigures } from 'nestjs-async-context';
 import { Pool } from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { poolWatch } from '../../lib/diagnosis/pools/pool-watch';
@@ -93,7 +93,7 @@ describe.skipIf(needsServer).each(platforms)('the breaker of a handler that hold
     expect(await Promise.all([...holders, ...waiting])).toEqual(Array.from({ length: 7 }, () => 200));
     expect(await statusOf('harmless/hold')).toBe(200);
     expect(await statusOf('mix/light')).toBe(200);
-    expect(test!.app.get(ContextService).refusals).toMatchObject([
+    expect(test!.app.get(ProcessFigures).refusals).toMatchObject([
       { by: 'breaker', reason: 'connections', count: 1 },
     ]);
   });

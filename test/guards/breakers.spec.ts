@@ -7,7 +7,7 @@ import {
   HttpException,
   type INestApplication,
 } from '@nestjs/common';
-import { ContextService } from 'nestjs-async-context';
+import { ProcessFigures } from 'nestjs-async-context';
 import { createRequire } from 'node:module';
 import { request } from 'node:http';
 import { contextStorage } from '../../lib/context/context-storage';
@@ -130,7 +130,7 @@ describe.each(platforms)('the breaker of a handler on %s', platform => {
       status: 503,
       refused: { by: 'breaker', reason: 'blocked' },
     });
-    expect(test.app.get(ContextService).refusals).toEqual([
+    expect(test.app.get(ProcessFigures).refusals).toEqual([
       { by: 'breaker', reason: 'blocked', handler: 'MixController.rogue', dryRun: false, count: 21 },
     ]);
     const [line, ...more] = test.logs.of('warn', 'Guards');
@@ -151,7 +151,7 @@ describe.each(platforms)('the breaker of a handler on %s', platform => {
       await test.records(i);
     }
     expect(said(test, 'would be refused (dry run)')).toHaveLength(1);
-    expect(test.app.get(ContextService).refusals).toMatchObject([
+    expect(test.app.get(ProcessFigures).refusals).toMatchObject([
       { by: 'breaker', reason: 'failures', dryRun: true, count: 3 },
     ]);
     for (const { refused } of test.sink.records) expect(refused).toBeUndefined();
@@ -228,7 +228,7 @@ describe.each(platforms)('the breaker of a handler on %s', platform => {
     const test = await startApp({ platform, controllers: [MixController], guards: { breaker: false } });
     handle = broken;
     for (let i = 0; i < 30; i += 1) expect(await statusOf(test, 'flaky')).toBe(500);
-    expect(test.app.get(ContextService).refusals).toEqual([]);
+    expect(test.app.get(ProcessFigures).refusals).toEqual([]);
     await test.close();
   });
 });

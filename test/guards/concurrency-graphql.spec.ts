@@ -1,7 +1,7 @@
 import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
 import { GraphQLModule, Int, Query, Resolver } from '@nestjs/graphql';
 import { MercuriusDriver, type MercuriusDriverConfig } from '@nestjs/mercurius';
-import { Concurrency, ContextService } from 'nestjs-async-context';
+import { Concurrency, ProcessFigures } from 'nestjs-async-context';
 import { request } from 'node:http';
 import { describe, expect, it } from 'vitest';
 import { startApp, type TestApp, until } from '../support/platforms';
@@ -75,7 +75,7 @@ describe.each(stacks)('@Concurrency() of resolvers, $name', ({ platform, isApoll
     expect(second.retryAfter).toBe('1');
     finishAll();
     expect((await first).answer).toEqual({ data: { one: 1, two: 1 } });
-    expect(test.app.get(ContextService).refusals).toMatchObject([
+    expect(test.app.get(ProcessFigures).refusals).toMatchObject([
       { by: 'concurrency', reason: 'busy', handler: 'ReportsResolver.one', count: 1 },
     ]);
     await test.close();

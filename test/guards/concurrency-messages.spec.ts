@@ -2,7 +2,7 @@ import { Controller } from '@nestjs/common';
 import { ClientProxyFactory, MessagePattern, Transport } from '@nestjs/microservices';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
-import { Concurrency, ContextService } from 'nestjs-async-context';
+import { Concurrency, ProcessFigures } from 'nestjs-async-context';
 import { createServer, type AddressInfo } from 'node:net';
 import { firstValueFrom } from 'rxjs';
 import { describe, expect, it } from 'vitest';
@@ -106,7 +106,7 @@ describe('@Concurrency() of messages', () => {
     await until(() => finishes.length === 1, 'the next');
     finishAll();
     await until(() => said.length === 3, 'its answer');
-    expect(test.app.get(ContextService).refusals).toMatchObject([
+    expect(test.app.get(ProcessFigures).refusals).toMatchObject([
       { by: 'concurrency', reason: 'busy', handler: 'WorkGateway.work', count: 1 },
     ]);
     socket.close();

@@ -1,6 +1,12 @@
 import { type CanActivate, Controller, Get, type MessageEvent, Query, Sse, UseGuards } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
-import { Concurrency, ConcurrencyGuard, ContextService, createContextKey } from 'nestjs-async-context';
+import {
+  Concurrency,
+  ConcurrencyGuard,
+  ContextService,
+  createContextKey,
+  ProcessFigures,
+} from 'nestjs-async-context';
 import { request } from 'node:http';
 import { Observable } from 'rxjs';
 import { describe, expect, it } from 'vitest';
@@ -247,10 +253,10 @@ describe.each(platforms)('@Concurrency() on %s', platform => {
     const first = ask(test, 'waits?name=first');
     await until(() => running === 1, 'the first');
     const visitor = visit(test, 'waits?name=left');
-    const context = test.app.get(ContextService);
+    const figures = test.app.get(ProcessFigures);
     await until(() => arrived === 2, 'visitor');
     visitor.leave();
-    await until(() => context.refusals.some(({ reason }) => reason === 'left'), 'the one that left');
+    await until(() => figures.refusals.some(({ reason }) => reason === 'left'), 'the one that left');
     const last = ask(test, 'waits?name=last');
     await until(() => arrived === 3, 'the last');
     finishAll();
@@ -264,12 +270,12 @@ describe.each(platforms)('@Concurrency() on %s', platform => {
   it('takes no slot for a client that has left while another guard waited', async () => {
     const test = await start(platform);
     const visitor = visit(test, 'guarded');
+    const figures = test.app.get(ProcessFigures);
     await until(() => gate.open, 'guard');
     visitor.leave();
     await test.records(1);
     openGate();
-    const context = test.app.get(ContextService);
-    await until(() => context.refusals.some(({ reason }) => reason === 'left'), 'the one that left');
+    await until(() => figures.refusals.some(({ reason }) => reason === 'left'), 'the one that left');
     const asked = ask(test, 'guarded');
     await until(() => gate.open, 'guard');
     openGate();
@@ -392,7 +398,7 @@ describe.each(platforms)('@Concurrency() on %s', platform => {
       await until(
         () =>
           test.app
-            .get(ContextService)
+            .get(ProcessFigures)
             .refusals.some(({ handler }) => handler.toLowerCase().endsWith(path.replace('-', ''))),
         'count',
       );
@@ -400,7 +406,7 @@ describe.each(platforms)('@Concurrency() on %s', platform => {
       for (const answer of asked) expect((await answer).status).toBe(200);
     }
     expect(
-      test.app.get(ContextService).refusals.map(({ reason, dryRun, count }) => [reason, dryRun, count]),
+      test.app.get(ProcessFigures).refusals.map(({ reason, dryRun, count }) => [reason, dryRun, count]),
     ).toEqual([
       ['busy', true, 1],
       ['waited', true, 1],

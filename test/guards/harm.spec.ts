@@ -16,6 +16,7 @@ import {
   CurrentUser,
   RequireUser,
   UserGuard,
+  ProcessFigures,
 } from 'nestjs-async-context';
 import type { GuardKit } from '../../lib/guards/guard-kit';
 import { GUARD_KIT } from '../../lib/guards/guard-kit-token';
@@ -103,7 +104,7 @@ describe.each(platforms)('a guard on %s', platform => {
     expect(uncaught).toEqual([]);
     end();
     await hanging;
-    expect(test.app.get(ContextService).refusals.map(({ handler }) => handler)).toContain(
+    expect(test.app.get(ProcessFigures).refusals.map(({ handler }) => handler)).toContain(
       'HarmController.refused',
     );
     await test.close();

@@ -14,7 +14,7 @@ import {
   type AsyncContextOptions,
   AsyncContextModule,
   Concurrency,
-  ContextService,
+  ProcessFigures,
   CostLimit,
   MemorySink,
   RequireUser,
@@ -106,7 +106,7 @@ interface Answer {
 
 interface Http2App {
   readonly app: INestApplication;
-  readonly context: ContextService;
+  readonly figures: ProcessFigures;
   readonly sink: MemorySink;
   readonly session: ClientHttp2Session;
   get(path: string): Promise<Answer>;
@@ -143,7 +143,7 @@ async function start(options: AsyncContextOptions = {}): Promise<Http2App> {
     session.request({ ':path': `/${path}` }).on('error', () => undefined);
   return {
     app,
-    context: app.get(ContextService),
+    figures: app.get(ProcessFigures),
     sink,
     session,
     open,
@@ -229,14 +229,14 @@ describe('guards over HTTP/2', () => {
   });
 
   it('let a stream that is cancelled give up its place', async () => {
-    const { get, open, context, sink } = await start();
+    const { get, open, figures, sink } = await start();
     const first = get('queue');
     await until(() => running === 1, 'handler');
     const stream = open('queue');
     await get('light');
     const last = get('queue');
     stream.close(8);
-    await until(() => context.refusals.some(({ reason }) => reason === 'left'), 'the one that left');
+    await until(() => figures.refusals.some(({ reason }) => reason === 'left'), 'the one that left');
     goOn();
     expect((await first).status).toBe(200);
     await until(() => running === 1, 'the last');
@@ -255,7 +255,7 @@ describe('guards over HTTP/2', () => {
   });
 
   it('shed in front of the framework', async () => {
-    const { get, context, sink } = await start({
+    const { get, figures, sink } = await start({
       overload: { targetDelayMs: 10, priority: ({ url }) => (url === '/busy' ? 'critical' : 'sheddable') },
     });
     const load = { goesOn: true };
@@ -271,7 +271,7 @@ describe('guards over HTTP/2', () => {
     await busy;
     expect(Number(shed.headers['retry-after'])).toBeGreaterThan(0);
     expect(shed.body).toBe('');
-    expect(context.refusals).toMatchObject([{ by: 'overload', handler: 'none' }]);
+    expect(figures.refusals).toMatchObject([{ by: 'overload', handler: 'none' }]);
     expect(sink.records.every(({ status }) => status === 200)).toBe(true);
   });
 });

@@ -11,7 +11,7 @@ import {
   AsyncContextModule,
   Concurrency,
   ConcurrencyGuard,
-  ContextService,
+  ProcessFigures,
   CostLimit,
   CostLimitGuard,
   MemorySink,
@@ -78,7 +78,7 @@ describe.each([true, false])('guards of a hybrid application, inheritAppConfig: 
   let store: NotingStore;
   let sink: MemorySink;
   let logs: LogLines;
-  let context: ContextService;
+  let figures: ProcessFigures;
   let client: ClientProxy;
   let overHttp: (path: string) => Promise<Answer>;
   const closing: (() => unknown)[] = [];
@@ -119,7 +119,7 @@ describe.each([true, false])('guards of a hybrid application, inheritAppConfig: 
       const { reason } = body.startsWith('{') ? (JSON.parse(body) as { reason?: string }) : {};
       return { status: response.status, reason };
     };
-    context = app.get(ContextService);
+    figures = app.get(ProcessFigures);
     client = ClientProxyFactory.create(tcp);
     closing.push(
       () => app.close(),
@@ -191,7 +191,7 @@ describe.each([true, false])('guards of a hybrid application, inheritAppConfig: 
         refused: { by: 'user', reason: 'no-user' },
       });
     }
-    expect(context.refusals).toEqual([
+    expect(figures.refusals).toEqual([
       { by: 'user', reason: 'no-user', handler: 'BothController.user', dryRun: false, count: 2 },
     ]);
     expect(logs.of('warn', 'AsyncContext')).toEqual([]);

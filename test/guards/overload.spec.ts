@@ -7,7 +7,7 @@ import {
 } from '@opentelemetry/sdk-metrics';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
-import { AsyncContextModule, ContextService, type RequestPriority } from 'nestjs-async-context';
+import { AsyncContextModule, ProcessFigures, type RequestPriority } from 'nestjs-async-context';
 import { OpenTelemetrySink } from 'nestjs-async-context/opentelemetry';
 import { PrometheusSink } from 'nestjs-async-context/prometheus';
 import { AsyncResource } from 'node:async_hooks';
@@ -60,7 +60,7 @@ const priority = ({ url }: { url?: string | undefined }): RequestPriority => {
   return url === '/health' ? 'critical' : 'sheddable';
 };
 
-const stateOf = (test: TestApp) => test.app.get(ContextService).overload!;
+const stateOf = (test: TestApp) => test.app.get(ProcessFigures).overload!;
 
 /** Asks until one has the status. */
 async function askFor(test: TestApp, path: string, status: number): Promise<Response> {
@@ -110,7 +110,7 @@ describe.each(platforms)('overload on %s', platform => {
     expect(before).toBeGreaterThan(0);
     for (let i = 0; i < 20; i += 1) expect((await fetch(`${test.url}/light`)).status).toBe(200);
     expect(stateOf(test).shed).toBe(before);
-    expect(test.app.get(ContextService).refusals).toEqual([
+    expect(test.app.get(ProcessFigures).refusals).toEqual([
       { by: 'overload', reason: 'loop-delay', handler: 'none', dryRun: false, count: before },
     ]);
     for (const { status } of test.sink.records) expect(status).not.toBe(503);
@@ -134,7 +134,7 @@ describe.each(platforms)('overload on %s', platform => {
       overload: { targetDelayMs: 20, dryRun: true },
     });
     const rest = beBusy();
-    while (!test.app.get(ContextService).refusals.some(({ by, dryRun }) => by === 'overload' && dryRun))
+    while (!test.app.get(ProcessFigures).refusals.some(({ by, dryRun }) => by === 'overload' && dryRun))
       expect((await fetch(`${test.url}/light`)).status).toBe(200);
     rest();
     expect(test.logs.of('warn', 'Overload')[0]).toContain('Requests would be shed (dry run)');
@@ -166,7 +166,7 @@ describe.each(platforms)('overload on %s', platform => {
 
   it('leaves the server alone where it is not asked for', async () => {
     const test = await startApp({ platform, controllers: [LightController] });
-    expect(test.app.get(ContextService).overload).toBeUndefined();
+    expect(test.app.get(ProcessFigures).overload).toBeUndefined();
     await test.close();
   });
 });

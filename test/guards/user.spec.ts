@@ -17,6 +17,7 @@ import {
   RequestId,
   RequireUser,
   UserGuard,
+  ProcessFigures,
 } from 'nestjs-async-context';
 import { platforms, startApp } from '../support/platforms';
 
@@ -199,8 +200,8 @@ describe.each(platforms)('@RequireUser() on %s', platform => {
       ['GET /truthy', 403, { by: 'user', reason: 'not-allowed' }],
       ['GET /order', 401, { by: 'user', reason: 'no-user' }],
     ]);
-    const context = test.app.get(ContextService);
-    expect(context.refusals).toContainEqual({
+    const figures = test.app.get(ProcessFigures);
+    expect(figures.refusals).toContainEqual({
       by: 'user',
       reason: 'no-user',
       handler: 'StaffController.admin',
@@ -230,7 +231,7 @@ describe.each(platforms)('@RequireUser() on %s', platform => {
     for (const headers of [{}, alice]) {
       expect((await fetch(`${test.url}/dry`, { headers })).status).toBe(200);
     }
-    expect(test.app.get(ContextService).refusals.map(({ reason, dryRun }) => [reason, dryRun])).toEqual([
+    expect(test.app.get(ProcessFigures).refusals.map(({ reason, dryRun }) => [reason, dryRun])).toEqual([
       ['no-user', true],
       ['not-allowed', true],
     ]);

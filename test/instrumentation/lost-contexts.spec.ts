@@ -4,12 +4,13 @@ import knex from 'knex';
 import { EventEmitter } from 'node:events';
 import { Pool } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ContextService } from 'nestjs-async-context';
+import { ContextService, ProcessFigures } from 'nestjs-async-context';
 import { databaseUrl } from '../support/database';
 import { startApp, type TestApp, until } from '../support/platforms';
 
 let test: TestApp;
 let context: ContextService;
+let figures: ProcessFigures;
 let pool: Pool;
 let unit = 0;
 
@@ -29,14 +30,15 @@ async function charged(...works: (() => unknown)[]): Promise<number[]> {
 
 /** Queries of nobody that some work has made. */
 async function lostBy(work: () => Promise<unknown>): Promise<number> {
-  const before = context.attribution.lost;
+  const before = figures.attribution.lost;
   await work();
-  return context.attribution.lost - before;
+  return figures.attribution.lost - before;
 }
 
 beforeAll(async () => {
   test = await startApp({});
   context = test.app.get(ContextService);
+  figures = test.app.get(ProcessFigures);
   pool = new Pool({ connectionString: databaseUrl(), max: 1 });
 });
 afterAll(async () => {

@@ -5,7 +5,7 @@ import type * as Callbacks from 'mariadb/callback';
 import { Controller, Get, Query } from '@nestjs/common';
 import { DataTypes, Sequelize } from 'sequelize';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ContextService, QueryBudgetExceededError } from 'nestjs-async-context';
+import { ProcessFigures, QueryBudgetExceededError } from 'nestjs-async-context';
 import { mariadbInstrumentation } from '../../lib/instrumentation/drivers/mariadb.driver';
 import { platforms, startApp, type TestApp } from '../support/platforms';
 import { chargedAtOnce, costOf, costs, recordOfUnit, type StatementCost } from '../support/units';
@@ -224,7 +224,7 @@ describe('a statement of mariadb', () => {
     ['require', commonjs.createConnection],
     ['import', createConnection],
   ])('is counted in the build for %s, what its connection asks for itself is not', async (_build, open) => {
-    const before = test.app.get(ContextService).attribution.drivers['mariadb']!.charged;
+    const before = test.app.get(ProcessFigures).attribution.drivers['mariadb']!.charged;
     const record = await recordOfUnit(test, async () => {
       const one = await open({ ...options, sessionVariables: { wait_timeout: 100 }, initSql: 'SET @a = 1' });
       await one.query('SELECT 1');
@@ -232,7 +232,7 @@ describe('a statement of mariadb', () => {
       await one.end();
     });
     expect(record.queries).toMatchObject({ count: 1, errors: 0 });
-    expect(test.app.get(ContextService).attribution.drivers['mariadb']!.charged).toBe(before + 1);
+    expect(test.app.get(ProcessFigures).attribution.drivers['mariadb']!.charged).toBe(before + 1);
   });
 
   it('is counted through a cluster', async () => {
@@ -475,7 +475,7 @@ describe("onExceeded: 'throw'", () => {
 
 describe('the instrumentation', () => {
   it('is taken back with the last application, and counts once for two', async () => {
-    const { charged } = test.app.get(ContextService).attribution.drivers['mariadb']!;
+    const { charged } = test.app.get(ProcessFigures).attribution.drivers['mariadb']!;
     const other = await startApp({ instrumentations });
     expect((await recordOfUnit(other, () => connection.query('SELECT 1'))).queries.count).toBe(1);
     await other.close();
@@ -483,6 +483,6 @@ describe('the instrumentation', () => {
     expect(await connection.query('SELECT 1 AS n')).toMatchObject([{ n: 1 }]);
     test = await startApp({ instrumentations });
     expect((await recordOfUnit(test, () => connection.query('SELECT 1'))).queries.count).toBe(1);
-    expect(test.app.get(ContextService).attribution.drivers['mariadb']!.charged).toBeGreaterThan(charged);
+    expect(test.app.get(ProcessFigures).attribution.drivers['mariadb']!.charged).toBeGreaterThan(charged);
   });
 });

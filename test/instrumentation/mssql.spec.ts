@@ -2,7 +2,7 @@ import { Connection, Request, TYPES } from 'tedious';
 import { once } from 'node:events';
 import sql from 'mssql';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ContextService } from 'nestjs-async-context';
+import { ProcessFigures } from 'nestjs-async-context';
 import { mssqlInstrumentation } from '../../lib/instrumentation/drivers/mssql.driver';
 import { byId, connect, executePrepared, newTable, openPool } from '../support/mssql';
 import { startApp, type TestApp } from '../support/platforms';
@@ -267,6 +267,6 @@ describe('the instrumentation', () => {
     expect((await pool.query('SELECT 1')).recordset).toHaveLength(1);
     test = await startApp({ instrumentations });
     expect((await recordOfUnit(test, () => pool.query('SELECT 1'))).queries.count).toBe(1);
-    expect(test.app.get(ContextService).attribution.drivers['mssql']!.charged).toBeGreaterThan(0);
+    expect(test.app.get(ProcessFigures).attribution.drivers['mssql']!.charged).toBeGreaterThan(0);
   });
 });

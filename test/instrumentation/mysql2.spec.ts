@@ -3,7 +3,7 @@ import mysql, { type Pool as CallbackPool } from 'mysql2';
 import { createConnection, createPool, type Connection, type Pool } from 'mysql2/promise';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Controller, Get, Query } from '@nestjs/common';
-import { ContextService, QueryBudgetExceededError } from 'nestjs-async-context';
+import { ProcessFigures, QueryBudgetExceededError } from 'nestjs-async-context';
 import { mysql2Instrumentation } from '../../lib/instrumentation/drivers/mysql2.driver';
 import { platforms, startApp, type TestApp, until } from '../support/platforms';
 import { chargedAtOnce, costOf, costs, recordOfUnit, type StatementCost } from '../support/units';
@@ -394,6 +394,6 @@ describe('the instrumentation', () => {
     expect(hears()).toBe(false);
     expect(await connection.query('SELECT 1 AS n')).toMatchObject([[{ n: 1 }], {}]);
     test = await startApp({ instrumentations });
-    expect(test.app.get(ContextService).attribution.drivers['mysql2']!.charged).toBeGreaterThan(0);
+    expect(test.app.get(ProcessFigures).attribution.drivers['mysql2']!.charged).toBeGreaterThan(0);
   });
 });

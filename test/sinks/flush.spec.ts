@@ -1,6 +1,6 @@
 import { Controller, Get } from '@nestjs/common';
 import { afterEach, expect, it } from 'vitest';
-import { ContextService, type CostRecord } from 'nestjs-async-context';
+import { ContextService, type CostRecord, ProcessFigures } from 'nestjs-async-context';
 import { platforms, startApp, type TestApp, until } from '../support/platforms';
 
 let test: TestApp;
@@ -36,13 +36,14 @@ it.each(platforms)(
       sinkQueue: { intervalMs: 600_000 },
     });
     const context = test.app.get(ContextService);
+    const figures = test.app.get(ProcessFigures);
     await (await fetch(test.url)).text();
-    await until(() => context.sinkStats[0]?.produced === 1, 'end of the request');
+    await until(() => figures.sinkStats[0]?.produced === 1, 'end of the request');
 
     await context.flush(50);
     expect(test.sink.records).toHaveLength(1);
     expect(taken).toHaveLength(0);
-    expect(context.sinkStats.map(({ queued, dropped }) => [queued, dropped])).toEqual([
+    expect(figures.sinkStats.map(({ queued, dropped }) => [queued, dropped])).toEqual([
       [0, 0],
       [1, 0],
     ]);

@@ -1,6 +1,6 @@
 import { Controller, Get, HttpException, Injectable, Param } from '@nestjs/common';
 import { afterEach, describe, expect, it } from 'vitest';
-import { ContextService, type CostRecord, type CostRecordSink } from 'nestjs-async-context';
+import { type CostRecord, type CostRecordSink, ProcessFigures } from 'nestjs-async-context';
 import type { RequestContext } from '../../lib/context/request-context';
 import { recordSampler } from '../../lib/sinks/record-sampler';
 import { platforms, startApp, type TestApp } from '../support/platforms';
@@ -102,7 +102,7 @@ describe.each(platforms)('sinkQueue.sample on %s', platform => {
     });
     const ids = Array.from({ length: 300 }, (_, i) => i + 1);
     for (const id of ids) await (await fetch(`${test.url}/items/${id}`)).text();
-    const { sinkStats } = test.app.get(ContextService);
+    const { sinkStats } = test.app.get(ProcessFigures);
     await test.app.close();
     const records = test.sink.records;
     const failed = records.filter(({ status }) => status === 503);
@@ -122,7 +122,7 @@ describe.each(platforms)('sinkQueue.sample on %s', platform => {
       produced: records.length,
       sampledOut: 300 - records.length,
     });
-    expect(test.app.get(ContextService).sinkStats).toEqual([
+    expect(test.app.get(ProcessFigures).sinkStats).toEqual([
       {
         sink: 'memory',
         produced: records.length,

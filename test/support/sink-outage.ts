@@ -3,10 +3,10 @@ import { runInNewContext } from 'node:vm';
 import { Controller, Get } from '@nestjs/common';
 import {
   AsyncContextModule,
-  ContextService,
   type CostRecordSink,
   type SinkQueueOptions,
   type SinkStats,
+  ProcessFigures,
 } from 'nestjs-async-context';
 import { type Answers, PacedLoad } from './paced-load';
 import { type Platform, startApp } from './platforms';
@@ -77,8 +77,8 @@ export async function runOutage({
   const module = AsyncContextModule.forRoot({ sinks: [sink], sinkQueue });
   const test = await startApp({ platform, controllers: [Items], module });
   const load = new PacedLoad();
-  const context = test.app.get(ContextService);
-  const statsNow = (): SinkStats => context.sinkStats[0]!;
+  const figures = test.app.get(ProcessFigures);
+  const statsNow = (): SinkStats => figures.sinkStats[0]!;
   const third = Math.floor(records / 3);
   const url = `${test.url}/items/1`;
   try {

@@ -1,3 +1,4 @@
+import type { OverloadState } from '../../cost/process-figures';
 import { Logger } from '@nestjs/common';
 import type { IncomingMessage } from 'node:http';
 import { clearInterval, setInterval } from '../../context/real-timers';
@@ -16,26 +17,6 @@ const NEXT: Readonly<Record<OverloadCause, string>> = {
   'pool-wait':
     'More connections are asked for than the pool has: make those who hold them give them back sooner.',
 };
-
-/**
- * How the process fares, where `forRoot({ overload })` is given.
- *
- * @example
- * const isBusy = context.overload?.isOverloaded === true;
- */
-export interface OverloadState {
-  /** Whether requests are shed; in a dry run, would be. */
-  readonly isOverloaded: boolean;
-  /** Share of the arrivals that is shed, from 0 to 0.95. */
-  readonly shedShare: number;
-  /** How late the event loop was at the least within the last 100 ms, in milliseconds. */
-  readonly delayMs: number;
-  /** How long the first in line waited for a connection of a pool, at the least within that time. */
-  readonly poolWaitMs: number;
-  /** Requests that were shed since the application serves; in a dry run, would have been. */
-  readonly shed: number;
-  readonly dryRun: boolean;
-}
 
 /** Measures how the process fares, and decides which requests of an application are shed. */
 export class OverloadMonitor {

@@ -26,6 +26,7 @@ import {
   MemoryCostLimitStore,
   MemorySink,
   RedisCostLimitStore,
+  ProcessFigures,
 } from 'nestjs-async-context';
 import { PostgresCostLimitStore } from 'nestjs-async-context/postgres';
 import { Redis } from 'ioredis';
@@ -263,11 +264,11 @@ describe('a client that leaves, and whose address was never known', () => {
     const app = await NestFactory.create(module, { logger: false });
     running.push(app);
     await app.listen(socketPath);
-    const context = app.get(ContextService);
+    const figures = app.get(ProcessFigures);
     handled = 0;
     await leave({ socketPath, path: '/ip' }, () => sink.records.length === 1);
-    await until(() => context.refusals.length === 1, 'refusal');
-    expect(context.refusals).toMatchObject([{ by: 'cost-limit', reason: 'left', dryRun: false }]);
+    await until(() => figures.refusals.length === 1, 'refusal');
+    expect(figures.refusals).toMatchObject([{ by: 'cost-limit', reason: 'left', dryRun: false }]);
     await leave({ socketPath, path: '/dry' }, () => sink.records.length === 2);
     await until(() => handled === 1, 'handler');
     expect(store.takes).toEqual([]);
@@ -323,7 +324,7 @@ describe('a client that leaves while an earlier guard is at work, over another t
     running.push(test);
     return { test, store, tcp };
   }
-  const refused = (test: TestApp) => (): boolean => test.app.get(ContextService).refusals.length > 0;
+  const refused = (test: TestApp) => (): boolean => test.app.get(ProcessFigures).refusals.length > 0;
 
   it('is limited under its own address in GraphQL', async () => {
     const { test, store } = await start();

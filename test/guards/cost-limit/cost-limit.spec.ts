@@ -16,6 +16,7 @@ import {
   CostLimitGuard,
   type ContextUser,
   createContextKey,
+  ProcessFigures,
 } from 'nestjs-async-context';
 import { parseList } from 'structured-headers';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -267,7 +268,7 @@ describe.each(platforms)('@CostLimit() on %s', platform => {
     const [record] = (await test.records(1)).filter(({ refused }) => refused !== undefined);
     expect(record).toMatchObject({ status: 429, refused: { by: 'cost-limit', reason: 'spent' } });
     expect(record?.queries.count).toBe(0);
-    expect(test.app.get(ContextService).refusals).toMatchObject([
+    expect(test.app.get(ProcessFigures).refusals).toMatchObject([
       { by: 'cost-limit', reason: 'spent', handler: 'OrdersController.fixed', dryRun: false },
     ]);
   });
@@ -403,12 +404,12 @@ describe.each(platforms)('@CostLimit() on %s', platform => {
     const { test, status, store, pass } = await start({ platform });
     for (let i = 0; i < 3; i++) expect(await status('orders/dry')).toBe(200);
     expect(store.takes.filter(({ take }) => take !== 10)).toEqual([]);
-    expect(test.app.get(ContextService).refusals).toMatchObject([
+    expect(test.app.get(ProcessFigures).refusals).toMatchObject([
       { by: 'cost-limit', reason: 'spent', dryRun: true, count: 2 },
     ]);
     pass(10_000);
     expect(await status('orders/dry')).toBe(200);
-    expect(test.app.get(ContextService).refusals).toMatchObject([{ count: 2 }]);
+    expect(test.app.get(ProcessFigures).refusals).toMatchObject([{ count: 2 }]);
     expect(test.logs.of('warn', 'Guards').join('\n')).toContain(
       'OrdersController.dry would have been refused with 429 (dry run)',
     );

@@ -11,6 +11,7 @@ import {
   type CostLimitTake,
   MemoryCostLimitStore,
   RedisCostLimitStore,
+  ProcessFigures,
 } from 'nestjs-async-context';
 import { PostgresCostLimitStore } from 'nestjs-async-context/postgres';
 import { Pool } from 'pg';
@@ -137,7 +138,7 @@ describe.each(stores)('with %s', (_name, newStore) => {
     expect(await statuses(5)).toEqual([200, 200, 200, 429, 429]);
     expect(said()).toHaveLength(1);
     expect(said()[0]).not.toContain('a secret');
-    const counted = test.app.get(ContextService).refusals.find(({ reason }) => reason === 'store-down');
+    const counted = test.app.get(ProcessFigures).refusals.find(({ reason }) => reason === 'store-down');
     expect(counted).toEqual({
       by: 'cost-limit',
       reason: 'store-down',
@@ -160,7 +161,7 @@ describe.each(stores)('with %s', (_name, newStore) => {
     expect(await response.json()).toMatchObject({
       type: 'https://iana.org/assignments/http-problem-types#temporary-reduced-capacity',
     });
-    expect(test.app.get(ContextService).refusals).toEqual([
+    expect(test.app.get(ProcessFigures).refusals).toEqual([
       { by: 'cost-limit', reason: 'store-down', handler: 'SpendingController.get', dryRun: false, count: 3 },
     ]);
   });

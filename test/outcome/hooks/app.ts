@@ -13,6 +13,7 @@ import {
   type CostRecordSink,
   createContextKey,
   MemorySink,
+  ProcessFigures,
   type SinkStats,
 } from '../../../lib/index';
 import { ClientProxySink } from '../../../lib/sinks/client-proxy/client-proxy.sink';
@@ -139,12 +140,12 @@ async function endOf(fault: string): Promise<HooksEnd> {
     const { status, headers } = response;
     answers.push({ status, body: await response.text(), id: headers.get('x-request-id') });
   }
-  const context = app.get(ContextService);
+  const figures = app.get(ProcessFigures);
   // The sinks have been asked at least once.
   await until(() => memory.records.length >= REQUESTS * 2);
   await new Promise(resolve => setTimeout(resolve, 100));
   await app.close();
-  return { fault, answers, records: memory.records.length, warnings, stats: context.sinkStats };
+  return { fault, answers, records: memory.records.length, warnings, stats: figures.sinkStats };
 }
 
 async function until(is: () => boolean): Promise<void> {

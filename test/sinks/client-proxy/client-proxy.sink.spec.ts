@@ -10,7 +10,13 @@ import { connect as connectRabbit } from 'amqplib';
 import Redis from 'ioredis';
 import { connect as connectNats, headers, type JetStreamManager, type NatsConnection } from 'nats';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { AsyncContextModule, ContextService, type CostRecord, MemorySink } from 'nestjs-async-context';
+import {
+  AsyncContextModule,
+  ContextService,
+  type CostRecord,
+  MemorySink,
+  ProcessFigures,
+} from 'nestjs-async-context';
 import { ClientProxySink, type ClientProxySinkOptions } from 'nestjs-async-context/microservices';
 import { clientOf, optionsOf, PATTERN, REQUESTS, startBroker, startConsumer } from '../../support/broker';
 import { startKafkaServer } from '../../support/kafka-server';
@@ -139,6 +145,7 @@ describe.runIf(canStart(SERVERS.redis))('a server of Redis', () => {
         }),
       });
       const context = test.app.get(ContextService);
+      const figures = test.app.get(ProcessFigures);
       context.run({ requestId: 'first' }, () => undefined);
       await until(() => consumer.times.get('first'), 'record');
       context.run({ requestId: 'last' }, () => undefined);
@@ -148,7 +155,7 @@ describe.runIf(canStart(SERVERS.redis))('a server of Redis', () => {
         if (tries > 100) throw new Error('its connections are still open');
         await new Promise(resolve => setTimeout(resolve, 10));
       }
-      expect(context.sinkStats).toMatchObject([{ produced: 2, delivered: 2, dropped: 0, queued: 0 }]);
+      expect(figures.sinkStats).toMatchObject([{ produced: 2, delivered: 2, dropped: 0, queued: 0 }]);
       await consumer.close();
     },
   );
@@ -156,9 +163,10 @@ describe.runIf(canStart(SERVERS.redis))('a server of Redis', () => {
   it('is not charged to anybody, nor reported as lost', async () => {
     const test = await startApp({ sinks: [sinkFor(make)] });
     const context = test.app.get(ContextService);
+    const figures = test.app.get(ProcessFigures);
     for (let i = 0; i < 20; i++) context.run({}, () => undefined);
-    await until(() => context.sinkStats[1]!.delivered === 20, 'records at the broker');
-    expect(context.attribution).toMatchObject({ charged: 0, late: 0, lost: 0 });
+    await until(() => figures.sinkStats[1]!.delivered === 20, 'records at the broker');
+    expect(figures.attribution).toMatchObject({ charged: 0, late: 0, lost: 0 });
     expect(
       test.sink.records.filter(({ messages, cache }) => messages !== undefined || cache !== undefined),
     ).toEqual([]);
@@ -245,9 +253,10 @@ describe.runIf(canStart(SERVERS.nats))('a message that is too large for the serv
     const sink = sinkFor(() => clientOf('nats', server.port), { message, recordsPerMessage: 1 });
     const test = await startApp({ sinks: [sink], sinkQueue: { retryDelayMs: 20 } });
     const context = test.app.get(ContextService);
+    const figures = test.app.get(ProcessFigures);
     for (let i = 0; i < 10; i++) context.run({ requestId: `r-${i}` }, () => undefined);
-    await until(() => context.sinkStats[1]!.delivered === 9, 'the others');
-    expect(context.sinkStats[1]).toMatchObject({ produced: 10, delivered: 9, dropped: 1, queued: 0 });
+    await until(() => figures.sinkStats[1]!.delivered === 9, 'the others');
+    expect(figures.sinkStats[1]).toMatchObject({ produced: 10, delivered: 9, dropped: 1, queued: 0 });
     await until(() => consumer.count === 9, 'records');
     await test.close();
   });

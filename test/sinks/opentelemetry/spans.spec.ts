@@ -8,7 +8,7 @@ startTelemetry();
 const { Controller, Get, Param, Res } = await import('@nestjs/common');
 const { get } = await import('node:http');
 const { Pool } = await import('pg');
-const { ContextService, QueryBudget } = await import('nestjs-async-context');
+const { ContextService, ProcessFigures, QueryBudget } = await import('nestjs-async-context');
 const { OpenTelemetrySink } = await import('nestjs-async-context/opentelemetry');
 const { databaseUrl } = await import('../../support/database');
 const { platforms, startApp, until } = await import('../../support/platforms');
@@ -144,9 +144,9 @@ describe.each(platforms)('the span of a request, on %s', platform => {
 
   it('has the cost of a request whose client has left', async () => {
     const request = get(`${test.url}/traced/never`).on('error', () => undefined);
-    const context = test.app.get(ContextService);
-    const charged = context.attribution.charged;
-    await until(() => context.attribution.charged > charged, 'query of the request');
+    const figures = test.app.get(ProcessFigures);
+    const charged = figures.attribution.charged;
+    await until(() => figures.attribution.charged > charged, 'query of the request');
     await pool.query('SELECT 1');
     request.destroy();
     expect((await spanFor('/traced/never')).attributes).toMatchObject({

@@ -1,7 +1,7 @@
 import { Controller, Get } from '@nestjs/common';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ContextService } from 'nestjs-async-context';
+import { ProcessFigures } from 'nestjs-async-context';
 import { PostgresSink } from 'nestjs-async-context/postgres';
 import { platforms, startApp } from '../../support/platforms';
 import { hasPostgresBinary, PostgresServer } from '../../support/postgres-server';
@@ -62,14 +62,14 @@ describe.skipIf(!hasPostgresBinary)('PostgresSink in an application', () => {
         sinks: [new PostgresSink({ connection: server.url, table, migrate: true })],
         sinkQueue: { intervalMs: 5 },
       });
-      const context = test.app.get(ContextService);
+      const figures = test.app.get(ProcessFigures);
       // They count from the start of the process.
-      const { charged = 0, lost = 0 } = context.attribution.drivers['pg'] ?? {};
+      const { charged = 0, lost = 0 } = figures.attribution.drivers['pg'] ?? {};
       for (let i = 0; i < 20; i++) await (await fetch(test.url)).text();
       await test.close();
       await client.end();
-      expect(context.sinkStats[1]).toMatchObject({ produced: 20, delivered: 20, dropped: 0 });
-      expect(context.attribution.drivers['pg']).toEqual({ charged: charged + 20, late: 0, lost });
+      expect(figures.sinkStats[1]).toMatchObject({ produced: 20, delivered: 20, dropped: 0 });
+      expect(figures.attribution.drivers['pg']).toEqual({ charged: charged + 20, late: 0, lost });
       expect(test.sink.records.map(({ queries }) => queries.count)).toEqual(Array(20).fill(1));
       expect(test.logs.lines.filter(({ level }) => level === 'warn' || level === 'error')).toEqual([]);
       expect(await server.query(`SELECT queries::int, count(*)::int FROM ${table} GROUP BY 1`)).toEqual([

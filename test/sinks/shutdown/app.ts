@@ -14,6 +14,7 @@ import {
   ContextService,
   type CostRecordSink,
   NdjsonFileSink,
+  ProcessFigures,
   type SinkStats,
 } from '../../../lib/index';
 import { ClientProxySink } from '../../../lib/sinks/client-proxy/client-proxy.sink';
@@ -93,9 +94,10 @@ void (async () => {
   else app.enableShutdownHooks([], { useProcessExit: settings.end === 'nest' });
   await app.listen(0, '127.0.0.1');
   const context = app.get(ContextService);
-  process.once('exit', () => say({ atExit: context.sinkStats[0]! }));
+  const figures = app.get(ProcessFigures);
+  process.once('exit', () => say({ atExit: figures.sinkStats[0]! }));
   for (let i = 0; i < settings.queued; i++) context.run({ requestId: `queued-${i}` }, () => undefined);
   say({ url: `http://127.0.0.1:${(app.getHttpServer().address() as AddressInfo).port}` });
   while (open < settings.inFlight) await sleep(5);
-  say({ ready: context.sinkStats[0]! });
+  say({ ready: figures.sinkStats[0]! });
 })();

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Controller, Get } from '@nestjs/common';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { ContextService } from 'nestjs-async-context';
+import { ContextService, ProcessFigures } from 'nestjs-async-context';
 import { MessageClients } from '../../../lib/messages/message-clients';
 import { platforms, startApp } from '../../support/platforms';
 
@@ -49,12 +49,13 @@ describe.each(platforms)('app.close() on %s', { timeout: 120_000 }, platform => 
     await (await fetch(test.url)).text();
     await test.records(1);
     const context = test.app.get(ContextService);
+    const figures = test.app.get(ProcessFigures);
     vi.useFakeTimers();
     // The record of a unit of work that began, and ended, in a faked time.
     context.run({}, () => undefined);
     await test.app.close();
     expect(test.sink.records).toHaveLength(2);
-    expect(context.sinkStats.map(({ produced, queued }) => [produced, queued])).toEqual([
+    expect(figures.sinkStats.map(({ produced, queued }) => [produced, queued])).toEqual([
       [2, 0],
       [2, 0],
       [2, 0],
