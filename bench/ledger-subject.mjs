@@ -15,7 +15,13 @@ import {
 } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { AsyncContextModule, ContextService, CostLimit, ProcessFigures, QueryBudget } from 'nestjs-async-context';
+import {
+  AsyncContextModule,
+  ContextService,
+  CostLimit,
+  ProcessFigures,
+  QueryBudget,
+} from 'nestjs-async-context';
 import { Books } from './ledger-books.mjs';
 import { openStore } from './ledger-stores.mjs';
 import { connectStub, STATEMENT } from './stub-pg.mjs';
