@@ -1,10 +1,8 @@
 import { type AsyncContextError, invalidOption } from './async-context.errors';
-import type {
-  AsyncContextOptions,
-  BudgetDefaults,
-  RequestIdOptions,
-  ResolvedOptions,
-} from './async-context.options';
+import type { AsyncContextOptions } from './async-context.options';
+import type { ResolvedOptions } from './async-context.resolved-options';
+import type { BudgetDefaults } from './budget/budget';
+import type { RequestIdOptions } from './context/request-id';
 import {
   checkFunction,
   checkObject,

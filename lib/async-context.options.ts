@@ -5,107 +5,19 @@ import type {
   OptionalFactoryDependency,
   Type,
 } from '@nestjs/common';
-import type { BudgetBreach, BudgetLimits } from './budget/budget';
-import type { CarrierTerm } from './context/carrier-term';
+import type { BudgetBreach, BudgetDefaults, BudgetLimits } from './budget/budget';
 import type { ContextUser } from './context/request-context';
+import type { RequestIdOptions } from './context/request-id';
 import type { CostRecord } from './cost/cost-record';
+import type { FindingsOptions } from './cost/findings-options';
 import type { ResourceMonitorOptions } from './diagnosis/resource-monitor-options';
-import type { LostContextRules } from './diagnosis/lost-contexts';
-import type { PoolLimits } from './diagnosis/pools/pool-wait';
-import type { OverloadOptions, ResolvedOverload } from './guards/overload/overload-options';
-import type { DeadlineOptions, ResolvedDeadline } from './entry/deadline-options';
-import type { GuardOptions, ResolvedGuards } from './guards/guard-options';
+import type { OverloadOptions } from './guards/overload/overload-options';
+import type { DeadlineOptions } from './entry/deadline-options';
+import type { GuardOptions } from './guards/guard-options';
 import type { DriverInstrumentation } from './instrumentation/driver-instrumentation';
-import type { PropagateOptions, ResolvedPropagation } from './propagation/propagate-options';
+import type { PropagateOptions } from './propagation/propagate-options';
 import type { CostRecordSink } from './sinks/cost-record.sink';
-
-/** HTTP methods that a default budget can be declared for. */
-export type HttpMethod = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'OPTIONS';
-
-/** Where the id of a request comes from and how it is answered, as it is in force. */
-export interface RequestIdOptions {
-  /**
-   * Header that a trusted caller sends its id in.
-   * @default 'x-request-id'
-   */
-  readonly header: string;
-  /**
-   * Whether an incoming id is taken over: never, always, or when the function says so.
-   * @default false
-   */
-  readonly trust: boolean | ((request: unknown) => boolean);
-  /**
-   * Makes an id of 1 to 200 characters out of `A-Z a-z 0-9 _ . : = + / @ -`.
-   * @default crypto.randomUUID
-   */
-  readonly generate?: (() => string) | undefined;
-  /**
-   * Header that the id is answered in; `false` answers none.
-   * @default 'x-request-id'
-   */
-  readonly responseHeader: string | false;
-}
-
-/** Budgets by default and by HTTP method. */
-export interface BudgetDefaults {
-  /** For each handler that declares none. */
-  readonly default?: BudgetLimits;
-  /** For handlers that declare none, by the method of the request. */
-  readonly byMethod?: Partial<Readonly<Record<HttpMethod, BudgetLimits>>>;
-}
-
-/** Size and pace of the queue in front of the sinks. */
-export interface SinkQueueOptions {
-  /**
-   * Records that may wait; what comes on top is dropped and counted.
-   * @default 2048
-   */
-  readonly capacity?: number;
-  /**
-   * Records written at once.
-   * @default 512
-   */
-  readonly batchSize?: number;
-  /**
-   * Milliseconds after which a smaller batch is written.
-   * @default 5000
-   */
-  readonly intervalMs?: number;
-  /**
-   * Milliseconds after which a batch that a sink has refused is offered again: at most so many, at least
-   * half of it, and twice as many after each further failure.
-   * @default 500
-   */
-  readonly retryDelayMs?: number;
-  /**
-   * The longest of these pauses, in milliseconds; never shorter than `retryDelayMs`.
-   * @default 10000
-   */
-  readonly maxRetryDelayMs?: number;
-  /**
-   * Milliseconds after which a batch that is still refused is dropped, so that one which a sink can never
-   * take does not hold up those behind it for good. 0 for no second try.
-   * @default 300000
-   */
-  readonly retryForMs?: number;
-  /**
-   * The share of ordinary units of work that leave a record, from 0 to 1: those without a breach, an error,
-   * a status of 500 and above or a block of the event loop that are not slow. All others leave one.
-   * `record.weight` says how many it stands for.
-   * @default 1
-   */
-  readonly sample?: number;
-}
-
-/** What findings are made of. */
-export interface FindingsOptions {
-  /**
-   * Whether the parameters of queries are compared with the rows of earlier ones, in memory and for as long as their
-   * unit of work is open: without it no N+1 is more than suspected, and `repeats` is 0.
-   * @default true
-   */
-  readonly compareValues?: boolean;
-}
+import type { SinkQueueOptions } from './sinks/sink-queue-options';
 
 /**
  * Options of `AsyncContextModule.forRoot()`. Each may be left out.
@@ -302,39 +214,4 @@ export interface AsyncContextAsyncOptions {
   readonly useFactory?: (...dependencies: never[]) => AsyncContextOptions | Promise<AsyncContextOptions>;
   readonly useClass?: Type<AsyncContextOptionsFactory>;
   readonly useExisting?: InjectionToken<AsyncContextOptionsFactory>;
-}
-
-/** The options as they are in force: validated, with every default filled in. */
-export interface ResolvedOptions {
-  readonly requestId: RequestIdOptions;
-  readonly user: ((request: unknown) => ContextUser | undefined) | undefined;
-  readonly budget: BudgetDefaults;
-  readonly onExceeded: 'log' | 'throw' | ((breach: BudgetBreach) => void);
-  readonly breachWindowMs: number;
-  readonly reportsPerMinute: number;
-  readonly slowAfterMs: number;
-  readonly serverTiming: boolean | ((request: unknown) => boolean);
-  readonly stallMs: number;
-  readonly warmUpMs: number;
-  readonly lateAfterMs: number;
-  readonly lostContexts: LostContextRules;
-  readonly pools: PoolLimits;
-  readonly answerLostErrors: boolean;
-  readonly instrumentations: readonly DriverInstrumentation[] | 'auto';
-  readonly trace: boolean;
-  readonly sinks: readonly CostRecordSink[];
-  readonly sinkQueue: SinkQueueOptions;
-  readonly resourceMonitor: Required<ResourceMonitorOptions> | undefined;
-  readonly carrierSecrets: readonly [string, ...string[]] | undefined;
-  readonly carrierTerm: CarrierTerm;
-  readonly carrierUser: (user: ContextUser) => unknown;
-  readonly trustUnsignedCarriers: boolean;
-  readonly keepAfterClose: boolean;
-  readonly canonicalLog: boolean | ((record: CostRecord) => boolean);
-  readonly guards: ResolvedGuards;
-  readonly overload: ResolvedOverload | undefined;
-  readonly deadline: ResolvedDeadline;
-  readonly errorMessages: boolean;
-  readonly propagate: ResolvedPropagation;
-  readonly findings: Required<FindingsOptions>;
 }

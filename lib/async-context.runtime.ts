@@ -7,7 +7,8 @@ import {
 } from '@nestjs/common';
 import type { ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
 import { ApplicationRuntime } from './async-context.application-runtime';
-import type { AsyncContextOptions, ResolvedOptions } from './async-context.options';
+import type { AsyncContextOptions } from './async-context.options';
+import type { ResolvedOptions } from './async-context.resolved-options';
 import { readOptions } from './async-context.options-reader';
 import { foundNest, unsupportedNest } from './async-context.nest-version';
 import { expiredExemptions } from './budget/expired-exemptions';

@@ -3,17 +3,16 @@ export type {
   AsyncContextAsyncOptions,
   AsyncContextOptions,
   AsyncContextOptionsFactory,
-  BudgetDefaults,
-  FindingsOptions,
-  HttpMethod,
-  RequestIdOptions,
-  SinkQueueOptions,
 } from './async-context.options';
+export type { RequestIdOptions } from './context/request-id';
+export type { FindingsOptions } from './cost/findings-options';
+export type { SinkQueueOptions } from './sinks/sink-queue-options';
 export type { DeadlineOptions } from './entry/deadline-options';
 export type { PropagateOptions } from './propagation/propagate-options';
 export { AsyncContextError, type AsyncContextErrorCode } from './async-context.errors';
 
-export { ContextService, type ContextSeed, type MeasuredQuery } from './context/context.service';
+export { ContextService, type ContextSeed } from './context/context.service';
+export type { MeasuredQuery } from './cost/measured-query';
 export type { Carrier } from './context/carrier';
 export {
   type ContextKey,
@@ -30,16 +29,18 @@ export { RunInContext } from './entry/run-in-context.decorator';
 
 export { ResourceMonitor, type ResourceLeak } from './diagnosis/resource-monitor';
 export type { ResourceMonitorOptions } from './diagnosis/resource-monitor-options';
-export type { ResourceType } from './diagnosis/resource-types';
+export type { ResourceType } from './context/request-context';
 
 export { QueryBudget } from './budget/query-budget.decorator';
 export type {
   BudgetBreach,
+  BudgetDefaults,
   BudgetDimensions,
   BudgetExemption,
   BudgetFunction,
   BudgetLimits,
   HardLimits,
+  HttpMethod,
   IgnoredRepeat,
 } from './budget/budget';
 export { QueryBudgetExceededError } from './budget/query-budget-exceeded.error';
@@ -74,7 +75,7 @@ export {
   RedisCostLimitStore,
 } from './guards/cost-limit/redis-cost-limit.store';
 
-export { type ProviderInstrument, traceProviders } from './trace/trace-providers';
+export { type ProviderInstrument, traceProviders } from './async-context.trace-providers';
 
 export type { CallDimension } from './cost/call-ledger';
 export type { TracedCallRecord } from './cost/call-trace';
@@ -106,17 +107,10 @@ export {
 export type { SlowRecord, StallRecord, TimePart, TimeRecord } from './cost/time-record';
 export type { SqlDialect, Statement, StatementKind } from './cost/statement';
 
-export type { HeldStatement, PoolHolder, PoolWait } from './diagnosis/pools/pool-wait';
-export type { HoldingState } from './diagnosis/pools/holding';
+export type { HeldStatement, HoldingState, PoolHolder, PoolWait } from './cost/pool-wait';
 
-export type {
-  Below,
-  CallHandle,
-  CheckoutHandle,
-  DriverInstrumentation,
-  QueryHandle,
-  QueryReporter,
-} from './instrumentation/driver-instrumentation';
+export type { DriverInstrumentation, QueryReporter } from './instrumentation/driver-instrumentation';
+export type { Below, CallHandle, CheckoutHandle, QueryHandle } from './cost/query-handle';
 export {
   amqplibInstrumentation,
   betterSqlite3Instrumentation,

@@ -1,6 +1,6 @@
 import { captureStack } from '../cost/call-site';
 import type { CostAlarm } from '../cost/cost-ledger';
-import type { ResolvedLimit } from './budget';
+import type { ResolvedLimit } from '../cost/resolved-limit';
 import { findBreaches } from './budget-check';
 import { QueryBudgetExceededError } from './query-budget-exceeded.error';
 

@@ -2,7 +2,7 @@ import type { BreachRecord } from '../cost/cost-record';
 import type { RequestCost } from '../cost/request-cost';
 import type { DIMENSIONS } from './budget-limits';
 import type { CostLedger } from '../cost/cost-ledger';
-import type { ResolvedLimit } from './budget';
+import type { ResolvedLimit } from '../cost/resolved-limit';
 import { limitInForce } from './limit-in-force';
 
 type Dimension = (typeof DIMENSIONS)[number];

@@ -1,23 +1,22 @@
-import type { BudgetDefaults, HttpMethod } from '../async-context.options';
+import type { ContextBudget } from '../context/request-context';
 import type { CostAlarm, IgnoredShape } from '../cost/cost-ledger';
 import type {
+  BudgetDefaults,
   BudgetDimensions,
   BudgetExemption,
   BudgetFunction,
   BudgetLimits,
   HardLimits,
-  ResolvedLimit,
+  HttpMethod,
 } from './budget';
+import type { ResolvedLimit } from '../cost/resolved-limit';
 import { DIMENSIONS, endOfDay } from './budget-limits';
 import { DEADLINE, type HardBudget, hardBudget, loosestHard, loosestLimits } from './hard-budget';
 import { ignoredShape } from './ignored-shape';
 import { declaredExemption, declaredIgnores, declaredLimits, type Declared } from './query-budget.decorator';
 
 /** The limits of one handler, each with its origin, found once. */
-export interface ResolvedBudget {
-  readonly limits: readonly ResolvedLimit[];
-  /** Whose handler it is; the nearest that says so. */
-  readonly owner: string | undefined;
+export interface ResolvedBudget extends ContextBudget {
   readonly alarm: CostAlarm | undefined;
   /** What is declared not to be a finding; absent when nothing is. */
   readonly ignored: readonly IgnoredShape[] | undefined;

@@ -105,21 +105,6 @@ export interface IgnoredRepeat {
   readonly until: string;
 }
 
-/** One limit and where it was declared. */
-export interface ResolvedLimit {
-  /** The name in `BudgetLimits`: `queries`, `rows`, …, `perTable.<table>`; `deadlineMs` of hard ones. */
-  readonly dimension: string;
-  readonly limit: number;
-  /** `@QueryBudget on OrdersController.list`, `@QueryBudget({ hard }) on OrdersController.list`, `forRoot({ budget })`, … */
-  readonly from: string;
-  /** Set for an exemption: when it ends, in milliseconds since the epoch, and the limit after that. */
-  readonly exemption?: {
-    readonly endsAt: number;
-    readonly owner?: string;
-    readonly after: ResolvedLimit | undefined;
-  };
-}
-
 /** What `onExceeded` is called with: one dimension of one budget exceeded by one unit of work. */
 export interface BudgetBreach {
   /** The name in `BudgetLimits`: `queries`, `rows`, …, `perTable.<table>`. */
@@ -136,4 +121,15 @@ export interface BudgetBreach {
   readonly fingerprint: string;
   /** Everything else about the unit of work. */
   readonly record: CostRecord;
+}
+
+/** HTTP methods that a default budget can be declared for. */
+export type HttpMethod = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'OPTIONS';
+
+/** Budgets by default and by HTTP method. */
+export interface BudgetDefaults {
+  /** For each handler that declares none. */
+  readonly default?: BudgetLimits;
+  /** For handlers that declare none, by the method of the request. */
+  readonly byMethod?: Partial<Readonly<Record<HttpMethod, BudgetLimits>>>;
 }

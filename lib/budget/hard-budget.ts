@@ -1,4 +1,4 @@
-import type { ResolvedLimit } from './budget';
+import type { ResolvedLimit } from '../cost/resolved-limit';
 import { limitInForce } from './limit-in-force';
 
 /** Name of the one limit that is no cost. */

@@ -1,4 +1,4 @@
-import type { ResolvedLimit } from './budget';
+import type { ResolvedLimit } from '../cost/resolved-limit';
 
 /** The limit that is in force now: an exemption counts until its end. */
 export function limitInForce(limit: ResolvedLimit, now: number): ResolvedLimit | undefined {

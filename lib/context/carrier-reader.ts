@@ -1,5 +1,6 @@
 import { boundBaggage } from './baggage';
-import { type CarrierRules, CONTEXT, REQUEST_ID, SIGNATURE, signedText } from './carrier';
+import { CONTEXT, REQUEST_ID, SIGNATURE, signedText } from './carrier';
+import type { CarrierRules } from './carrier-rules';
 import { type CarrierWay, refusalOf } from './carrier-term';
 import { carriedKey } from './carried-keys';
 import { verdictOf } from './checked-value';

@@ -1,12 +1,5 @@
-import {
-  type Carrier,
-  type CarrierRules,
-  CONTEXT,
-  MAX_CARRIER_BYTES,
-  REQUEST_ID,
-  SIGNATURE,
-  signedText,
-} from './carrier';
+import { type Carrier, CONTEXT, MAX_CARRIER_BYTES, REQUEST_ID, SIGNATURE, signedText } from './carrier';
+import type { CarrierRules } from './carrier-rules';
 import { signedTerm } from './carrier-term';
 import { answerOf } from '../diagnosis/answer-of';
 import { OwnError } from '../diagnosis/own-error';

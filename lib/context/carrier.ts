@@ -1,8 +1,3 @@
-import type { FaultReporter } from '../diagnosis/fault-reporter';
-import type { CarrierSeal } from './carrier-seal';
-import type { CarrierTerm } from './carrier-term';
-import type { ContextUser } from './request-context';
-
 /** The most that a carrier may take, names and values, in bytes. */
 export const MAX_CARRIER_BYTES = 4_096;
 
@@ -25,18 +20,6 @@ export interface Carrier {
   readonly 'x-async-context'?: string;
   /** HMAC of the two above it; only with `carrierSecret`. */
   readonly 'x-async-context-signature'?: string;
-}
-
-/** What an application wants of its carriers. */
-export interface CarrierRules {
-  readonly seal: CarrierSeal | undefined;
-  readonly term: CarrierTerm;
-  /** Whether the user of a carrier without a signature is believed. */
-  readonly trustsUnsigned: boolean;
-  /** What of a user travels. */
-  readonly user: (user: ContextUser) => unknown;
-  /** Is told what is left out. */
-  readonly faults: FaultReporter;
 }
 
 /** What a signature is made of. */

@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { contextMissing, userMissing } from '../async-context.errors';
+import type { MeasuredQuery } from '../cost/measured-query';
 import type { RequestCost } from '../cost/request-cost';
 import { currentAside, runAgain, runAside } from './aside';
 import { readBaggage } from './baggage';
@@ -33,28 +34,6 @@ export interface ContextSeed {
   readonly inherit?: boolean | readonly (ContextKey<unknown> | string)[];
   /** Values that `get()` finds; checked as by `set()`. */
   readonly values?: Iterable<readonly [key: ContextKey<unknown> | string, value: unknown]>;
-}
-
-/** A query that the application measured itself. */
-export interface MeasuredQuery {
-  /** The database: `postgresql`, `cassandra`, … */
-  readonly system: string;
-  /** The statement; only its shape is kept. */
-  readonly statement?: string;
-  /** The collection, where there is no statement. */
-  readonly collection?: string;
-  /**
-   * Rows or documents returned or affected.
-   * @default 0
-   */
-  readonly rows?: number;
-  /** How long it took, in milliseconds. */
-  readonly durationMs: number;
-  /**
-   * Whether it changes data.
-   * @default what the statement says, else false
-   */
-  readonly write?: boolean;
 }
 
 const NOTHING: Carrier = Object.freeze({});

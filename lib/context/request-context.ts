@@ -1,4 +1,4 @@
-import type { ResolvedBudget } from '../budget/budget-resolver';
+import type { ResolvedLimit } from '../cost/resolved-limit';
 import { CostLedger } from '../cost/cost-ledger';
 import { PartLedger } from '../cost/part-ledger';
 import type { LoopBlock } from '../cost/event-loop';
@@ -6,9 +6,8 @@ import { TimeAccount } from '../cost/time-account';
 import type { RawStack } from '../cost/call-site';
 import type { GrowthHistory } from '../cost/growth-history';
 import type { BreachRecord } from '../cost/cost-record';
-import type { ResourceType } from '../diagnosis/resource-types';
-import type { AcquiringLines } from '../diagnosis/pools/acquiring-lines';
-import type { PoolLimits, PoolWait } from '../diagnosis/pools/pool-wait';
+import type { AcquiringLines } from './acquiring-lines';
+import type { PoolLimits, PoolWait } from '../cost/pool-wait';
 import type { Carrier } from './carrier';
 import type { ContextKey } from './context-key';
 import { eventLoop } from './context-storage';
@@ -81,6 +80,20 @@ export interface ContextApplication {
   noteLate(context: RequestContext, what: string, below: (...args: never[]) => unknown): void;
 }
 
+/** What a unit of work can have left open. */
+export type ResourceType =
+  | 'interval'
+  | 'timeout'
+  | 'socket'
+  | 'server'
+  | 'udp-socket'
+  | 'file-handle'
+  | 'read-stream'
+  | 'write-stream'
+  | 'child-process'
+  | 'file-watcher'
+  | 'worker';
+
 /** Notes what a unit of work opens, for the resource monitor. Shared by all copies of the package. */
 export interface ResourceNotes {
   add(type: ResourceType, resource: object, stack: RawStack): void;
@@ -109,6 +122,15 @@ export interface ContextTask {
   readonly key: PropertyKey;
   /** What the method is given: a job, a command, an event. */
   readonly subject: unknown;
+}
+
+/** The limits that are in force for a unit of work, as records tell of them. */
+export interface ContextBudget {
+  readonly limits: readonly ResolvedLimit[];
+  /** Whose handler it is; the nearest that says so. */
+  readonly owner: string | undefined;
+  /** What stops it. */
+  readonly hard: { readonly limits: readonly ResolvedLimit[] } | undefined;
 }
 
 /** What Nest calls the handler of a route with. */
@@ -166,7 +188,7 @@ export class RequestContext {
   handling: unknown = undefined;
   /** Which guard has refused it, and why. */
   refused: { readonly by: string; readonly reason: string } | undefined = undefined;
-  budget: ResolvedBudget | undefined = undefined;
+  budget: ContextBudget | undefined = undefined;
   breaches: readonly BreachRecord[] = NO_BREACHES;
   /** Whether it took longer than a request should. */
   isSlow = false;

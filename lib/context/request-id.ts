@@ -1,8 +1,35 @@
 import { randomUUID } from 'node:crypto';
-import type { RequestIdOptions } from '../async-context.options';
-import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { OwnError } from '../diagnosis/own-error';
 import { isThenable } from './thenable';
+
+/** Where the id of a request comes from and how it is answered, as it is in force. */
+export interface RequestIdOptions {
+  /**
+   * Header that a trusted caller sends its id in.
+   * @default 'x-request-id'
+   */
+  readonly header: string;
+  /**
+   * Whether an incoming id is taken over: never, always, or when the function says so.
+   * @default false
+   */
+  readonly trust: boolean | ((request: unknown) => boolean);
+  /**
+   * Makes an id of 1 to 200 characters out of `A-Z a-z 0-9 _ . : = + / @ -`.
+   * @default crypto.randomUUID
+   */
+  readonly generate?: (() => string) | undefined;
+  /**
+   * Header that the id is answered in; `false` answers none.
+   * @default 'x-request-id'
+   */
+  readonly responseHeader: string | false;
+}
+
+/** Asks a function of the application, and reports what it throws. */
+interface Asks {
+  ask<T>(where: string, hook: () => T): T | undefined;
+}
 
 /** What an incoming request id must look like: nothing that a log, a header or a shell could mistake. */
 const ACCEPTED = /^[A-Za-z0-9][A-Za-z0-9_.:=+/@-]{0,199}$/;
@@ -23,9 +50,9 @@ export class RequestIdSource {
   readonly #header: string;
   readonly #trust: RequestIdOptions['trust'];
   readonly #generate: (() => string) | undefined;
-  readonly #faults: FaultReporter;
+  readonly #faults: Asks;
 
-  constructor(options: RequestIdOptions, faults: FaultReporter) {
+  constructor(options: RequestIdOptions, faults: Asks) {
     this.#header = options.header.toLowerCase();
     this.#trust = options.trust;
     this.#generate = options.generate;

@@ -1,4 +1,3 @@
-import type { MeasuredQuery } from '../context/context.service';
 import { describeStatement } from './describe-statement';
 import type { SqlDialect, Statement } from './statement';
 
@@ -12,6 +11,28 @@ const DIALECTS: ReadonlyMap<string, SqlDialect> = new Map([
   ['mssql', 'mssql'],
 ]);
 const MAX_COLLECTION = 200;
+
+/** A query that the application measured itself. */
+export interface MeasuredQuery {
+  /** The database: `postgresql`, `cassandra`, … */
+  readonly system: string;
+  /** The statement; only its shape is kept. */
+  readonly statement?: string;
+  /** The collection, where there is no statement. */
+  readonly collection?: string;
+  /**
+   * Rows or documents returned or affected.
+   * @default 0
+   */
+  readonly rows?: number;
+  /** How long it took, in milliseconds. */
+  readonly durationMs: number;
+  /**
+   * Whether it changes data.
+   * @default what the statement says, else false
+   */
+  readonly write?: boolean;
+}
 
 /** What is kept of a query that the application measured itself. */
 export function describeQuery(query: MeasuredQuery): Statement {

@@ -1,6 +1,7 @@
 import type { RequestContext, ResourceNotes } from '../context/request-context';
 import type { RawStack } from '../cost/call-site';
-import { RESOURCE_RULES, type ResourceType } from './resource-types';
+import { RESOURCE_RULES } from './resource-types';
+import type { ResourceType } from '../context/request-context';
 
 /** What a unit of work has opened, and the stack of the call. */
 export interface OpenedResource {

@@ -7,7 +7,8 @@ import { contextStorage } from '../context/context-storage';
 import { oncePerProcess } from '../context/once-per-process';
 import { replaceMethod } from '../instrumentation/method-replacement';
 import { takeBack } from '../instrumentation/take-back';
-import { type ResourceType, typeOf } from './resource-types';
+import { typeOf } from './resource-types';
+import type { ResourceType } from '../context/request-context';
 
 interface Shared {
   /** Monitors that run, of all applications. */

@@ -1,6 +1,7 @@
 import type { ClosedUnit, OpenedResource } from './opened-resources';
 import { keeperOf, type ResourceKeeper, type ResourceOrigin } from './resource-origin';
-import { RESOURCE_RULES, type ResourceType } from './resource-types';
+import { RESOURCE_RULES } from './resource-types';
+import type { ResourceType } from '../context/request-context';
 
 /** What one handler has left open at one line. */
 export interface LeftOpen extends ResourceKeeper {

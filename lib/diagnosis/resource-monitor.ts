@@ -4,7 +4,7 @@ import type { ResourceNotes } from '../context/request-context';
 import type { FaultReporter } from './fault-reporter';
 import type { LeftOpen } from './resource-ledger';
 import type { ResourceMonitorOptions } from './resource-monitor-options';
-import type { ResourceType } from './resource-types';
+import type { ResourceType } from '../context/request-context';
 import type { ResourceWatch } from './resource-watch';
 
 // Loaded with the first start: most applications never start it.

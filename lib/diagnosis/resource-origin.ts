@@ -2,7 +2,8 @@ import { sep } from 'node:path';
 import { type CallSite, describeCallSite, framesOf, siteOf } from '../cost/call-site';
 import { isOwnFile } from '../cost/own-files';
 import { originalPosition } from '../cost/source-position';
-import { RESOURCE_RULES, type ResourceType } from './resource-types';
+import { RESOURCE_RULES } from './resource-types';
+import type { ResourceType } from '../context/request-context';
 
 /** Modules of Node that run something in a storage. */
 const STORAGES = /^node:(?:internal\/)?async_/;

@@ -1,16 +1,4 @@
-/** What a unit of work can have left open. */
-export type ResourceType =
-  | 'interval'
-  | 'timeout'
-  | 'socket'
-  | 'server'
-  | 'udp-socket'
-  | 'file-handle'
-  | 'read-stream'
-  | 'write-stream'
-  | 'child-process'
-  | 'file-watcher'
-  | 'worker';
+import type { ResourceType } from '../context/request-context';
 
 /** What is to be known of one type. */
 interface ResourceRules {

@@ -4,7 +4,7 @@ import type { RequestContext } from '../context/request-context';
 import type { CostRecord } from '../cost/cost-record';
 import { buildCostRecord } from '../cost/cost-record-builder';
 import { longestPart, partsOf, type SlowRecord, type TimePart } from '../cost/time-record';
-import type { PoolWait } from './pools/pool-wait';
+import type { PoolWait } from '../cost/pool-wait';
 import { type MainCause, mainCauseOf } from './main-cause';
 import {
   CALLS,

@@ -5,9 +5,7 @@ import type { BudgetOwners, BudgetResolver, ResolvedBudget } from '../budget/bud
 import { GrowthHistory } from '../cost/growth-history';
 import { oncePerProcess } from '../context/once-per-process';
 import type { ContextHandler } from '../context/request-context';
-import { declaredCostLimit } from '../guards/cost-limit/declared-cost-limit';
-import type { Breaker } from '../guards/breaker/breaker';
-import type { AcquiringLines } from '../diagnosis/pools/acquiring-lines';
+import type { AcquiringLines } from '../context/acquiring-lines';
 
 /** Nest's metadata of `@Sse()`. */
 const SSE = '__sse__';
@@ -38,8 +36,8 @@ export class Handler implements ContextHandler {
   /** Whether the cost of its callers is limited: where they are is noted before its guards run. */
   readonly isLimited: boolean;
   acquiringLines?: AcquiringLines;
-  /** What its requests have shown, where breakers are on. */
-  breaker: Breaker | undefined = undefined;
+  /** What its requests have shown, where breakers are on: theirs alone. */
+  breaker: object | undefined = undefined;
   /** Whether that is asked before a request goes on: it is not closed. */
   isWatched = false;
   readonly owners: HandlerOwners;
@@ -65,20 +63,22 @@ export class Handler implements ContextHandler {
   }
 }
 
+/** Whether the cost of the callers of a handler is limited. */
+export type IsLimited = (type: Type, method: Method) => boolean;
+
 /** Finds each handler once: metadata is never read again while serving. */
 export class Handlers {
   readonly #budgets: BudgetResolver;
   readonly #modules: ModulesContainer;
-  /** Of those that declare no limit of cost. */
-  readonly #areLimited: boolean;
+  readonly #isLimited: IsLimited;
   readonly #handlers = new WeakMap<Type, Handler[]>();
   readonly #byKey = new WeakMap<Type, Map<PropertyKey, Handler>>();
   readonly #byMethod = new WeakMap<Type, Map<Method, Handler>>();
 
-  constructor(budgets: BudgetResolver, modules: ModulesContainer, areLimited: boolean) {
+  constructor(budgets: BudgetResolver, modules: ModulesContainer, isLimited: IsLimited) {
     this.#budgets = budgets;
     this.#modules = modules;
-    this.#areLimited = areLimited;
+    this.#isLimited = isLimited;
   }
 
   /** @param module where Nest has found the class, which may belong to several */
@@ -99,16 +99,11 @@ export class Handlers {
     const found = handlers.find(({ owners, name: known }) => known === name && owners.module === module);
     if (found !== undefined) return found;
     const method: unknown = (type.prototype as Record<PropertyKey, unknown>)[key];
-    const owners = { controller: type, module, ...(typeof method === 'function' && { method }) };
-    const made = new Handler(name, this.#budgets, owners, this.#isLimited(type, method));
+    const isMethod = typeof method === 'function';
+    const owners = { controller: type, module, ...(isMethod && { method }) };
+    const made = new Handler(name, this.#budgets, owners, isMethod && this.#isLimited(type, method));
     handlers.push(made);
     return made;
-  }
-
-  #isLimited(type: Type, method: unknown): boolean {
-    if (typeof method !== 'function') return false;
-    const declared = declaredCostLimit.of({ getHandler: () => method, getClass: () => type as never });
-    return declared === undefined ? this.#areLimited : declared.value !== false;
   }
 
   /** `undefined` also where a class belongs to several: which of them is not known. */

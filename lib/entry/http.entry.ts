@@ -1,6 +1,6 @@
 import type { HttpAdapterHost } from '@nestjs/core';
 import type { ServerResponse } from 'node:http';
-import type { ResolvedOptions } from '../async-context.options';
+import type { ResolvedOptions } from '../async-context.resolved-options';
 import type { RequestContext } from '../context/request-context';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { emitInside } from './emit-inside';

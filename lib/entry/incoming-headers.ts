@@ -1,4 +1,4 @@
-import type { ResolvedOptions } from '../async-context.options';
+import type { ResolvedOptions } from '../async-context.resolved-options';
 import { boundBaggage } from '../context/baggage';
 import { CONTEXT, SIGNATURE } from '../context/carrier';
 import type { RequestContext } from '../context/request-context';

@@ -1,5 +1,5 @@
 import type { ModulesContainer } from '@nestjs/core';
-import type { ResolvedOptions } from '../async-context.options';
+import type { ResolvedOptions } from '../async-context.resolved-options';
 import { rememberingAlarm, throwingAlarm } from '../budget/budget-alarm';
 import { findBreaches } from '../budget/budget-check';
 import { BreachLog } from '../budget/breach-log';
@@ -8,12 +8,7 @@ import { BudgetResolver, type ResolvedBudget } from '../budget/budget-resolver';
 import { currentAside } from '../context/aside';
 import { readBudgetOf } from '../budget/query-budget.decorator';
 import { knownStop, type StopRules, stopOf } from '../budget/work-stop';
-import {
-  type ContextHost,
-  type ContextSeed,
-  ContextService,
-  type MeasuredQuery,
-} from '../context/context.service';
+import { type ContextHost, type ContextSeed, ContextService } from '../context/context.service';
 import { contextStorage, eventLoop } from '../context/context-storage';
 import {
   type ContextHandler,
@@ -21,7 +16,8 @@ import {
   type ContextUser,
   RequestContext,
 } from '../context/request-context';
-import { type Carrier, type CarrierRules, CONTEXT, SIGNATURE } from '../context/carrier';
+import { type Carrier, CONTEXT, SIGNATURE } from '../context/carrier';
+import type { CarrierRules } from '../context/carrier-rules';
 import { readCarrier } from '../context/carrier-reader';
 import { isThenable } from '../context/thenable';
 import { CarrierSeal } from '../context/carrier-seal';
@@ -33,14 +29,15 @@ import { CallTrace } from '../cost/call-trace';
 import type { BreachRecord } from '../cost/cost-record';
 import { buildCostRecord } from '../cost/cost-record-builder';
 import { GrowthHistory } from '../cost/growth-history';
-import { describeQuery } from '../cost/measured-query';
+import { describeQuery, type MeasuredQuery } from '../cost/measured-query';
 import { RecentMap } from '../cost/recent-map';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { LateLog } from '../diagnosis/late-log';
 import { OwnError } from '../diagnosis/own-error';
 import { SlowLog } from '../diagnosis/slow-log';
 import type { ResourceSampler } from '../diagnosis/resource-monitor';
-import type { PoolLimits } from '../diagnosis/pools/pool-wait';
+import type { PoolLimits } from '../cost/pool-wait';
+import { isCostLimited } from '../guards/cost-limit/declared-cost-limit';
 import { noteAddress } from '../guards/caller/noted-address';
 import type { Breakers } from '../guards/breaker/breakers';
 import type { OverloadMonitor } from '../guards/overload/overload-monitor';
@@ -154,7 +151,10 @@ export class UnitsOfWork implements ContextHost {
       options.budget,
       options.onExceeded === 'throw' ? throwingAlarm : rememberingAlarm,
     );
-    this.handlers = new Handlers(this.#budgets, modules, options.guards.costLimit.policy !== undefined);
+    const areLimited = options.guards.costLimit.policy !== undefined;
+    this.handlers = new Handlers(this.#budgets, modules, (type, method) =>
+      isCostLimited(type, method, areLimited),
+    );
     const { carrierSecrets: secrets, carrierUser, trustUnsignedCarriers } = options;
     this.#carrierRules = {
       seal: secrets && new CarrierSeal(secrets),
@@ -402,7 +402,11 @@ export class UnitsOfWork implements ContextHost {
   /** Another handler of the same unit of work (a second root field of a GraphQL operation) brings its budget. */
   addHandler(context: RequestContext, handler: Handler): void {
     const budget = handler.budget(context.method);
-    setBudget(context, this.#budgets.loosest(context.budget ?? budget, budget), this.#stopRules);
+    setBudget(
+      context,
+      this.#budgets.loosest((context.budget as ResolvedBudget | undefined) ?? budget, budget),
+      this.#stopRules,
+    );
     if (handler.isLimited) noteAddress(context);
   }
 

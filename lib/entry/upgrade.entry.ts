@@ -1,7 +1,7 @@
 import type { HttpAdapterHost } from '@nestjs/core';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { ResolvedOptions } from '../async-context.options';
+import type { ResolvedOptions } from '../async-context.resolved-options';
 import { contextStorage } from '../context/context-storage';
 import { sharedName } from '../context/protocol';
 import type { RequestContext } from '../context/request-context';

@@ -1,8 +1,8 @@
 import type { ExecutionContext } from '@nestjs/common';
 import type { ContextService } from '../context/context.service';
-import type { RequestContext } from '../context/request-context';
+import type { ContextApplication, RequestContext } from '../context/request-context';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
-import type { UnitsOfWork } from '../entry/units-of-work';
+import type { Handler, Handlers } from '../entry/handlers';
 import { Callers } from './caller/callers';
 import { AllSlots } from './concurrency/concurrency';
 import { nameOf } from './guard-kit-token';
@@ -13,6 +13,15 @@ import type { Refusals } from './refusals';
 import { unitOf } from './unit-of';
 import { whenOver } from './when-over';
 
+/** What guards ask of the units of work of their application. */
+interface GuardedUnits extends ContextApplication {
+  readonly handlers: Handlers;
+  /** Calls `fn` after the close, or at once where it is closed. */
+  onClose(context: RequestContext, fn: () => unknown): void;
+  /** Says which handler took the work. */
+  setHandler(context: RequestContext, handler: Handler): void;
+}
+
 /** What the guards of one application share; no part of the public surface. */
 export class GuardKit {
   readonly refusals: Refusals;
@@ -22,13 +31,13 @@ export class GuardKit {
   /** Of `@Concurrency()`. */
   readonly slots = new AllSlots();
   readonly callers = new Callers(this);
-  readonly #units: UnitsOfWork;
+  readonly #units: GuardedUnits;
   /** Runs a function after the close of a unit of work, or at once where it is closed. */
   readonly onClose = (context: RequestContext, fn: () => unknown): void => this.#units.onClose(context, fn);
 
   constructor(
     options: ResolvedGuards,
-    units: UnitsOfWork,
+    units: GuardedUnits,
     contextService: ContextService,
     faults: FaultReporter,
     refusals: Refusals,

@@ -3,7 +3,7 @@ import { contextStorage } from '../context/context-storage';
 import { oncePerProcess } from '../context/once-per-process';
 import type { RequestContext } from '../context/request-context';
 import { captureStack, framesOf } from '../cost/call-site';
-import type { Below } from './driver-instrumentation';
+import type { Below } from '../cost/query-handle';
 import { loadedCopies } from './loaded-copies';
 import { loadedPackages } from './loaded-files';
 

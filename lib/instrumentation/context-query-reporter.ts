@@ -17,14 +17,8 @@ import type { PooledQuery } from '../diagnosis/pools/pooled-query';
 import type { PoolWatch } from '../diagnosis/pools/pool-watch';
 import { holdingOf, releaseHolding } from '../diagnosis/pools/watched-pool';
 import type { AttributionFigures } from './attribution';
-import type {
-  Below,
-  CallHandle,
-  CheckoutHandle,
-  OwnQueryHandle,
-  OwnQueryReporter,
-  QueryHandle,
-} from './driver-instrumentation';
+import type { OwnQueryReporter } from './driver-instrumentation';
+import type { Below, CallHandle, CheckoutHandle, OwnQueryHandle, QueryHandle } from '../cost/query-handle';
 
 const NO_TEXT: Statement = Object.freeze({ shape: '?', table: undefined, operation: '?', kind: 'read' });
 

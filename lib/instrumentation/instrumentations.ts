@@ -4,7 +4,7 @@ import { isFirstProtocol } from '../context/protocol';
 import { isBundled } from '../cost/own-files';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { LostContexts } from '../diagnosis/lost-contexts';
-import type { PoolLimits } from '../diagnosis/pools/pool-wait';
+import type { PoolLimits } from '../cost/pool-wait';
 import { poolWatch } from '../diagnosis/pools/pool-watch';
 import type { Attribution } from '../cost/process-figures';
 import { type AttributionFigures, summarize } from './attribution';

@@ -2,7 +2,7 @@ import type { RequestContext } from '../../context/request-context';
 import type { RawStack } from '../../cost/call-site';
 import type { CostLedger } from '../../cost/cost-ledger';
 import type { Statement } from '../../cost/statement';
-import type { AcquiringLines } from './acquiring-lines';
+import type { AcquiringLines } from '../../context/acquiring-lines';
 import { Waiter } from './waiter';
 import type { WatchedPool } from './watched-pool';
 

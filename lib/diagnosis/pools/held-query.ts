@@ -1,7 +1,7 @@
 import type { Columns } from '../../cost/evidence/kept-results';
 import type { Statement } from '../../cost/statement';
 import type { ReadsRows } from '../../cost/unread-rows';
-import type { OwnQueryHandle } from '../../instrumentation/driver-instrumentation';
+import type { OwnQueryHandle } from '../../cost/query-handle';
 import type { Holding } from './holding';
 
 /** A query on a connection that was checked out: until its end the connection is in it. */

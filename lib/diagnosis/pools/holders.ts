@@ -1,5 +1,5 @@
 import { type Holding, nameOf } from './holding';
-import type { HeldStatement, PoolHolder } from './pool-wait';
+import type { HeldStatement, PoolHolder } from '../../cost/pool-wait';
 
 const MAX_HOLDERS = 10;
 const MAX_STATEMENTS = 5;

@@ -1,11 +1,9 @@
+import type { HoldingState } from '../../cost/pool-wait';
 import { workOf } from '../request-of';
 import type { RequestContext } from '../../context/request-context';
 import type { RawStack } from '../../cost/call-site';
 import type { Statement } from '../../cost/statement';
-import type { AcquiringLines } from './acquiring-lines';
-
-/** What a connection is busy with, while it is held. */
-export type HoldingState = 'running' | 'idle' | 'idle in transaction';
+import type { AcquiringLines } from '../../context/acquiring-lines';
 
 const OPENING: ReadonlySet<string> = new Set(['BEGIN', 'START']);
 const ENDING: ReadonlySet<string> = new Set(['COMMIT', 'END', 'ROLLBACK', 'ABORT']);

@@ -3,7 +3,7 @@ import type { RequestContext } from '../../context/request-context';
 import { mainCauseOf } from '../main-cause';
 import { number, Report, type ReportLine } from '../report-text';
 import { nameOf } from './holding';
-import type { HeldStatement, PoolHolder, PoolWait } from './pool-wait';
+import type { HeldStatement, PoolHolder, PoolWait } from '../../cost/pool-wait';
 import { requestFields, requestOf } from '../request-of';
 
 /** So many calls of one unit of work that wait at once are its own doing, where they are most of those that wait. */

@@ -1,5 +1,5 @@
 import type { Statement } from '../../cost/statement';
-import type { QueryHandle } from '../../instrumentation/driver-instrumentation';
+import type { QueryHandle } from '../../cost/query-handle';
 import { Waiter } from './waiter';
 import type { WatchedPool } from './watched-pool';
 

@@ -1,5 +1,5 @@
 import type { RequestContext } from '../../context/request-context';
-import type { PoolWait } from './pool-wait';
+import type { PoolWait } from '../../cost/pool-wait';
 
 /** What waits for a connection of a pool, in the pool's list. */
 export abstract class Waiter {

@@ -2,7 +2,7 @@ import { clearTimeout, setTimeout } from '../../context/real-timers';
 import type { RequestContext } from '../../context/request-context';
 import { Holding } from './holding';
 import { summarizeHolders } from './holders';
-import type { PoolWait } from './pool-wait';
+import type { PoolWait } from '../../cost/pool-wait';
 import { WaitList } from './wait-list';
 import { shareWaits, type WaitShare } from './wait-shares';
 import { sharedName } from '../../context/protocol';

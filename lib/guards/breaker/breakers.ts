@@ -88,7 +88,7 @@ export class Breakers {
     handler: Handler,
     exchange: HttpExchange,
   ): true | { readonly answer: unknown } {
-    const { breaker } = handler;
+    const breaker = handler.breaker as Breaker | undefined;
     const cause = breaker?.cause;
     if (breaker === undefined || cause === undefined) return true;
     const nowMs = performance.now();
@@ -224,7 +224,7 @@ function routeOf({ kind, handler }: RequestContext): Handler | undefined {
 }
 
 function ofHandler(handler: Handler, limits: ResolvedBreaker): Breaker {
-  return (handler.breaker ??= new Breaker(limits));
+  return (handler.breaker ??= new Breaker(limits)) as Breaker;
 }
 
 const NEXT: Readonly<Record<BreakerCause, string>> = {

@@ -1,5 +1,6 @@
 import { currentAside, runAgain } from '../../context/aside';
-import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import type { QueryHandle } from '../../cost/query-handle';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { takingBack } from '../take-back';

@@ -1,4 +1,5 @@
-import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import type { QueryHandle } from '../../cost/query-handle';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { prototypesOf, replaceMethod, replaceMethods } from '../method-replacement';
 import { takingBack } from '../take-back';

@@ -1,4 +1,4 @@
-import type { CallHandle } from '../driver-instrumentation';
+import type { CallHandle } from '../../cost/query-handle';
 
 /** Kept on the request of the client itself: a WeakMap costs 125 ns more. */
 export const CALL = Symbol('nestjs-async-context.http');

@@ -1,5 +1,6 @@
 import { contextStorage } from '../../context/context-storage';
-import type { CallHandle, QueryReporter } from '../driver-instrumentation';
+import type { QueryReporter } from '../driver-instrumentation';
+import type { CallHandle } from '../../cost/query-handle';
 import { targetOf } from './redis-command';
 
 const COUNTED = Symbol('nestjs-async-context.counted');

@@ -1,4 +1,5 @@
-import type { CallHandle, QueryReporter } from '../driver-instrumentation';
+import type { QueryReporter } from '../driver-instrumentation';
+import type { CallHandle } from '../../cost/query-handle';
 import { replaceMethod, replaceMethods } from '../method-replacement';
 import { beginCommand, type Command, isNew, type Settleable, watch } from './ioredis-command';
 

@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events';
-import type { QueryHandle, QueryReporter } from '../driver-instrumentation';
+import type { QueryReporter } from '../driver-instrumentation';
+import type { QueryHandle } from '../../cost/query-handle';
 import { replaceMethod } from '../method-replacement';
 import { isOutcome } from './affected-rows';
 import { beginOnce, type Connection, type Params } from './mariadb-params';

@@ -1,5 +1,6 @@
 import { MANY_ROWS } from '../../cost/evidence/operation-values';
-import type { Below, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import type { QueryReporter } from '../driver-instrumentation';
+import type { Below, QueryHandle } from '../../cost/query-handle';
 import { sharedName } from '../../context/protocol';
 import { isPlain } from '../../cost/evidence/nested-values';
 

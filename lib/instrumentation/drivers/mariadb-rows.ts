@@ -1,5 +1,5 @@
 import type { Columns } from '../../cost/evidence/kept-results';
-import type { QueryHandle } from '../driver-instrumentation';
+import type { QueryHandle } from '../../cost/query-handle';
 import { rowsOf } from './affected-rows';
 
 /** What the driver says of a column: its name is a method. */

@@ -1,9 +1,5 @@
-import type {
-  CheckoutHandle,
-  DriverInstrumentation,
-  QueryHandle,
-  QueryReporter,
-} from '../driver-instrumentation';
+import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import type { CheckoutHandle, QueryHandle } from '../../cost/query-handle';
 import { isHeldByStopped } from '../stopped-holder';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod } from '../method-replacement';

@@ -2,7 +2,7 @@ import { MAX_ROWS_OF_RESULT } from '../../cost/evidence/kept-results';
 import { isWide } from '../../cost/evidence/wide-rows';
 import { withoutValues } from '../../cost/value-like';
 import type { ReadsRows, UnreadRow } from '../../cost/unread-rows';
-import type { OwnQueryHandle } from '../driver-instrumentation';
+import type { OwnQueryHandle } from '../../cost/query-handle';
 import { BsonKeys, DOCUMENT, LIST } from './bson-keys';
 import type { Command } from './mongodb-operation';
 import { comparable } from './mongodb-values';

@@ -1,7 +1,8 @@
 import { undoOf } from '../../budget/refused-commit';
 import type { Statement } from '../../cost/statement';
 import type { GivenValues } from '../../cost/evidence/operation-values';
-import type { DriverInstrumentation, OwnQueryHandle, OwnQueryReporter } from '../driver-instrumentation';
+import type { DriverInstrumentation, OwnQueryReporter } from '../driver-instrumentation';
+import type { OwnQueryHandle } from '../../cost/query-handle';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { type Command, describeCommand, nameOf, outcomeOf, parametersOf } from './mongodb-operation';

@@ -1,5 +1,6 @@
 import { inContext } from '../caller-context';
-import type { Below, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import type { QueryReporter } from '../driver-instrumentation';
+import type { Below, QueryHandle } from '../../cost/query-handle';
 import { replaceMethod, replaceMethods } from '../method-replacement';
 import { watchedAbove } from './tarn.driver';
 import { COUNTED, type Counted } from './tedious-request';

@@ -1,5 +1,5 @@
 import type { Columns } from '../../cost/evidence/kept-results';
-import type { QueryHandle } from '../driver-instrumentation';
+import type { QueryHandle } from '../../cost/query-handle';
 
 /** What a command has read, by result: `undefined` in place of the columns of one without rows. */
 export interface Parsed {

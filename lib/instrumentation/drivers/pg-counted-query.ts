@@ -1,4 +1,4 @@
-import type { QueryHandle } from '../driver-instrumentation';
+import type { QueryHandle } from '../../cost/query-handle';
 import { endWith, type PgQuery, type QueryClass } from './pg-query';
 
 /** A query of the driver that ends its own count, so that nothing is put around what it calls. */

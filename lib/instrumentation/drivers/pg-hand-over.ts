@@ -4,7 +4,7 @@ import { oncePerProcess } from '../../context/once-per-process';
 import type { Captured } from '../../context/context-store';
 import { runAndNote } from '../../context/thrown-context';
 import { PooledQuery } from '../../diagnosis/pools/pooled-query';
-import type { Below } from '../driver-instrumentation';
+import type { Below } from '../../cost/query-handle';
 
 type Callback = (this: unknown, error: unknown, ...results: unknown[]) => unknown;
 

@@ -1,7 +1,8 @@
 import { currentAside, runAgain } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
 import { runAndNote } from '../../context/thrown-context';
-import type { CheckoutHandle, OwnQueryReporter } from '../driver-instrumentation';
+import type { OwnQueryReporter } from '../driver-instrumentation';
+import type { CheckoutHandle } from '../../cost/query-handle';
 import { isReplaced, replaceMethod, replaceMethods } from '../method-replacement';
 import { takeBack } from '../take-back';
 import { type Asked, findBypasses, markAsked } from './pg-bypass';

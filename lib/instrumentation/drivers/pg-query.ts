@@ -2,7 +2,7 @@ import { currentAside, runAgain } from '../../context/aside';
 import type { Columns } from '../../cost/evidence/kept-results';
 import type { Captured } from '../../context/context-store';
 import { runAndNote } from '../../context/thrown-context';
-import type { QueryHandle } from '../driver-instrumentation';
+import type { QueryHandle } from '../../cost/query-handle';
 
 /** What a `pg` client can be given in place of a text: `pg.Query`, `pg-cursor`, `pg-query-stream`, … */
 export interface Submittable {

@@ -4,12 +4,8 @@ import type { Captured } from '../../context/context-store';
 import { runAndNote } from '../../context/thrown-context';
 import { undoOf } from '../../budget/refused-commit';
 import { inContext } from '../caller-context';
-import type {
-  DriverInstrumentation,
-  OwnQueryReporter,
-  QueryHandle,
-  QueryReporter,
-} from '../driver-instrumentation';
+import type { DriverInstrumentation, OwnQueryReporter, QueryReporter } from '../driver-instrumentation';
+import type { QueryHandle } from '../../cost/query-handle';
 import { giveModules } from '../given-modules';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';

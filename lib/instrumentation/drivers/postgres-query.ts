@@ -1,6 +1,6 @@
 import { type Columns, MAX_ROWS_OF_RESULT } from '../../cost/evidence/kept-results';
 import { ownValue } from '../../cost/evidence/nested-values';
-import type { QueryHandle } from '../driver-instrumentation';
+import type { QueryHandle } from '../../cost/query-handle';
 
 /** A query of Postgres.js before it is sent; what a fragment, `sql(name)` or `sql(values)` is as well. */
 export interface PostgresQuery {

@@ -1,7 +1,8 @@
 import type { Columns } from '../../cost/evidence/kept-results';
 import { contextStorage } from '../../context/context-storage';
 import { undoOf } from '../../budget/refused-commit';
-import type { DriverInstrumentation, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import type { QueryHandle } from '../../cost/query-handle';
 import { inContext } from '../caller-context';
 import { installedBuilds, loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';

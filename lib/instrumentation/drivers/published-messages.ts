@@ -1,5 +1,6 @@
 import { withoutValues } from '../../cost/value-like';
-import type { Below, CallHandle, QueryReporter } from '../driver-instrumentation';
+import type { QueryReporter } from '../driver-instrumentation';
+import type { Below, CallHandle } from '../../cost/query-handle';
 
 /** Counts as many messages as are published by one call; `end()` ends all of them. */
 export function beginMessages(

@@ -1,4 +1,5 @@
-import type { CallHandle, DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import type { CallHandle } from '../../cost/query-handle';
 import { loadedCopies } from '../loaded-copies';
 import { replaceMethod } from '../method-replacement';
 import { takingBack } from '../take-back';

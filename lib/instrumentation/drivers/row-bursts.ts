@@ -1,5 +1,5 @@
 import { type Columns, MAX_ROWS_OF_RESULT, MAX_ROWS_OF_SHAPE } from '../../cost/evidence/kept-results';
-import type { QueryHandle } from '../driver-instrumentation';
+import type { QueryHandle } from '../../cost/query-handle';
 
 /** One more than are kept says that there are more. */
 const MOST_AT_ONCE = MAX_ROWS_OF_RESULT + 1;

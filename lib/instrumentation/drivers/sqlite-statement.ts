@@ -1,5 +1,6 @@
 import { undoOf } from '../../budget/refused-commit';
-import type { Below, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import type { QueryReporter } from '../driver-instrumentation';
+import type { Below, QueryHandle } from '../../cost/query-handle';
 import { replaceMethod } from '../method-replacement';
 import { placeOf } from './sqlite-place';
 import { asCells, columnsOf, isNamed, noteBound, showRows, valuesOf } from './sqlite-values';

@@ -1,7 +1,7 @@
 import { isPlain } from '../../cost/evidence/nested-values';
 import { MAX_ROWS_OF_RESULT } from '../../cost/evidence/kept-results';
 import { hashText } from '../../cost/parameter-hash';
-import type { QueryHandle } from '../driver-instrumentation';
+import type { QueryHandle } from '../../cost/query-handle';
 import { replaceMethod } from '../method-replacement';
 import { placeOf } from './sqlite-place';
 

@@ -1,5 +1,6 @@
 import { oncePerProcess } from '../../context/once-per-process';
-import type { CheckoutHandle, DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import type { DriverInstrumentation, QueryReporter } from '../driver-instrumentation';
+import type { CheckoutHandle } from '../../cost/query-handle';
 import { loadedCopies } from '../loaded-copies';
 import { isReplaced, replaceMethod, replaceMethods } from '../method-replacement';
 import { takingBack } from '../take-back';

@@ -2,7 +2,8 @@ import type { EventEmitter } from 'node:events';
 import { MAX_ROWS_OF_RESULT } from '../../cost/evidence/kept-results';
 import { undoOf } from '../../budget/refused-commit';
 import { inContext } from '../caller-context';
-import type { Below, QueryHandle, QueryReporter } from '../driver-instrumentation';
+import type { QueryReporter } from '../driver-instrumentation';
+import type { Below, QueryHandle } from '../../cost/query-handle';
 import { replaceMethod } from '../method-replacement';
 
 type Callback = (this: unknown, error?: unknown, rows?: number, ...rest: unknown[]) => unknown;

@@ -1,6 +1,7 @@
 import { isOfAgent } from '../agent-calls';
 import { listen } from '../channels';
-import type { CallHandle, QueryReporter } from '../driver-instrumentation';
+import type { QueryReporter } from '../driver-instrumentation';
+import type { CallHandle } from '../../cost/query-handle';
 import { bodyLength, CALL, headerIn, hostInPath, hostOfOrigin, isServerError } from './http-call';
 import type { UndiciAnswer, UndiciRequest } from './undici-request';
 

@@ -1,6 +1,6 @@
 import { types } from 'node:util';
-import { ApplicationRuntime } from '../async-context.application-runtime';
-import type { ProviderTracer } from './provider-tracer';
+import { ApplicationRuntime } from './async-context.application-runtime';
+import type { ProviderTracer } from './trace/provider-tracer';
 
 /** What Nest's option `instrument` takes. */
 export interface ProviderInstrument {

@@ -1,10 +1,4 @@
-import {
-  type CallSite,
-  callSiteOf,
-  captureStack,
-  describeCallSite,
-  type RawStack,
-} from '../../cost/call-site';
+import { type CallSite, callSiteOf, captureStack, describeCallSite, type RawStack } from '../cost/call-site';
 
 /** Lines that are kept of one handler, for as long as the process lives. */
 const MAX_LINES = 3;

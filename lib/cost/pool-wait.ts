@@ -1,4 +1,5 @@
-import type { HoldingState } from './holding';
+/** What a connection is busy with, while it is held. */
+export type HoldingState = 'running' | 'idle' | 'idle in transaction';
 
 /** From when on an application wants to hear of its pools; 0 is never. */
 export interface PoolLimits {
