@@ -253,11 +253,16 @@ export class EventLoop {
       // whoever was seen to start had stopped by then.
       this.#endBlock(nowMs, ranMs, idledMs > 0, caller);
     } else if (ranMs > 0) {
-      const owner = this.#ownerOf(caller);
-      owner?.ran(ranMs, false);
-      if (ranMs >= SLICE_MS) this.#noteSlice(nowMs, ranMs, owner);
+      this.#charge(nowMs, ranMs, caller);
     }
     if (idledMs > 0) this.#isSole = true;
+  }
+
+  /** Charges what is too short to block the loop. */
+  #charge(nowMs: number, ranMs: number, caller: TimeAccount | undefined): void {
+    const owner = this.#ownerOf(caller);
+    owner?.ran(ranMs, false);
+    if (ranMs >= SLICE_MS) this.#noteSlice(nowMs, ranMs, owner);
   }
 
   /** Who ran up to now, as far as it is seen. */
@@ -310,8 +315,7 @@ export class EventLoop {
       this.onBlock?.(block);
       return;
     }
-    const owner = this.#hasResumed ? this.#runner : caller;
-    if (ms > 0) owner?.ran(ms, false);
+    if (ms > 0) this.#charge(endMs, ms, caller);
     if (starvedMs < LONG_TASK_MS) return;
     const nobody = { culprit: undefined, suspects: [], sites: undefined, waiting: this.open };
     this.onBlock?.({ endMs, ms, ...processor, ...nobody });

@@ -250,6 +250,37 @@ describe('the accounts of units of work', () => {
       expect(blocks).toMatchObject([{ ms: 5, starvedMs: 882, culprit: undefined, sites: undefined }]);
     });
 
+    it('charge a part of work in slices to the only one that is open', () => {
+      const account = open();
+      burn(1);
+      begin(account);
+      end(account);
+      loop.turns(performance.now());
+      // A slice of 100 ms by the clock, of which it had the processor for 40.
+      burn(100);
+      spend({ cpuMs: 40, waitedMs: 60 });
+      loop.turns(performance.now());
+      close(account);
+
+      expect(partsOf(account)).toMatchObject({ own: 41, blocked: 0, starved: 60, other: 0 });
+    });
+
+    it('look whose a part of work in slices is, where several are open', () => {
+      const looks: number[] = [];
+      loop.onUnknown = nowMs => void looks.push(nowMs);
+      const [first, second] = [open(), open()];
+      loop.turns(performance.now());
+      for (let slice = 0; slice < 2; slice += 1) {
+        burn(100);
+        spend({ cpuMs: 40, waitedMs: 60 });
+        loop.turns(performance.now());
+      }
+      close(first, second);
+
+      expect(looks).toEqual([clockMs]);
+      expect([first, second].map(({ ownMs }) => ownMs)).toEqual([0, 0]);
+    });
+
     it('blame who waits synchronously', () => {
       const account = open();
       burn(600);
