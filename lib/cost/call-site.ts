@@ -37,6 +37,8 @@ export interface CallSite {
   readonly name: string | undefined;
   /** The line of its source, where whoever has compiled it says so: `line` is that of what runs. */
   readonly sourceLine?: number | undefined;
+  /** Whether it awaits what is nearer: its position is that of the word. */
+  readonly isAwait?: boolean;
   /** The next line of the application on the stack, where it may be a helper that this one is in. */
   readonly caller?: CallSite | undefined;
 }
@@ -93,12 +95,12 @@ export function describeCallSite(nearest: CallSite): string {
     : `${describeFrame(site)}, through ${describeFrame(helper)}`;
 }
 
-function positionOf({ file, line, column, sourceLine }: CallSite): {
+function positionOf({ file, line, column, sourceLine, isAwait }: CallSite): {
   file: string;
   line: number | undefined;
 } {
   if (sourceLine !== undefined) return { file, line: sourceLine };
-  const position = originalPosition(file, line, column);
+  const position = originalPosition(file, line, column, isAwait);
   return position.file === file && !hasOwnPositions(file) ? { file, line: undefined } : position;
 }
 
@@ -128,6 +130,7 @@ export function siteOf(frame: NodeJS.CallSite): CallSite | undefined {
     line: frame.getLineNumber() ?? 0,
     column: frame.getColumnNumber() ?? 1,
     name: frame.getFunctionName() ?? frame.getMethodName() ?? undefined,
+    ...(frame.isAsync() && { isAwait: true }),
     // Others say it for a site that is all that is left of a frame.
     ...(hasOwnPositions(path) ? undefined : { sourceLine: positionByRunner(frame) }),
   };
@@ -188,8 +191,8 @@ export function prepareCallSites(): void {
 }
 
 /** Whether a place comes from the application; in a bundle, which holds its packages as well, its source map says so. */
-function isNoPackageOfBundle({ file, line, column }: CallSite): boolean {
+function isNoPackageOfBundle({ file, line, column, isAwait }: CallSite): boolean {
   if (!isBundled) return true;
-  const source = originalPosition(file, line, column).file;
+  const source = originalPosition(file, line, column, isAwait).file;
   return source !== file && isOfApplication(source);
 }

@@ -13,6 +13,11 @@ const COMPILED = /\.[cm]?tsx?$/;
 /** `… file:///app/src/a.ts:12:5)` */
 const POSITION = /^(.*):(\d+):(\d+)\)?$/s;
 
+/** What stands between the position and what is awaited. */
+const AWAIT = 'await ';
+
+type Entry = ReturnType<SourceMap['findEntry']>;
+
 const maps = new Map<string, SourceMap | undefined>();
 
 /** A place in the source as it was written. */
@@ -21,14 +26,37 @@ export interface SourcePosition {
   readonly line: number;
 }
 
-/** Where a compiled position (line and column from 1) came from; itself where no map says otherwise. */
-export function originalPosition(file: string, line: number, column: number): SourcePosition {
-  const entry = mapOf(file)?.findEntry(line - 1, column - 1);
+/**
+ * Where a compiled position (line and column from 1) came from; itself where no map says otherwise.
+ *
+ * @param isAwait whether an `await` stands there
+ */
+export function originalPosition(
+  file: string,
+  line: number,
+  column: number,
+  isAwait?: boolean,
+): SourcePosition {
+  const map = mapOf(file);
+  const entry = map && entryAt(map, line - 1, column - 1, isAwait);
   if (entry === undefined || !('originalSource' in entry)) return { file, line };
   return {
     file: resolve(dirname(file), pathOf(entry.originalSource)),
     line: entry.originalLine + 1,
   };
+}
+
+/** Minifiers map what is awaited, and not the word before it: that is where what stands before came from. */
+function entryAt(map: SourceMap, line: number, column: number, isAwait = false): Entry {
+  const entry = map.findEntry(line, column);
+  if (!isAwait || isAt(entry, line, column)) return entry;
+  const awaited = map.findEntry(line, column + AWAIT.length);
+  return isAt(awaited, line, column + 1) ? awaited : entry;
+}
+
+/** Whether what is mapped begins there, or later. */
+function isAt(entry: Entry, line: number, column: number): boolean {
+  return 'originalSource' in entry && entry.generatedLine === line && entry.generatedColumn >= column;
 }
 
 /**

@@ -7,6 +7,7 @@ const CLASS_NAME = /^[\w$]{1,80}$/;
 const CODE = /^[A-Z0-9_]{1,64}$/;
 const FUNCTION_NAME = /^[\w$#<>]{1,80}$/;
 const FRAME = /^ {4}at (?:async )?(?:(.{1,300}) \()?((?:file:\/\/|\/|[A-Za-z]:\\).{1,1000}):(\d+):(\d+)\)?$/;
+const ASYNC = /^ {4}at async /;
 const SOURCE = /\.[cm]?[jt]sx?$/;
 const MAX_STACK = 32_768;
 const MAX_MESSAGE = 300;
@@ -111,7 +112,13 @@ function lineOf(error: object, find: (frame: CallSite) => CallSite | undefined):
   for (const line of stack.slice(from, from + MAX_STACK).split('\n')) {
     const [, caller, path, row, column] = FRAME.exec(line) ?? [];
     if (path === undefined) continue;
-    const frame = { file: path, line: Number(row), column: Number(column), name: functionName(caller) };
+    const frame = {
+      file: path,
+      line: Number(row),
+      column: Number(column),
+      name: functionName(caller),
+      ...(ASYNC.test(line) && { isAwait: true }),
+    };
     const site = find(frame);
     if (site !== undefined) return describeCallSite(site);
   }

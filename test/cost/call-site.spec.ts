@@ -18,6 +18,18 @@ export class OrdersService {
 }
 `;
 
+/**
+ * What terser makes of `for (const id of await list()) { await load(id); }` in four lines: the second `await` has no
+ * position of its own in the map.
+ */
+const MINIFIED = 'exports.loop=async(o,a)=>{for(const t of await o())await a(t)};';
+const MINIFIED_MAP = {
+  version: 3,
+  names: ['exports', 'loop', 'async', 'list', 'load', 'id'],
+  sources: ['loop.ts'],
+  mappings: 'AAAAA,QAAQC,KAAOC,MAAOC,EAAMC,KAC1B,IAAK,MAAMC,WAAYF,UACfC,EAAKC',
+};
+
 const ownLines = readFileSync(__filename, 'utf8').split('\n');
 const lineOf = (text: string): number =>
   ownLines.findIndex(line => line.endsWith(text) || line.includes(`${text} //`)) + 1;
@@ -54,6 +66,8 @@ describe('callSitesOf()', () => {
       join(folder, 'inline.js'),
       `${code}//# sourceMappingURL=data:application/json;base64,${inline}`,
     );
+    writeFileSync(join(folder, 'loop.js'), `${MINIFIED}\n//# sourceMappingURL=loop.js.map`);
+    writeFileSync(join(folder, 'loop.js.map'), JSON.stringify(MINIFIED_MAP));
     writeFileSync(join(folder, 'node_modules/driver/index.js'), 'exports.query = take => take();');
   });
   afterAll(() => rmSync(folder, { recursive: true }));
@@ -64,6 +78,20 @@ describe('callSitesOf()', () => {
     expect(callSitesOf(await new (service(path))(take).loadItems())).toEqual([
       'orders.service.ts:7 loadItems',
     ]);
+  });
+
+  it('names the line of what is awaited in minified code', async () => {
+    type Loop = (list: () => Promise<number[]>, load: () => Promise<void>) => Promise<void>;
+    const { loop } = load(join(folder, 'loop.js')) as { loop: Loop };
+    const stacks: ReturnType<typeof captureStack>[] = [];
+    const later = async (): Promise<number[]> => {
+      await Promise.resolve();
+      stacks.push(captureStack(later));
+      return [1];
+    };
+    await loop(later, async () => void (await later()));
+    const lines = stacks.map(stack => callSitesOf(stack, 2).find(site => site.startsWith('loop.ts')));
+    expect(lines.map(line => line?.replace(/ .*/, ''))).toEqual(['loop.ts:2', 'loop.ts:3']);
   });
 
   it.each(['plain.js', 'broken.js'])(
