@@ -1,6 +1,6 @@
-import { captureStack } from '../cost/call-site';
 import type { CostAlarm } from '../cost/cost-ledger';
 import type { ResolvedLimit } from '../cost/resolved-limit';
+import { keepBreachStack } from './breach-stack';
 import { findBreaches } from './budget-check';
 import { QueryBudgetExceededError } from './query-budget-exceeded.error';
 
@@ -16,8 +16,7 @@ export function rememberingAlarm(limits: readonly ResolvedLimit[]): CostAlarm | 
     atCall: Infinity,
     beforeQuery(ledger, _what, below) {
       if (ledger.breachStack !== undefined) return;
-      if (performance.now() >= (ledger.history?.breachesHeldUntilMs ?? 0))
-        ledger.breachStack = captureStack(below);
+      if (performance.now() >= (ledger.history?.breachesHeldUntilMs ?? 0)) keepBreachStack(ledger, below);
     },
   };
 }
@@ -31,7 +30,7 @@ export function throwingAlarm(limits: readonly ResolvedLimit[]): CostAlarm | und
     beforeQuery(ledger, what, below) {
       const [breach] = findBreaches(limits, ledger);
       if (breach === undefined) return;
-      ledger.breachStack ??= captureStack(below);
+      keepBreachStack(ledger, below);
       throw new QueryBudgetExceededError(breach, what);
     },
   };

@@ -3,12 +3,12 @@ import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 import { isThenable, whenSettled } from '../context/thenable';
 import type { CallDimension } from '../cost/call-ledger';
-import { captureStack } from '../cost/call-site';
 import type { CostGate, CostLedger } from '../cost/cost-ledger';
 import type { BreachRecord } from '../cost/cost-record';
 import type { Statement } from '../cost/statement';
-import type { BudgetFunction, BudgetLimits } from './budget';
 import type { ResolvedLimit } from '../cost/resolved-limit';
+import { keepBreachStack } from './breach-stack';
+import type { BudgetFunction, BudgetLimits } from './budget';
 import { findBreaches } from './budget-check';
 import type { AskBudget, ResolvedBudget } from './budget-resolver';
 import { DEADLINE, deadlineInForce, DEFAULT_STATUS, type HardBudget } from './hard-budget';
@@ -139,7 +139,7 @@ export class WorkStop implements CostGate {
     if (limits.length === 0 || !this.isAtWork || !isOwnWork()) return;
     const [breach] = ledger.isClosed ? this.#findLate(limits, ledger) : findBreaches(limits, ledger);
     if (breach === undefined || releasesLock(what)) return;
-    ledger.breachStack ??= captureStack(below);
+    keepBreachStack(ledger, below);
     this.stop(breach, what);
     throw this.#refusal({ shape: what, kind: 'read' });
   }
@@ -161,7 +161,7 @@ export class WorkStop implements CostGate {
     const limits = this.#hard?.limits.filter(limit => limit.dimension === dimension) ?? [];
     const [breach] = findBreaches(limits, ledger);
     if (breach === undefined) return;
-    ledger.breachStack ??= captureStack(below);
+    keepBreachStack(ledger, below);
     this.stop(breach, target);
     throw new QueryBudgetExceededError(breach, target, true);
   }
@@ -273,7 +273,7 @@ export class WorkStop implements CostGate {
   #passDeadline(what: string, ledger?: CostLedger, below?: Below): void {
     const breach = this.#overdue();
     if (breach === undefined) return;
-    if (ledger !== undefined && below !== undefined) ledger.breachStack ??= captureStack(below);
+    if (ledger !== undefined && below !== undefined) keepBreachStack(ledger, below);
     this.stop(breach, what);
   }
 

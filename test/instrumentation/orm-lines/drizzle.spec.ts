@@ -138,6 +138,26 @@ describe.skipIf(isEmbedded)('Drizzle', () => {
     });
   });
 
+  it.each([
+    ['log', { queries: 2 }],
+    ['throw', { queries: 2 }],
+    ['log', { hard: { queries: 2 } }],
+  ] as const)('names the line that breaks a budget: onExceeded %j, %j', async (onExceeded, budget) => {
+    const limited = await startApp({ budget, onExceeded });
+    const work = async (): Promise<void> => {
+      for (let run = 0; run < 4; run += 1) {
+        await db.select().from(orders).where(eq(orders.id, run)); // breach
+      }
+    };
+    // A report of the same handler is held back for a while.
+    await findingsOf(limited, `breach ${onExceeded} ${Object.keys(budget)[0]}`, () =>
+      work().catch(() => undefined),
+    );
+    const [line] = limited.logs.of('error', 'QueryBudget');
+    expect(line).toMatch(new RegExp(`exceeded +at ${lines.of('breach').replaceAll('.', '\\.')} work\\n`));
+    await limited.close();
+  });
+
   // The last one: it closes the application.
   it('is what it was when the last application has closed', async () => {
     expect(methods().map((method, i) => method === bare[i])).toEqual([false, false]);
