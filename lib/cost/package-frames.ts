@@ -11,7 +11,14 @@ const PLUMBING: ReadonlySet<string> = new Set(
     'dataloader graphql mercurius express router fastify avvio rxjs tslib reflect-metadata bluebird zone.js ' +
     'nestjs-cls class-transformer class-validator undici axios bullmq kafkajs amqplib amqp-connection-manager ' +
     'cron socket.io ws vitest jest-circus jest-runner jest-runtime jest-jasmine2 mocha tsx ts-node ts-jest ' +
-    'source-map-support core-js regenerator-runtime async nestjs-async-context'
+    'source-map-support core-js regenerator-runtime async nestjs-async-context ' +
+    // What is asked before a handler, and has it on its stack.
+    'body-parser raw-body on-finished on-headers finalhandler send serve-static cookie-parser cookie-session ' +
+    'express-session cors helmet hpp compression multer busboy passport morgan method-override csurf connect ' +
+    'connect-timeout response-time express-rate-limit express-slow-down express-openapi-validator express-winston ' +
+    'http-proxy-middleware middie find-my-way light-my-request pino-http nestjs-pino cls-hooked cls-rtracer ' +
+    'express-http-context graphql-http graphql-ws graphql-yoga graphql-jit graphql-upload dd-trace newrelic ' +
+    'elastic-apm-node'
   ).split(' '),
 );
 const PLUMBING_SCOPES: ReadonlySet<string> = new Set(

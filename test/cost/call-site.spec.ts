@@ -160,6 +160,8 @@ describe('callSitesOf()', () => {
       '@vendure/core/…/stock-level.service.js:2 load',
     ]);
     expect(call('.prisma/client/a.js', '@nestjs/core/b.js', '@prisma/client/c.js', 'pg/d.js')).toEqual([]);
+    // A handler that runs in the callback of a middleware, of an application that no file is known of.
+    expect(call('pg/a.js', '@nestjs/core/b.js', 'express/c.js', 'body-parser/lib/read.js')).toEqual([]);
   });
 
   it('leaves the settings of the application as they are', async () => {
