@@ -23,6 +23,7 @@ export interface TracedCallRecord {
  * way is charged up to now without a list of it.
  */
 interface MethodCost {
+  readonly name: string;
   count: number;
   errors: number;
   /** Calls under way. */
@@ -37,6 +38,8 @@ interface MethodCost {
 export class CallTrace {
   /** `performance.now()` of the close; 0 while calls are counted. */
   endMs = 0;
+  /** Gives the call that runs now; whoever counts the first one sets it. */
+  callInForce: ((trace: CallTrace) => TracedCall | undefined) | undefined = undefined;
   readonly #methods = new Map<string, MethodCost>();
 
   /** @param caller the call that this one is made in, of the same unit of work */
@@ -48,6 +51,12 @@ export class CallTrace {
   /** Nothing is counted from here on; what is under way is charged up to now. */
   close(now: number): void {
     this.endMs = now;
+  }
+
+  /** The innermost method that runs now; `undefined` outside of all, and beyond the first 100. */
+  methodInForce(): string | undefined {
+    const name = this.callInForce?.(this)?.name;
+    return name === OTHER ? undefined : name;
   }
 
   /** What was called so far, most self time first; a call under way counts up to now. */
@@ -65,7 +74,7 @@ export class CallTrace {
     const key = this.#methods.size < MAX_METHODS ? name : OTHER;
     let cost = this.#methods.get(key);
     if (cost === undefined) {
-      cost = { count: 0, errors: 0, open: 0, totalMs: 0, covered: 0, coveredMs: 0 };
+      cost = { name: key, count: 0, errors: 0, open: 0, totalMs: 0, covered: 0, coveredMs: 0 };
       this.#methods.set(key, cost);
     }
     return cost;
@@ -97,6 +106,10 @@ export class TracedCall {
     // What a call has left running goes on inside the next one around.
     this.#caller = TracedCall.#openFrom(caller);
     if (this.#caller !== undefined) this.#caller.#cover(now);
+  }
+
+  get name(): string {
+    return this.#cost.name;
   }
 
   /** The call lasts until `end()`, which is called when this promise has settled. */

@@ -10,7 +10,14 @@ import type { RepeatFinding } from './repeat-finding';
 import { type Charge, QueryCharge } from './query-charge';
 import { noteParameters, RepeatTrace } from './repeat-trace';
 import { type RemoteCost, RemoteLedger } from './remote-ledger';
-import { CALL_SITE_AT_REPEAT, MAX_SHAPES, newShape, type ShapeCost, type TableCost } from './shape-cost';
+import {
+  CALL_SITE_AT_REPEAT,
+  MAX_SHAPES,
+  MIN_RUNS,
+  newShape,
+  type ShapeCost,
+  type TableCost,
+} from './shape-cost';
 import type { SessionPlace } from './session-place';
 import type { Statement } from './statement';
 import { DATABASE, POOL, type TimeAccount } from './time-account';
@@ -213,6 +220,7 @@ export class CostLedger {
     if (runs === 1) this.history?.noteSite(shape.key, below);
     else if (runs === CALL_SITE_AT_REPEAT) shape.stack = this.#seeRepeat(shape, below);
     else if (runs === OWN_CALL_SITE_AT_REPEAT && shape.stack === undefined) this.#seeOwnRepeat(shape, below);
+    else if (runs === MIN_RUNS) shape.method = this.callTrace?.methodInForce();
     if (kind === 'read') this.#compare(shape, parameters);
     this.repeatTrace?.run(shape);
     if ((shape.open += 1) > shape.maxConcurrent) shape.maxConcurrent = shape.open;
@@ -359,6 +367,7 @@ export class CostLedger {
       return;
     }
     const shape = this.#count(statement);
+    if (shape.count === MIN_RUNS) shape.method = this.callTrace?.methodInForce();
     this.repeatTrace?.run(shape);
     if (this.maxConcurrent === 0) this.maxConcurrent = 1;
     if (this.#busy === 0) this.busyMs += durationMs;

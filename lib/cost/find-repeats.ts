@@ -1,14 +1,12 @@
 import { type CallSite, callSiteOf, describeCallSite } from './call-site';
 import type { CostLedger } from './cost-ledger';
 import type { Confidence } from './evidence/judge';
-import { CALL_SITE_AT_REPEAT, MAX_SHAPES, type ShapeCost } from './shape-cost';
+import { CALL_SITE_AT_REPEAT, MAX_SHAPES, MIN_RUNS, type ShapeCost } from './shape-cost';
 import { canBeParent, type Growth, isGrowing } from './growth-history';
 import type { RepeatFinding, RepeatParent } from './repeat-finding';
 import { MIN_ROWS, runsBetween } from './repeat-trace';
 import { cutShape } from './shown-shape';
 
-/** A shape that ran this often is looked at. */
-const MIN_RUNS = 3;
 /** Rows and runs may differ by so much: a row that was skipped, one that was looked up once more. */
 const TOLERANCE = 1;
 
@@ -96,13 +94,13 @@ function outlineOf(
   shape: ShapeCost,
   cost: CostLedger,
 ): Pick<RepeatFinding, 'shape' | 'table' | 'count' | 'duplicates' | 'callSite'> {
-  const site = siteOf(shape, cost);
+  const callSite = placeOf(shape, cost);
   return {
     shape: cutShape(shape.shape, MAX_SHAPE_LENGTH),
     ...(shape.table !== undefined && { table: shape.table }),
     count: shape.count,
     duplicates: shape.duplicates,
-    ...(site !== undefined && { callSite: describeCallSite(site) }),
+    ...(callSite !== undefined && { callSite }),
   };
 }
 
@@ -247,6 +245,13 @@ function recordParent(parent: ShapeCost, column: string | undefined, cost: CostL
     rows,
     ...(site !== undefined && { callSite: describeCallSite(site) }),
   };
+}
+
+/** The line of a shape that repeats, or the method of a traced provider that it ran in. */
+function placeOf(shape: ShapeCost, cost: CostLedger): string | undefined {
+  const site = siteOf(shape, cost);
+  if (site !== undefined) return describeCallSite(site);
+  return shape.method && `in ${shape.method}`;
 }
 
 /** Where this unit of work made a shape, if it repeated; else where others of its handler did. */

@@ -46,7 +46,10 @@ export interface RepeatFinding {
   readonly parents: readonly RepeatParent[];
   /** For an N+1 that earlier units of work of the same handler show: runs for each row of the parent. */
   readonly slope?: number;
-  /** Where the application made it (`orders.service.ts:52 items`), where that is known. */
+  /**
+   * Where the application made it (`orders.service.ts:52 items`), where that is known; else, with `trace: true`, the
+   * method of a provider that it ran in (`in OrdersService.items`).
+   */
   readonly callSite?: string;
   /** What to do about it. */
   readonly remedy: string;

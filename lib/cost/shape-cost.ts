@@ -8,6 +8,9 @@ export const MAX_SHAPES = 100;
 /** A shape that repeats this often is worth a look at where, now and then. */
 export const CALL_SITE_AT_REPEAT = 5;
 
+/** A shape that runs this often may be a finding. */
+export const MIN_RUNS = 3;
+
 /** Running cost of one table. */
 export interface TableCost {
   count: number;
@@ -27,6 +30,8 @@ export interface ShapeCost {
   durationMs: number;
   rows: number;
   stack: RawStack | undefined;
+  /** The traced method that it ran in when it began to repeat; absent unless providers are traced. */
+  method: string | undefined;
   /** Runs under way, and the most at once. */
   open: number;
   maxConcurrent: number;
@@ -67,6 +72,7 @@ export function newShape(
     durationMs: 0,
     rows: 0,
     stack: undefined,
+    method: undefined,
     open: 0,
     maxConcurrent: 0,
     firstSeen: undefined,

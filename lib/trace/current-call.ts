@@ -25,10 +25,15 @@ export function currentTrace(): CallTrace | undefined {
 
 /** A call begins; its caller is the call that it is made in, if both are of one unit of work. */
 export function beginCall(trace: CallTrace, name: string): TracedCall {
-  let caller = shared.onStack;
+  trace.callInForce ??= callInForce;
+  return trace.begin(name, callInForce(trace));
+}
+
+function callInForce(trace: CallTrace): TracedCall | undefined {
+  let call = shared.onStack;
   // A callback of another unit of work, such as the next one in a pool, may run on top of this one.
-  if (caller?.trace !== trace) caller = shared.storage.getStore();
-  return trace.begin(name, caller?.trace === trace ? caller : undefined);
+  if (call?.trace !== trace) call = shared.storage.getStore();
+  return call?.trace === trace ? call : undefined;
 }
 
 /** Puts a call on the stack, or takes it off, and gives the one that was there. */

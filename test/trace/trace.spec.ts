@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Controller, Get, Injectable, Query, Scope } from '@nestjs/common';
+import postgres, { type Sql } from 'postgres';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   type AsyncContextOptions,
@@ -10,6 +11,7 @@ import {
   type TracedCallRecord,
   traceProviders,
 } from 'nestjs-async-context';
+import { databaseUrl } from '../support/database';
 import { platforms, startApp, type TestApp, type TestAppOptions, until } from '../support/platforms';
 import { recordOfUnit } from '../support/units';
 
@@ -45,6 +47,20 @@ class OrdersService {
   async atOnce(count: number): Promise<number> {
     const prices = await Promise.all(Array.from({ length: count }, (_, i) => this.prices.of(i)));
     return prices.length;
+  }
+
+  /** Of a client that reports its own queries: no stack is taken. */
+  async reported(): Promise<void> {
+    this.context.record({ system: 'test', statement: 'SELECT id FROM orders', rows: 3, durationMs: 1 });
+    for (let id = 0; id < 3; id += 1) {
+      await sleep(1);
+      this.context.record({ system: 'test', statement: 'SELECT * FROM items WHERE id = ?', durationMs: 1 });
+    }
+  }
+
+  /** It is sent when it is awaited, in a turn that has nobody above it. */
+  async awaited(sql: Sql): Promise<void> {
+    for (let time = 0; time < 3; time += 1) await sql`SELECT ${1}::int`;
   }
 
   handedOn(): Promise<number> {
@@ -164,6 +180,20 @@ describe.each(platforms)('trace: true on %s', platform => {
         ).count,
     );
     expect(charged).toEqual(counts);
+  });
+
+  it('names the method in which a shape repeats where no line is known', async () => {
+    await start({ platform });
+    const orders = test.app.get(OrdersService);
+    const reported = await recordOfUnit(test, () => orders.reported());
+    expect(reported.findings).toMatchObject([{ count: 3, callSite: 'in OrdersService.reported' }]);
+
+    const sql = postgres(databaseUrl(), { max: 1, fetch_types: false });
+    const awaited = await recordOfUnit(test, () => orders.awaited(sql));
+    await sql.end();
+    expect(awaited.findings).toMatchObject([
+      { kind: 'duplicate', count: 3, callSite: 'in OrdersService.awaited' },
+    ]);
   });
 
   it('counts providers that Nest makes for a request', async () => {
