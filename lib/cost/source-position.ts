@@ -39,11 +39,20 @@ export function originalPosition(
 ): SourcePosition {
   const map = mapOf(file);
   const entry = map && entryAt(map, line - 1, column - 1, isAwait);
-  if (entry === undefined || !('originalSource' in entry)) return { file, line };
+  if (map === undefined || entry === undefined || !('originalSource' in entry)) return { file, line };
+  if (isCompiled(map, entry.originalSource)) return { file, line };
   return {
     file: resolve(dirname(file), pathOf(entry.originalSource)),
     line: entry.originalLine + 1,
   };
+}
+
+/** Whether the lines of a source are those of what a loader has made of it: webpack's `cheap-source-map`. */
+function isCompiled(map: SourceMap, source: string): boolean {
+  if (!COMPILED.test(source)) return false;
+  const { sources, sourcesContent } = map.payload as Partial<SourceMap['payload']>;
+  const text = sourcesContent?.[sources?.indexOf(source) ?? -1];
+  return typeof text === 'string' && text.startsWith('"use strict";') && text.includes('__esModule');
 }
 
 /** Minifiers map what is awaited, and not the word before it: that is where what stands before came from. */

@@ -30,6 +30,13 @@ const MINIFIED_MAP = {
   mappings: 'AAAAA,QAAQC,KAAOC,MAAOC,EAAMC,KAC1B,IAAK,MAAMC,WAAYF,UACfC,EAAKC',
 };
 
+/** The mappings of a text in which each line is its own. */
+const linesOf = (text: string): string =>
+  text
+    .split('\n')
+    .map((_, i) => (i === 0 ? 'AAAA' : 'AACA'))
+    .join(';');
+
 const ownLines = readFileSync(__filename, 'utf8').split('\n');
 const lineOf = (text: string): number =>
   ownLines.findIndex(line => line.endsWith(text) || line.includes(`${text} //`)) + 1;
@@ -66,6 +73,9 @@ describe('callSitesOf()', () => {
       join(folder, 'inline.js'),
       `${code}//# sourceMappingURL=data:application/json;base64,${inline}`,
     );
+    const cheap = { version: 3, sources: ['orders.service.ts'], names: [], mappings: linesOf(code) };
+    writeFileSync(join(folder, 'cheap.js'), `${code}//# sourceMappingURL=cheap.js.map`);
+    writeFileSync(join(folder, 'cheap.js.map'), JSON.stringify({ ...cheap, sourcesContent: [code] }));
     writeFileSync(join(folder, 'loop.js'), `${MINIFIED}\n//# sourceMappingURL=loop.js.map`);
     writeFileSync(join(folder, 'loop.js.map'), JSON.stringify(MINIFIED_MAP));
     writeFileSync(join(folder, 'node_modules/driver/index.js'), 'exports.query = take => take();');
@@ -94,8 +104,9 @@ describe('callSitesOf()', () => {
     expect(lines.map(line => line?.replace(/ .*/, ''))).toEqual(['loop.ts:2', 'loop.ts:3']);
   });
 
-  it.each(['plain.js', 'broken.js'])(
-    'names the line of the file where no map can be read: %s',
+  // The last has the lines of what a loader has compiled under the name of the source.
+  it.each(['plain.js', 'broken.js', 'cheap.js'])(
+    'names the line of the file where no map leads to the source: %s',
     async path => {
       const [site] = callSitesOf(await new (service(path))(take).loadItems());
       expect(site).toMatch(new RegExp(`^${path}:\\d+ loadItems$`));
