@@ -115,6 +115,18 @@ export class Candidate {
     return this.#index.hasRepeats && this.matched === this.distinct && !isOwnKey(this.name);
   }
 
+  /** The values that were matched, of the runs that are told apart. */
+  get matchedKeys(): Key[] {
+    const isMatched = (number: number): boolean =>
+      ((number < 32 ? this.low >>> number : this.high >>> (number - 32)) & 1) === 1;
+    return this.slot.keys.filter((key, number): key is Key => key !== undefined && isMatched(number));
+  }
+
+  /** When its first result came. */
+  get since(): number {
+    return (this.results.list[0] as KeptResult).at;
+  }
+
   /** Share of the runs whose value came from the column. */
   get share(): number {
     return this.runs === 0 ? 0 : this.matched / this.runs;

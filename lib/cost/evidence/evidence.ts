@@ -2,13 +2,14 @@ import type { ShapeCost } from '../shape-cost';
 import type { Candidate } from './candidate';
 import { judge, mayConfirm } from './judge';
 import { type Columns, ResultsOfUnit } from './kept-results';
+import { addGiven } from './given-values';
 import { entityOf } from './key-names';
 import type { ReadsValues } from './operation-values';
 import { placesOf } from './places';
 import type { StatementNames } from './statement-names';
 import { Trail } from './trail';
 import type { UnitOfRows } from './unit-of-rows';
-import { hashKey } from './value-key';
+import { hashKey, type Key } from './value-key';
 import { ValueMatch } from './value-match';
 import { type Asked, isChain, type Verdict, verdictOf } from './verdict';
 
@@ -158,11 +159,11 @@ export class Evidence implements UnitOfRows {
     // Before the rest, which may fail.
     this.#isDone = true;
     this.#results.release();
-    this.#runs = [];
     this.#verdicts = NO_VERDICTS;
     try {
       if (this.#repeated.length > 0) this.#remember(history);
     } finally {
+      this.#runs = [];
       for (const shape of this.#trailed) shape.trail = undefined;
     }
   }
@@ -261,6 +262,20 @@ export class Evidence implements UnitOfRows {
     return shape.trail;
   }
 
+  /** What the runs of a statement were given: its first two runs, and each later one as far as it is followed. */
+  #givenTo(shape: ShapeCost): ReadonlySet<Key> {
+    const trail = this.#trailOf(shape);
+    const runs = shape.count;
+    if (trail.given?.runs === runs) return trail.given.values;
+    const values = new Set<Key>();
+    for (const run of this.#runs) if (run.shape === shape) addGiven(values, run.text, run.parameters);
+    for (const { keys } of trail.match?.slots ?? []) {
+      for (const key of keys) if (key !== undefined) values.add(key);
+    }
+    trail.given = { runs, values };
+    return values;
+  }
+
   /** @param known verdicts of this question so far: each is found once, whichever way leads to its statement */
   #judge(
     shape: ShapeCost,
@@ -279,6 +294,7 @@ export class Evidence implements UnitOfRows {
   #askedBy(history: Confirmations | undefined, known: Map<ShapeCost, Verdict | undefined>): Asked {
     return {
       of: other => this.#judge(other, history, known),
+      givenTo: other => this.#givenTo(other),
       isConfirmed: (shape, candidate) =>
         history?.isConfirmed(numberOf(shape, candidate), candidate.hash) === true,
     };

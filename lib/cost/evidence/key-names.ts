@@ -69,7 +69,8 @@ export function classOf(
   const to = describe(place);
   const from = describe(source);
   const isOfOneTable = isSame(to.entity, from.entity);
-  if (to.isOwn && from.isOwn) return isOfOneTable ? 'strong' : unlike(to, from);
+  if (to.isOwn && from.isOwn)
+    return isOfOneTable && mayBeOne(place.table, source.table) ? 'strong' : unlike(to, from);
   if (to.reference !== undefined && from.isOwn) {
     if (isSame(to.reference, from.entity) || (isOfOneTable && to.isRelative)) return 'strong';
     return isKnown(to.reference) ? 'conflict' : 'foreign';
@@ -85,6 +86,16 @@ export function classOf(
   return 'none';
 }
 
+/** Whether two are one column of one table. */
+export function isSameColumn(a: ColumnName, b: ColumnName): boolean {
+  return a.column === b.column && bareTable(a.table) === bareTable(b.table);
+}
+
+/** The name of a table without its schema. */
+function bareTable(table: string | undefined): string | undefined {
+  return table?.slice(table.lastIndexOf('.') + 1).toLowerCase();
+}
+
 /** Whether a name is that of a key, or of a reference to one. */
 export function isKeyName(column: ColumnName): boolean {
   const { isOwn, reference } = describe(column);
@@ -98,10 +109,26 @@ export function isOwnKey(column: ColumnName): boolean {
 
 /** What a table is about: the last word of its name, in the singular. */
 export function entityOf(table: string | undefined): string | undefined {
-  if (table === undefined) return undefined;
+  return table === undefined ? undefined : wordsOfTable(table).at(-1);
+}
+
+/** The words of a table that say what it is about: `public.tbl_order_items_2024` as `tbl order item`. */
+function wordsOfTable(table: string): string[] {
   const words = wordsOf(table.slice(table.lastIndexOf('.') + 1)).filter(word => !NUMBER.test(word));
   while (words.length > 1 && KINDS.has(words.at(-1) as string)) words.pop();
-  return words.at(-1);
+  return words;
+}
+
+/** Whether two tables of one entity may be one: `orders` and `shop_orders`; not `order_notes` and `user_notes`. */
+function mayBeOne(a: string | undefined, b: string | undefined): boolean {
+  if (a === undefined || b === undefined) return true;
+  const [one, other] = [wordsOfTable(a), wordsOfTable(b)];
+  const shared = Math.min(one.length, other.length);
+  return areSameWords(one.slice(-shared), other.slice(-shared));
+}
+
+function areSameWords(a: readonly string[], b: readonly string[]): boolean {
+  return a.every((word, i) => isSame(word, b[i]));
 }
 
 /** Two own keys; of a table that is not known, nothing is. */

@@ -38,5 +38,6 @@ export function placesOfFields(fields: readonly string[]): StatementPlaces {
     main: undefined,
     tables: new Map<string, string>(),
     outputs: new Map<string, ColumnName>(),
+    counts: new Set<string>(),
   };
 }

@@ -28,8 +28,9 @@ export interface StatementPlaces extends StatementNames {
   readonly pattern: LiteralPattern | undefined;
 }
 
-/** Longer texts are not read. */
+/** Of longer texts only the names are read: TypeORM writes so many characters for a dozen of relations. */
 const MAX_LENGTH = 10_000;
+const MAX_LENGTH_OF_NAMES = 32_000;
 const MAX_PLACES = 32;
 /** Words between brackets: of thousands that are open, or closed, each would be read to the end of the text. */
 const MAX_IN_BRACKETS = 200;
@@ -42,9 +43,11 @@ const NOTHING: StatementPlaces = Object.freeze({
   main: undefined,
   tables: new Map<string, string>(),
   outputs: new Map<string, ColumnName>(),
+  counts: new Set<string>(),
 });
 
 const known = new RecentMap<StatementPlaces>(1_000);
+const knownLong = new RecentMap<StatementPlaces>(32);
 
 /** Words that are no columns. */
 const RESERVED =
@@ -86,7 +89,7 @@ const ARITHMETIC = new Set(['+', '-', '*', '/', '%', '||', '^']);
 
 /** The places of a text; known again by the text, unless that has literals: it hardly ever comes back. */
 export function placesOf(text: string): StatementPlaces {
-  if (text.length > MAX_LENGTH) return NOTHING;
+  if (text.length > MAX_LENGTH) return namesOfLong(text);
   const found = known.get(text);
   if (found !== undefined) return found;
   const words = wordsOf(text);
@@ -106,6 +109,17 @@ export function placesOf(text: string): StatementPlaces {
   const qualified = { ...result, places: result.places.map(place => qualify(place, result)) };
   if (pattern === undefined) known.set(text, qualified);
   return qualified;
+}
+
+/** What the tables and columns of a long text are called, with no places: 0.7 ms for 10,000 characters. */
+function namesOfLong(text: string): StatementPlaces {
+  if (text.length > MAX_LENGTH_OF_NAMES) return NOTHING;
+  const found = knownLong.get(text);
+  if (found !== undefined) return found;
+  const words = wordsOf(text);
+  const result = words === undefined ? NOTHING : { ...NOTHING, ...namesOf(words) };
+  knownLong.set(text, result);
+  return result;
 }
 
 /** Puts the table in the place of its alias. */

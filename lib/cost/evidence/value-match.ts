@@ -10,6 +10,7 @@ import type { SourceColumn } from './column-index';
 import { columnsWith } from './search';
 import { type Slot, keyOfSlot, noteRecent, slotsOf } from './slots';
 import { nameOfSource } from './source-names';
+import { isCount } from './statement-names';
 import type { UnitOfRows } from './unit-of-rows';
 
 /** Runs after which the results are searched, again and again at twice as many. */
@@ -189,7 +190,10 @@ export class ValueMatch {
       one => one.slot === slot && one.parent === parent && isSameColumn(one.column, column),
     );
     if (trail === undefined || isKnown) return;
-    const name = nameOfSource(column, this.#unit.namesOf(parent), parent.table);
+    const names = this.#unit.namesOf(parent);
+    // As small as the ids of most lists.
+    if (column.inner === undefined && isCount(column.name, names)) return;
+    const name = nameOfSource(column, names, parent.table);
     const place = { ...slot.name, table: slot.name.table ?? this.#shape.table };
     const nameClass = classOf(slot.word === undefined ? place : slot.name, name, entity =>
       this.#unit.isTable(entity),

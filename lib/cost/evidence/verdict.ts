@@ -1,8 +1,10 @@
 import type { ShapeCost } from '../shape-cost';
 import { type Candidate, MAX_TOLD_APART } from './candidate';
+import { isEcho, isReadAgain } from './echo';
 import { type Confidence, judge, MIN_VALUES } from './judge';
 import { type ColumnName, isOwnKey, NAME_CLASSES } from './key-names';
 import { toldName, toldPath } from './told-name';
+import type { Key } from './value-key';
 import type { ValueMatch } from './value-match';
 
 /** A statement whose rows another one ran for, and the column that its values came from. */
@@ -21,6 +23,8 @@ export interface Verdict {
 export interface Asked {
   /** The verdict on another statement; `undefined` also for one that is being judged. */
   of(shape: ShapeCost): Verdict | undefined;
+  /** All values that the runs of a statement were given. */
+  givenTo(shape: ShapeCost): ReadonlySet<Key>;
   isConfirmed(shape: ShapeCost, candidate: Candidate): boolean;
 }
 
@@ -38,7 +42,7 @@ export function verdictOf(shape: ShapeCost, match: ValueMatch, asked: Asked): Ve
     const one = judgeOne(shape, candidate, candidate.share, asked);
     if (one !== undefined) judged.push(one);
   }
-  const best = bestOf(judged);
+  const best = bestOf(judged, asked);
   if (best === undefined || (best.confidence !== 'proven' && best.parents.length > 0)) {
     return pairOf(shape, match, asked) ?? best;
   }
@@ -96,7 +100,13 @@ function judgeOne(shape: ShapeCost, candidate: Candidate, share: number, asked: 
   const above = parent === shape ? undefined : asked.of(parent);
   if (above === undefined) return { confidence, candidate, parents: [] };
   const isProven = confidence === 'proven' && above.confidence === 'proven';
-  return { confidence: isProven ? 'proven' : 'suspected', candidate, parents };
+  // Whether a row is there, or the row itself once more: what it was asked for was known before.
+  const isKnown = isEcho(candidate, asked);
+  return {
+    confidence: isProven ? 'proven' : 'suspected',
+    candidate,
+    parents: isKnown ? above.parents : parents,
+  };
 }
 
 /** With its table, where that is another one than the main table of its statement: `variants.id` of a join. */
@@ -110,14 +120,19 @@ function bare(table: string): string {
   return table.slice(table.lastIndexOf('.') + 1).toLowerCase();
 }
 
-function bestOf(judged: readonly Judged[]): Judged | undefined {
-  return judged.reduce<Judged | undefined>((a, b) => (a === undefined || !isBetter(a, b) ? b : a), undefined);
+function bestOf(judged: readonly Judged[], asked: Asked): Judged | undefined {
+  return judged.reduce<Judged | undefined>(
+    (a, b) => (a === undefined || !isBetter(a, b, asked) ? b : a),
+    undefined,
+  );
 }
 
 /** Whether `a` explains more than `b`; of equals the later one does, as a loop follows its list. */
-function isBetter(a: Judged, b: Judged): boolean {
+function isBetter(a: Judged, b: Judged, asked: Asked): boolean {
   if (a.confidence !== b.confidence) return a.confidence === 'proven';
   const [one, other] = [a.candidate, b.candidate];
+  if (isReadAgain(other, one, asked)) return true;
+  if (isReadAgain(one, other, asked)) return false;
   // A row that is read again is found in its own results as well, which is no chain unless all runs are.
   const isOneChain = (a.parents.length === 0) !== (b.parents.length === 0);
   if (isOneChain && one.share !== other.share) return one.share > other.share;
@@ -145,7 +160,7 @@ function secondOf(shape: ShapeCost, match: ValueMatch, best: Candidate, asked: A
     const one = more < MIN_VALUES ? undefined : judgeOne(shape, candidate, more / left, asked);
     if (one?.confidence === 'proven') others.push(one);
   }
-  return bestOf(others);
+  return bestOf(others, asked);
 }
 
 /** Two that explain together what neither does alone: one loop over the rows of both, or two columns of each row. */
@@ -162,7 +177,8 @@ function pairOf(shape: ShapeCost, match: ValueMatch, asked: Asked): Verdict | un
       const share = count(a.low | b.low, a.high | b.high) / toldApart(match);
       const [one, other] = [judgeOne(shape, a, share, asked), judgeOne(shape, b, share, asked)];
       if (one?.confidence !== 'proven' || other?.confidence !== 'proven') continue;
-      const isFirst = best === undefined || (isBetter(one, best[0]) && isBetter(other, best[1]));
+      const isFirst =
+        best === undefined || (isBetter(one, best[0], asked) && isBetter(other, best[1], asked));
       if (isFirst) best = [one, other];
     }
   }

@@ -1,0 +1,29 @@
+import { isPlain, visitValues } from './nested-values';
+import { MANY_ROWS, type ReadsValues } from './operation-values';
+import { placesOf } from './places';
+import { type Key, keyOf } from './value-key';
+
+/** A longer list is read as far as this: as many rows of a result are kept. */
+const MAX_VALUES = 600;
+
+/** Adds all values that a run was given, in whatever place: those of a list as well. */
+export function addGiven(given: Set<Key>, text: string | ReadsValues, parameters: unknown): void {
+  const add = (value: unknown): boolean => {
+    const key = keyOf(value);
+    if (key !== undefined) given.add(key);
+    return given.size < MAX_VALUES;
+  };
+  if (parameters !== MANY_ROWS) addEach(parameters, add);
+  // TypeORM writes a list of numbers into the text.
+  if (typeof text === 'string') for (const literal of placesOf(text).pattern?.literals ?? []) add(literal);
+}
+
+function addEach(parameters: unknown, add: (value: unknown) => boolean): void {
+  if (Array.isArray(parameters)) {
+    for (const one of parameters) {
+      if (Array.isArray(one)) addEach(one, add);
+      else if (isPlain(one)) visitValues(one, add);
+      else if (!add(one)) return;
+    }
+  } else if (isPlain(parameters)) visitValues(parameters, add);
+}
