@@ -2,8 +2,8 @@ import type { ShapeCost } from '../shape-cost';
 import type { Candidate } from './candidate';
 import { judge, mayConfirm } from './judge';
 import { type Columns, ResultsOfUnit } from './kept-results';
-import { addGiven } from './given-values';
-import { entityOf } from './key-names';
+import { addGiven, comparedBy, type Given } from './given-values';
+import { type ColumnName, entityOf } from './key-names';
 import type { ReadsValues } from './operation-values';
 import { placesOf } from './places';
 import type { StatementNames } from './statement-names';
@@ -263,17 +263,28 @@ export class Evidence implements UnitOfRows {
   }
 
   /** What the runs of a statement were given: its first two runs, and each later one as far as it is followed. */
-  #givenTo(shape: ShapeCost): ReadonlySet<Key> {
+  #givenTo(shape: ShapeCost): Given {
     const trail = this.#trailOf(shape);
     const runs = shape.count;
-    if (trail.given?.runs === runs) return trail.given.values;
+    if (trail.given?.runs === runs) return trail.given;
     const values = new Set<Key>();
-    for (const run of this.#runs) if (run.shape === shape) addGiven(values, run.text, run.parameters);
-    for (const { keys } of trail.match?.slots ?? []) {
+    const columns = new Set<ColumnName>();
+    for (const run of this.#runs) {
+      if (run.shape !== shape) continue;
+      try {
+        addGiven(values, run.text, run.parameters);
+      } catch {
+        // A proxy of the application's.
+      }
+      for (const column of comparedBy(run.text)) columns.add(column);
+    }
+    for (const { keys, name } of trail.match?.slots ?? []) {
+      columns.add(name);
       for (const key of keys) if (key !== undefined) values.add(key);
     }
-    trail.given = { runs, values };
-    return values;
+    const given = { runs, values, columns: [...columns] };
+    trail.given = given;
+    return given;
   }
 
   /** @param known verdicts of this question so far: each is found once, whichever way leads to its statement */

@@ -1,3 +1,4 @@
+import type { ColumnName } from './key-names';
 import { isPlain, visitValues } from './nested-values';
 import { MANY_ROWS, type ReadsValues } from './operation-values';
 import { placesOf } from './places';
@@ -5,6 +6,19 @@ import { type Key, keyOf } from './value-key';
 
 /** A longer list is read as far as this: as many rows of a result are kept. */
 const MAX_VALUES = 600;
+
+/** What the runs of a statement were given, and the columns that they compared with it. */
+export interface Given {
+  readonly values: ReadonlySet<Key>;
+  readonly columns: readonly ColumnName[];
+}
+
+/** The columns that a statement compares with one value, or with a list of them. */
+export function comparedBy(text: string | ReadsValues): readonly ColumnName[] {
+  if (typeof text !== 'string') return [];
+  const { places, lists } = placesOf(text);
+  return [...places, ...lists];
+}
 
 /** Adds all values that a run was given, in whatever place: those of a list as well. */
 export function addGiven(given: Set<Key>, text: string | ReadsValues, parameters: unknown): void {

@@ -5,14 +5,14 @@ export const MIN_VALUES = 3;
 /** Under a strong name, so many values need no more. */
 const ENOUGH_VALUES = 5;
 /** Shares of the runs, of the column and of the order of its rows. */
-const HALF = 0.5;
-const MOST = 0.8;
-const NEARLY_ALL = 0.9;
+export const HALF = 0.5;
+export const MOST = 0.8;
+export const NEARLY_ALL = 0.9;
 /** From here on another request that asks for other values confirms a strong name. */
 const MUCH = 0.4;
 /** Bits of values that are no coincidence under a fitting name, and under one that says something else. */
 const FEW_BITS = 4;
-const BITS = 24;
+export const BITS = 24;
 const MANY_BITS = 120;
 
 /** How sure it is that a statement ran for the values of a column. */

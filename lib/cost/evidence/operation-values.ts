@@ -33,6 +33,7 @@ export function placesOfFields(fields: readonly string[]): StatementPlaces {
       isArgument: false,
     })),
     isBatch: false,
+    lists: [],
     isOfSession: false,
     pattern: undefined,
     main: undefined,

@@ -22,6 +22,8 @@ export interface StatementPlaces extends StatementNames {
   readonly places: readonly Place[];
   /** Whether it asks for several at once by its text: such a run takes no part. */
   readonly isBatch: boolean;
+  /** The columns that it compares with a list of several values. */
+  readonly lists: readonly ColumnName[];
   /** Whether it only calls functions that set up a session or take a lock. */
   readonly isOfSession: boolean;
   /** Finds the literals of another text that differs from this one in them alone; absent where there are none. */
@@ -38,6 +40,7 @@ const NOTHING: StatementPlaces = Object.freeze({
   isRead: false,
   places: [],
   isBatch: false,
+  lists: [],
   isOfSession: false,
   pattern: undefined,
   main: undefined,
@@ -103,10 +106,15 @@ export function placesOf(text: string): StatementPlaces {
     isRead: true,
     places: places.found,
     isBatch: places.isBatch,
+    lists: places.lists,
     isOfSession,
     pattern,
   };
-  const qualified = { ...result, places: result.places.map(place => qualify(place, result)) };
+  const qualified = {
+    ...result,
+    places: result.places.map(place => qualify(place, result)),
+    lists: result.lists.map(column => qualify(column, result)),
+  };
   if (pattern === undefined) known.set(text, qualified);
   return qualified;
 }
@@ -123,7 +131,7 @@ function namesOfLong(text: string): StatementPlaces {
 }
 
 /** Puts the table in the place of its alias. */
-function qualify(place: Place, { main, tables }: StatementNames): Place {
+function qualify<T extends ColumnName>(place: T, { main, tables }: StatementNames): T {
   const table = place.table === undefined ? main : (tables.get(place.table.toLowerCase()) ?? place.table);
   return { ...place, table };
 }
@@ -131,6 +139,7 @@ function qualify(place: Place, { main, tables }: StatementNames): Place {
 /** Reads the places off the words of a statement. */
 class PlaceReader {
   readonly found: Place[] = [];
+  readonly lists: ColumnName[] = [];
   isBatch = false;
   isOfSession = false;
   readonly #words: readonly Word[];
@@ -207,9 +216,11 @@ class PlaceReader {
     if (!this.#isValue(i + 2)) return;
     const end = this.#afterCast(i + 3);
     if (this.#at(end) === ',') this.isBatch = true;
-    const column = this.#columnBefore(this.#words[i - 1]?.upper === 'NOT' ? i - 1 : i);
-    if (this.#at(end) === ')' && column !== undefined && this.#words[i - 1]?.upper !== 'NOT')
-      this.#add(column, i + 2, true, false);
+    if (this.#words[i - 1]?.upper === 'NOT') return;
+    const column = this.#columnBefore(i);
+    if (column === undefined) return;
+    if (this.#at(end) === ')') this.#add(column, i + 2, true, false);
+    else if (this.#at(end) === ',') this.lists.push(column);
   }
 
   /** `(a, b) VALUES (v, w)`; two rows and more are a batch. */

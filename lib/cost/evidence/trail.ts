@@ -1,8 +1,8 @@
 import type { ShapeCost } from '../shape-cost';
+import type { Given } from './given-values';
 import { KeptResults } from './kept-results';
 import type { ReadsValues } from './operation-values';
 import type { StatementNames } from './statement-names';
-import type { Key } from './value-key';
 import type { ValueMatch } from './value-match';
 
 /** What is held of one statement of a unit of work in which something runs a third time. */
@@ -12,7 +12,7 @@ export class Trail {
   names: StatementNames | undefined = undefined;
   match: ValueMatch | undefined = undefined;
   /** What its runs were given, and how many runs that is of. */
-  given: { readonly runs: number; readonly values: ReadonlySet<Key> } | undefined = undefined;
+  given: (Given & { readonly runs: number }) | undefined = undefined;
   readonly results: KeptResults;
 
   constructor(shape: ShapeCost) {

@@ -1,10 +1,10 @@
 import type { ShapeCost } from '../shape-cost';
 import { type Candidate, MAX_TOLD_APART } from './candidate';
 import { isEcho, isReadAgain } from './echo';
-import { type Confidence, judge, MIN_VALUES } from './judge';
+import type { Given } from './given-values';
+import { BITS, type Confidence, HALF, judge, MIN_VALUES, MOST, NEARLY_ALL } from './judge';
 import { type ColumnName, isOwnKey, NAME_CLASSES } from './key-names';
 import { toldName, toldPath } from './told-name';
-import type { Key } from './value-key';
 import type { ValueMatch } from './value-match';
 
 /** A statement whose rows another one ran for, and the column that its values came from. */
@@ -23,8 +23,7 @@ export interface Verdict {
 export interface Asked {
   /** The verdict on another statement; `undefined` also for one that is being judged. */
   of(shape: ShapeCost): Verdict | undefined;
-  /** All values that the runs of a statement were given. */
-  givenTo(shape: ShapeCost): ReadonlySet<Key>;
+  givenTo(shape: ShapeCost): Given;
   isConfirmed(shape: ShapeCost, candidate: Candidate): boolean;
 }
 
@@ -133,6 +132,8 @@ function isBetter(a: Judged, b: Judged, asked: Asked): boolean {
   const [one, other] = [a.candidate, b.candidate];
   if (isReadAgain(other, one, asked)) return true;
   if (isReadAgain(one, other, asked)) return false;
+  if (isRatherFollowed(one, other, asked)) return true;
+  if (isRatherFollowed(other, one, asked)) return false;
   // A row that is read again is found in its own results as well, which is no chain unless all runs are.
   const isOneChain = (a.parents.length === 0) !== (b.parents.length === 0);
   if (isOneChain && one.share !== other.share) return one.share > other.share;
@@ -147,6 +148,20 @@ function isBetter(a: Judged, b: Judged, asked: Asked): boolean {
   if (isOwn !== isOtherOwn) return isOwn;
   if (one.order !== other.order) return one.order > other.order;
   return one.coverage > other.coverage;
+}
+
+/**
+ * Whether the runs follow one list from its first row to its last, and of the other have picked some, or all in an
+ * order of nobody knows whom: all customers, read for a menu, have those of each order as well.
+ */
+function isRatherFollowed(one: Candidate, other: Candidate, asked: Asked): boolean {
+  const isScattered = other.coverage < HALF || (other.order < MOST && one.bits >= BITS);
+  return isScattered && isFollowedWhole(one) && !isFollowedWhole(other) && !isEcho(one, asked);
+}
+
+function isFollowedWhole({ nameClass, isOfRows, share, order, coverage }: Candidate): boolean {
+  const isFitting = nameClass === 'strong' || nameClass === 'same' || nameClass === 'foreign';
+  return isFitting && isOfRows && share >= MOST && order >= NEARLY_ALL && coverage >= NEARLY_ALL;
 }
 
 /** What explains the runs that the best one leaves. */

@@ -72,6 +72,18 @@ describe.each(Object.entries(IDS))('several results that have the values, with %
     if (id(1) !== 2) expect(parents).toHaveLength(2);
   });
 
+  it('names the list that is followed, and not one of all rows that was read for something else', () => {
+    const unit = new UnitOfWork();
+    unit.run(
+      'SELECT id, name FROM customers ORDER BY name',
+      [],
+      rowsOf(31, n => ({ id: id((n * 13) % 31, 3), name: `customer ${n}` })),
+    );
+    const customers = 'SELECT * FROM customers WHERE id = $1';
+    for (const row of unit.run(ORDERS, [9], orders(9))) unit.run(customers, [row['buyer_id']], []);
+    expect(unit.found).toEqual(['proven customers < orders.buyer_id']);
+  });
+
   it('takes a count for no source, whatever it is called', () => {
     for (const count of ['COUNT(*) AS id', 'count(*)::int id', 'SUM(n) OVER (ORDER BY n) AS id']) {
       const unit = new UnitOfWork();
@@ -94,6 +106,32 @@ describe.each(Object.entries(IDS))('several results that have the values, with %
     expect(unit.found.filter(line => !line.endsWith('prices < orders.customer_id'))).toEqual([]);
     expect(unit.found).toHaveLength(1);
   });
+});
+
+it('does not take a row for the one that it was asked by, where their ids are alike', () => {
+  const unit = new UnitOfWork();
+  const lines = rowsOf(7, n => ({ id: 40 + n * n, variant_id: 3 + n * n }));
+  for (const line of unit.run('SELECT id, variant_id FROM order_lines', [], lines)) {
+    const variant = line['variant_id'];
+    const [stock] = unit.run('SELECT id, n FROM stock WHERE variant_id = $1', [variant], [{ id: variant }]);
+    unit.write('UPDATE stock SET n = $1 WHERE id = $2', [1, stock!['id']]);
+  }
+  const update = unit.ledger.findings().find(({ shape }) => shape.startsWith('UPDATE'));
+  expect(update?.parents.map(({ table, column }) => `${table}.${column}`)).toEqual(['stock.id']);
+});
+
+it('does not fail of a parameter that throws when it is read', () => {
+  const unit = new UnitOfWork();
+  const list = rowsOf(6, n => ({ id: 10_000 + n * n * 613 }));
+  unit.run('SELECT id FROM orders ORDER BY id', [], list);
+  const broken = Object.defineProperty([], 0, {
+    get: () => {
+      throw new Error('not readable');
+    },
+  });
+  unit.run('SELECT id FROM orders o WHERE o.id IN ($1, $2)', broken, list);
+  for (const row of list) unit.write('UPDATE orders SET n = $1 WHERE id = $2', [1, row['id']]);
+  expect(unit.found).toEqual(['proven orders < orders.id']);
 });
 
 it('reads the names of columns off a text of 32,000 characters, and no places', () => {

@@ -16,6 +16,50 @@ async function manyShapes(q: Query, count: number): Promise<void> {
   for (let i = 0; i < count; i++) await q(`SELECT key AS part_${i} FROM settings`);
 }
 
+const knownBefore = guilty('what was known before', 'pg', {
+  'whether the buyer is there, then the reviews of the buyer': {
+    repeats: [nPlusOne('customers', 'orders.buyer_id'), nPlusOne('reviews', 'orders.buyer_id')],
+    run: async ({ q }, { size }) =>
+      each(await q(ORDERS, [size]), async ({ buyer_id }) => {
+        const [buyer] = await q('SELECT id FROM customers WHERE id = $1 LIMIT 1', [buyer_id]);
+        if (buyer !== undefined) await q('SELECT * FROM reviews WHERE author_id = $1', [buyer['id']]);
+      }),
+  },
+  'the item of each order, read again by its own id': {
+    repeats: [nPlusOne('orders', 'orders.id'), nPlusOne('order_items', 'orders.id')],
+    run: async ({ q }, { size }) =>
+      each(await q(ORDERS, [size]), async ({ id }) => {
+        const [order] = await q('SELECT id, status FROM orders WHERE id = $1', [id]);
+        await q(ITEMS, [order!['id']]);
+      }),
+  },
+  'the items of orders that are read again by their ids': {
+    repeats: itemsOfOrders,
+    run: async ({ q }, { size }) => {
+      const ids = (await q(ORDERS, [size])).map(({ id }) => id);
+      await each(await q('SELECT * FROM orders WHERE id = ANY ($1)', [ids]), ({ id }) => q(ITEMS, [id]));
+    },
+  },
+  'the items of orders, after a count of each buyer': {
+    repeats: itemsOfOrders,
+    run: async ({ q }, { size }) => {
+      await q('SELECT buyer_id, count(*)::int AS id FROM orders GROUP BY buyer_id ORDER BY buyer_id');
+      await q('SELECT status, count(*)::int FROM orders GROUP BY status ORDER BY count(*)');
+      await each(await q(ORDERS, [size]), ({ id }) => q(ITEMS, [id]));
+    },
+  },
+  'the orders of each buyer that was counted': {
+    repeats: [nPlusOne('customers', 'orders.buyer_id')],
+    run: async ({ q }, { size }) => {
+      const counted = await q(
+        'SELECT buyer_id, count(*)::int AS n FROM (SELECT * FROM orders ORDER BY id LIMIT $1) AS orders GROUP BY buyer_id ORDER BY md5(buyer_id::text)',
+        [size],
+      );
+      await each(counted, ({ buyer_id }) => q(CUSTOMER, [buyer_id]));
+    },
+  },
+});
+
 const loops = guilty('loops', 'pg', {
   'the items of each order': {
     repeats: itemsOfOrders,
@@ -501,4 +545,13 @@ const sometimes = guilty('now and then', 'pg', {
   },
 });
 
-export const guiltyLists = [...loops, ...parts, ...nested, ...several, ...beside, ...joins, ...sometimes];
+export const guiltyLists = [
+  ...knownBefore,
+  ...loops,
+  ...parts,
+  ...nested,
+  ...several,
+  ...beside,
+  ...joins,
+  ...sometimes,
+];

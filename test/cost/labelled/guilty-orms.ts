@@ -89,6 +89,24 @@ const typeorm = guilty('ORMs', 'TypeORM', {
       }
     },
   },
+  'save of a list, which is read again': {
+    repeats: [nPlusOne('payments', 'payments.id')],
+    run: async ({ typeorm: source, entities }, { size }) => {
+      const payments = source.getRepository(entities.Payment);
+      const list = await payments.find({ take: size, order: { id: 'ASC' } });
+      for (const payment of list) payment.amount += 1;
+      await payments.save(list);
+    },
+  },
+  'findOneBy of what exists': {
+    repeats: [nPlusOne('customers', 'orders.buyer_id')],
+    run: async ({ typeorm: source, entities }, { size }) => {
+      const orders = await source.getRepository(entities.Order).find({ take: size, order: { id: 'ASC' } });
+      const customers = source.getRepository(entities.Customer);
+      for (const { buyer_id: id } of orders)
+        if (await customers.existsBy({ id })) await customers.findOneBy({ id });
+    },
+  },
   'save in a loop': {
     repeats: [nPlusOne('payments', 'payments.id')],
     run: async ({ typeorm: source, entities }, { size }) => {
