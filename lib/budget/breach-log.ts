@@ -1,10 +1,10 @@
-import { Logger } from '@nestjs/common';
 import type { RequestContext } from '../context/request-context';
 import { callSitesOf } from '../cost/call-site';
 import { buildCostRecord } from '../cost/cost-record-builder';
 import { type ReportKind, reports } from '../diagnosis/reports';
 import { workOf } from '../diagnosis/request-of';
 import { BreachReport, fingerprintOf } from './breach-report';
+import { ReportLogger } from '../diagnosis/report-logger';
 
 const BREACHES: ReportKind = { name: 'breaches', one: 'breach', isError: true };
 /** So long before a report may be written again, units of work remember where they break their budget. */
@@ -12,7 +12,7 @@ const AHEAD_MS = 1_000;
 
 /** Writes breaches to the log: one error a request, and one a window for the same handler and dimensions. */
 export class BreachLog {
-  readonly #logger = new Logger('QueryBudget');
+  readonly #logger = new ReportLogger('QueryBudget');
   readonly #windowMs: number;
 
   constructor(windowMs: number) {

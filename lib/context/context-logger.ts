@@ -2,6 +2,8 @@ import { ConsoleLogger, type ConsoleLoggerOptions, Injectable, Optional, Scope }
 import { type LogFieldNames, type NamedFields, readFieldNames } from './log-field-names';
 import { contextLogFields } from './log-fields';
 import { oneWord } from './one-line';
+import { type ReportLevel, TAKES_REPORTS, type TakesReports } from '../diagnosis/report-logger';
+import type { Report } from '../diagnosis/report-text';
 
 type JsonOptions = Parameters<ConsoleLogger['getJsonLogObject']>[1];
 
@@ -19,8 +21,10 @@ export interface ContextLoggerOptions extends ConsoleLoggerOptions {
  * const app = await NestFactory.create(AppModule, { logger: new ContextLogger({ json: true }) });
  */
 @Injectable({ scope: Scope.TRANSIENT })
-export class ContextLogger extends ConsoleLogger {
+export class ContextLogger extends ConsoleLogger implements TakesReports {
   readonly #named: NamedFields;
+  /** Facts of the report that is being written. */
+  #facts: Report['fields'] | undefined;
 
   /** As of `ConsoleLogger`: the name of the logger, the options, or both. */
   constructor(
@@ -33,8 +37,20 @@ export class ContextLogger extends ConsoleLogger {
     this.#named = readFieldNames(given?.fieldNames, 'ContextLogger');
   }
 
+  /** @internal */
+  [TAKES_REPORTS](level: ReportLevel, report: Report, context: string): void {
+    const isJson = this.options.json === true;
+    this.#facts = isJson ? report.fields : undefined;
+    try {
+      this[level](isJson ? report.headline : report.text, context);
+    } finally {
+      this.#facts = undefined;
+    }
+  }
+
   protected override getJsonLogObject(message: unknown, options: JsonOptions) {
     const line: Record<string, unknown> = super.getJsonLogObject(message, options);
+    for (const [name, value] of Object.entries(this.#facts ?? {})) line[name] ??= value;
     for (const [name, value] of this.#fields()) line[name] ??= value;
     return line as ReturnType<ConsoleLogger['getJsonLogObject']>;
   }

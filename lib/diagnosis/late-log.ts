@@ -1,15 +1,15 @@
-import { Logger } from '@nestjs/common';
 import type { RequestContext } from '../context/request-context';
 import { callSitesOf, captureStack } from '../cost/call-site';
 import { cut, number, Report, type ReportLine } from './report-text';
 import { type ReportKind, reports } from './reports';
 import { requestFields, requestOf, workOf } from './request-of';
+import { ReportLogger } from './report-logger';
 
 const LATE_WORK: ReportKind = { name: 'late calls', one: 'late call', isError: false };
 
 /** Says which handlers go on working long after their response. */
 export class LateLog {
-  readonly #logger = new Logger('LateWork');
+  readonly #logger = new ReportLogger('LateWork');
   readonly #lateAfterMs: number;
 
   /** @param lateAfterMs what comes this long after the close is reported; 0 for nothing */

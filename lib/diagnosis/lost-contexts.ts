@@ -1,4 +1,3 @@
-import { Logger } from '@nestjs/common';
 import { AsyncResource } from 'node:async_hooks';
 import { clearTimeout, setTimeout } from '../context/real-timers';
 import { callSitesOf, captureStack, type RawStack, siteOf, framesOf } from '../cost/call-site';
@@ -6,6 +5,7 @@ import type { Statement } from '../cost/statement';
 import { packageOf } from '../cost/package-frames';
 import { cut, number, Report, type ReportLine } from './report-text';
 import { type ReportKind, reports } from './reports';
+import { ReportLogger } from './report-logger';
 
 const LOST_CONTEXTS: ReportKind = {
   name: 'lines about queries outside of any request',
@@ -40,7 +40,7 @@ interface Collected {
 export class LostContexts {
   /** Queries outside of any unit of work since the first application was serving. */
   count = 0;
-  readonly #logger = new Logger('AsyncContext');
+  readonly #logger = new ReportLogger('AsyncContext');
   // A timer that is begun in a request would keep that request's store.
   readonly #outside = new AsyncResource('nestjs-async-context.lost');
   readonly #users = new Map<object, LostContextRules>();

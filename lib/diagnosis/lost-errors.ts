@@ -1,4 +1,3 @@
-import { Logger } from '@nestjs/common';
 import { contextStorage } from '../context/context-storage';
 import { oncePerProcess } from '../context/once-per-process';
 import type { RequestContext } from '../context/request-context';
@@ -11,6 +10,7 @@ import { coverConnections } from './opened-connections';
 import { RejectionWatch } from './rejection-watch';
 import { type ReportKind, reports } from './reports';
 import { whoseError } from './whose-error';
+import { ReportLogger } from './report-logger';
 
 const LOST_ERRORS: ReportKind = { name: 'unhandled errors', one: 'unhandled error', isError: true };
 
@@ -22,7 +22,7 @@ const LOST_ERRORS: ReportKind = { name: 'unhandled errors', one: 'unhandled erro
  */
 export class LostErrors {
   readonly #users = new Set<object>();
-  readonly #logger = new Logger('LostErrors');
+  readonly #logger = new ReportLogger('LostErrors');
   readonly #faults = new FaultReporter();
   readonly #watch = new RejectionWatch(reason => this.#see(reason, 'unhandledRejection'));
   /** Errors of this turn of the event loop: an `unhandledRejection` listener may throw what it was given. */

@@ -1,4 +1,3 @@
-import { inspect } from 'node:util';
 import { oneLine } from '../context/one-line';
 import type { CallDimension } from '../cost/call-ledger';
 import type { TracedCallRecord } from '../cost/call-trace';
@@ -18,20 +17,18 @@ const SHAPE_WIDTH = 160;
 /** What is asked for that is no query, in the order of a report. */
 export const CALLS = ['cache', 'http', 'messages'] as const satisfies readonly CallDimension[];
 
-/** A label of at most nine characters, and what stands beside it. No text can begin a line of its own. */
+/** A label, and what stands beside it. No text can begin a line of its own. */
 export type ReportLine = readonly [label: string, text: string];
 
-/**
- * What is logged: a block to read in a text log, flat fields in a JSON log.
- *
- * Nest's `ConsoleLogger` prints objects with `util.inspect`, or as JSON; pino takes the own
- * fields. So the block is what `inspect()` gives, and the facts are the own fields.
- */
+/** What is logged: a headline with lines below it in a text log, a headline with fields beside it in a JSON log. */
 export class Report {
-  [field: string]: unknown;
+  /** One line; a logger may take it for a format. */
+  readonly headline: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+  readonly #text: () => string;
 
   /**
-   * @param fields beside the headline, which is `message`; what is `undefined` is left out
+   * @param fields beside the headline; what is `undefined` is left out
    * @param text what a text log shows, where it is not headline and lines; a JSON log never asks
    */
   constructor(
@@ -40,12 +37,14 @@ export class Report {
     fields: Readonly<Record<string, unknown>>,
     text = () => blockOf(headline, lines),
   ) {
-    Object.defineProperty(this, inspect.custom, { value: text });
-    Object.defineProperty(this, 'toString', { value: text });
-    // Formats that make text of a line print it as it is. And winston leaves the fields of a line out whose
-    // message holds `%s`, as the name of a handler may.
-    this['message'] = oneLine(headline).replace(/%(?=[scdjifoO%])/g, '% ');
-    for (const [name, value] of Object.entries(fields)) if (value !== undefined) this[name] = value;
+    // Winston leaves the fields of a line out whose message holds `%s`, as the name of a handler may.
+    this.headline = oneLine(headline).replace(/%(?=[scdjifoO%])/g, '% ');
+    this.fields = Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+    this.#text = text;
+  }
+
+  get text(): string {
+    return this.#text();
   }
 }
 

@@ -1,7 +1,7 @@
-import { Logger } from '@nestjs/common';
 import { AsyncResource } from 'node:async_hooks';
 import { oncePerProcess } from '../context/once-per-process';
 import { type HeldBack, heldBackReport } from './held-back-report';
+import { ReportLogger } from './report-logger';
 
 /** What a report is about. */
 export interface ReportKind {
@@ -47,7 +47,7 @@ const MAX_SUBJECTS = 1_000;
  * not keep back what was not. The first error of a kind in a minute is written whatever is left.
  */
 export class Reports {
-  readonly #logger = new Logger('Reports');
+  readonly #logger = new ReportLogger('Reports');
   // A timer that is begun in a request would keep that request's store.
   readonly #outside = new AsyncResource('nestjs-async-context.reports');
   readonly #users = new Map<object, number>();

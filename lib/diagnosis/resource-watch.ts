@@ -1,4 +1,3 @@
-import { Logger } from '@nestjs/common';
 import { contextStorage } from '../context/context-storage';
 import { clearInterval, setInterval } from '../context/real-timers';
 import type { FaultReporter } from './fault-reporter';
@@ -9,6 +8,7 @@ import { ResourceLeakReport } from './resource-leak-report';
 import { type LeftOpen, ResourceLedger } from './resource-ledger';
 import type { ResourceMonitorOptions } from './resource-monitor-options';
 import { isKept, originOf } from './resource-origin';
+import { ReportLogger } from './report-logger';
 
 const LEFT_OPEN: ReportKind = { name: 'resources left open', one: 'resource left open', isError: false };
 /** Between two looks at what is open. */
@@ -19,7 +19,7 @@ const TIMEOUTS_THAT_PILE_UP = 10;
 /** One run of the monitor, from its start to its stop. */
 export class ResourceWatch {
   isOver = false;
-  readonly #logger = new Logger('ResourceMonitor');
+  readonly #logger = new ReportLogger('ResourceMonitor');
   readonly #sample: number;
   readonly #faults: FaultReporter;
   readonly #own: ResourceLedger;

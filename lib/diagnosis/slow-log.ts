@@ -1,4 +1,3 @@
-import { Logger } from '@nestjs/common';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 import type { CostRecord } from '../cost/cost-record';
@@ -21,6 +20,7 @@ import {
 } from './report-text';
 import { type ReportKind, reports } from './reports';
 import { workOf } from './request-of';
+import { ReportLogger } from './report-logger';
 
 const SLOW: ReportKind = { name: 'slow requests', one: 'slow request', isError: false };
 
@@ -64,7 +64,7 @@ const OF_QUERIES: readonly TimePart[] = ['database', 'pool', 'own'];
 
 /** Says where the time of slow requests went: once a minute for the same handler and largest part. */
 export class SlowLog {
-  readonly #logger = new Logger('SlowRequest');
+  readonly #logger = new ReportLogger('SlowRequest');
 
   note(context: RequestContext): void {
     const because = longestPart(context.time);

@@ -1,10 +1,10 @@
-import { Logger } from '@nestjs/common';
 import { oncePerProcess } from '../context/once-per-process';
 import { describeCallSite } from '../cost/call-site';
 import type { LoopBlock } from '../cost/event-loop';
 import { siteOf } from '../cost/time-record';
 import { number, Report, type ReportLine } from './report-text';
 import { type ReportKind, reports } from './reports';
+import { ReportLogger } from './report-logger';
 
 const STALLS: ReportKind = {
   name: 'stalls of the event loop',
@@ -28,7 +28,7 @@ const told = oncePerProcess('stalls.told', () => new WeakSet<LoopBlock>());
 
 /** Says of each stall that the watchdog has seen who it was, once a minute for each. */
 export class StallLog {
-  readonly #logger = new Logger('EventLoop');
+  readonly #logger = new ReportLogger('EventLoop');
   readonly #warmUntilMs: number;
 
   /** @param warmUpMs for how long from now on no stall is an error */
@@ -45,7 +45,8 @@ export class StallLog {
     if (told.has(block)) return;
     told.add(block);
     if (performance.now() < this.#warmUntilMs) {
-      this.#logger.debug(`${headlineOf(block, stallMs)}, while the application warms up`);
+      const headline = `${headlineOf(block, stallMs)}, while the application warms up`;
+      this.#logger.write('debug', new Report(headline, [], { blockedMs: block.ms }));
       return;
     }
     if (isStarved(block, stallMs)) {

@@ -1,10 +1,10 @@
-import { Logger } from '@nestjs/common';
 import type { RefusalCount } from '../cost/process-figures';
 import type { RequestContext } from '../context/request-context';
 import { type ReportKind, reports } from '../diagnosis/reports';
 import { requestFields, requestOf } from '../diagnosis/request-of';
 import { number, Report } from '../diagnosis/report-text';
 import type { Refusal } from './refusal';
+import { ReportLogger } from '../diagnosis/report-logger';
 
 const REFUSED: ReportKind = { name: 'refusals', isError: false };
 /** What to do about a refusal, by its reason. */
@@ -24,7 +24,7 @@ const MAX_COUNTS = 5_000;
 
 /** Counts what the guards of an application refuse, and says it in the log once a minute and handler. */
 export class Refusals {
-  readonly #logger = new Logger('Guards');
+  readonly #logger = new ReportLogger('Guards');
   readonly #counts = new Map<string, { -readonly [K in keyof RefusalCount]: RefusalCount[K] }>();
 
   get counts(): readonly RefusalCount[] {

@@ -1,4 +1,3 @@
-import { Logger } from '@nestjs/common';
 import { contextStorage } from '../context/context-storage';
 import { contextLogFields } from '../context/log-fields';
 import type { RequestContext } from '../context/request-context';
@@ -6,10 +5,11 @@ import type { CostRecord } from '../cost/cost-record';
 import { buildCostRecord } from '../cost/cost-record-builder';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { CanonicalLine, levelOf } from './canonical-line';
+import { ReportLogger } from '../diagnosis/report-logger';
 
 /** Writes one line for each unit of work, when it has closed, or for those that the filter picks. */
 export class CanonicalLog {
-  readonly #logger = new Logger('Request');
+  readonly #logger = new ReportLogger('Request');
   readonly #option: true | ((record: CostRecord) => boolean);
   readonly #faults: FaultReporter;
 
@@ -25,7 +25,7 @@ export class CanonicalLog {
       // First: who asks gives the unit of work its trace, and the record says the same as the line.
       const ids = contextLogFields()!;
       const record = buildCostRecord(context);
-      if (this.#isWanted(record)) this.#logger[levelOf(record)](new CanonicalLine(record, ids));
+      if (this.#isWanted(record)) this.#logger.write(levelOf(record), new CanonicalLine(record, ids));
     });
   }
   #isWanted(record: CostRecord): boolean {

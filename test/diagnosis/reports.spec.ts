@@ -219,7 +219,7 @@ describe.each(platforms)('an outage on %s', platform => {
   afterEach(() => test.close());
 
   const heldBack = (): Record<string, unknown> =>
-    test.logs.lines.find(({ context }) => context === 'Reports')!.message as Record<string, unknown>;
+    test.logs.lines.find(({ context }) => context === 'Reports')!.fields!;
   async function send(path: string, times: number): Promise<readonly CostRecord[]> {
     const known = test.sink.records.length;
     const clients = Array.from({ length: 10 }, async () => {

@@ -165,8 +165,8 @@ describe.each(platforms)('a slow request on %s', { retry: 2 }, platform => {
     expect(lines[0]).toContain(`request id ${requestId}`);
     expect(lines[0]).toMatch(/ {2}time +database [\d.]+ ms \(\d+ %\), .*own [\d.]+ ms/);
     expect(lines[0]).toMatch(/ {2}top 1 +1 × SELECT pg_sleep\(\?\)/);
-    const { message } = test.logs.lines.findLast(line => line.context === 'SlowRequest')!;
-    expect(message).toMatchObject({ handler: 'Causes.causes', because: 'database', requestId });
+    const { fields } = test.logs.lines.findLast(line => line.context === 'SlowRequest')!;
+    expect(fields).toMatchObject({ handler: 'Causes.causes', because: 'database', requestId });
   });
 
   it('is none below slowAfterMs, nor when it is a stream of events, nor when it is a job', async () => {

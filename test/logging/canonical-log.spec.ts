@@ -1,4 +1,3 @@
-import { inspect } from 'node:util';
 import {
   BadRequestException,
   ConsoleLogger,
@@ -9,6 +8,7 @@ import {
   Post,
   UnauthorizedException,
 } from '@nestjs/common';
+import nestCore from '@nestjs/core/package.json';
 import { WinstonModule } from 'nest-winston';
 import { createLogger, format, transports } from 'winston';
 import { Writable } from 'node:stream';
@@ -77,9 +77,8 @@ describe.each(platforms)('the canonical line on %s', platform => {
   it('says of each request what it was, how it ended and what it cost', async () => {
     const { test, lines, records } = await linesOf(['/orders/4711?token=secret']);
     expect(lines).toHaveLength(1);
-    const fields = { ...(lines[0]!.message as Fields) };
+    const fields = lines[0]!.fields!;
     expect(fields).toEqual({
-      message: expect.stringMatching(/^OrdersController\.one 200 in [\d.,]+ ms$/) as unknown,
       kind: 'http',
       'http.route': '/orders/:id',
       method: 'GET',
@@ -106,12 +105,11 @@ describe.each(platforms)('the canonical line on %s', platform => {
 
   it('is one line of name=value in a text log', async () => {
     const { test, lines } = await linesOf(['/orders/1']);
-    const text = inspect(lines[0]!.message);
+    const text = String(lines[0]!.message);
     expect(text.replace(/=[\d.]+(?= queries)|(Id)=[0-9a-f-]+/g, '$1=…')).toBe(
       'kind=http http.route=/orders/:id method=GET status=200 durationMs=… queries=1 rows=3 databaseMs=2 ' +
         'handler=OrdersController.one requestId=… traceId=… spanId=… userId=… aborted=false',
     );
-    expect(String(lines[0]!.message)).toBe(text);
     await test.close();
   });
 
@@ -125,8 +123,8 @@ describe.each(platforms)('the canonical line on %s', platform => {
       '/orders/broken/1',
     ];
     const { test, lines } = await linesOf(paths);
-    const found = lines.map(({ level, message }) => {
-      const { status, error, breaches } = message as Fields;
+    const found = lines.map(({ level, fields }) => {
+      const { status, error, breaches } = fields!;
       return { level, status, error, breaches };
     });
     expect(found).toEqual([
@@ -142,9 +140,7 @@ describe.each(platforms)('the canonical line on %s', platform => {
 
   it('is a warning when the request was slow', async () => {
     const { test, lines } = await linesOf(['/orders/slow/1'], { slowAfterMs: 10 });
-    expect(lines.map(({ level, message }) => [level, (message as Fields)['slow']])).toEqual([
-      ['warn', 'other'],
-    ]);
+    expect(lines.map(({ level, fields }) => [level, fields!['slow']])).toEqual([['warn', 'other']]);
     await test.close();
   });
 
@@ -154,7 +150,7 @@ describe.each(platforms)('the canonical line on %s', platform => {
       canonicalLog: record => seen.push(record) > 0 && record.status !== 200,
     });
     expect(seen).toHaveLength(2);
-    expect(lines.map(({ message }) => (message as Fields)['status'])).toEqual([400]);
+    expect(lines.map(({ fields }) => fields!['status'])).toEqual([400]);
     await test.close();
   });
 
@@ -185,9 +181,7 @@ describe('the canonical line', () => {
       }),
     ).toThrow(RangeError);
     const lines = test.logs.lines.filter(line => line.context === 'Request');
-    expect(
-      lines.map(({ level, message }) => [level, (message as Fields)['kind'], (message as Fields)['error']]),
-    ).toEqual([
+    expect(lines.map(({ level, fields }) => [level, fields!['kind'], fields!['error']])).toEqual([
       ['log', 'job', undefined],
       ['error', 'job', 'RangeError'],
     ]);
@@ -195,20 +189,24 @@ describe('the canonical line', () => {
     await test.close();
   });
 
-  it('is an object of flat fields in the JSON mode of Nest', async () => {
+  it('is a headline and fields in the JSON mode of Nest', async () => {
     const written: string[] = [];
     const test = await startApp({
       canonicalLog: true,
-      nest: { logger: new ConsoleLogger({ json: true, colors: false }) },
+      nest: { logger: new ConsoleLogger({ json: true, colors: false, flattenParams: true }) },
     });
     const spy = vi
       .spyOn(process.stdout, 'write')
       .mockImplementation(chunk => written.push(String(chunk)) > 0);
     test.app.get(ContextService).run({ requestId: 'r-1' }, () => undefined);
     spy.mockRestore();
-    const line = JSON.parse(written.join('')) as { context: string; message: Fields };
-    expect(line.context).toBe('Request');
-    expect(line.message).toMatchObject({ kind: 'job', requestId: 'r-1', queries: 0 });
+    const line = JSON.parse(written.join('')) as Fields;
+    expect(line).toMatchObject(
+      // That of Nest 11 has no fields.
+      nestCore.version.startsWith('11.')
+        ? { context: 'Request', message: expect.stringContaining('requestId=r-1') as unknown }
+        : { context: 'Request', message: expect.stringMatching(/^job in /) as unknown, requestId: 'r-1' },
+    );
     await test.close();
   });
 

@@ -70,7 +70,7 @@ const winston = () =>
 const loggers: Record<string, { options: TestAppOptions; fields(line: Fields): Fields }> = {
   'ContextLogger in JSON mode': {
     options: { nest: { logger: new ContextLogger({ json: true, colors: false }) } },
-    // An object that is logged is the message.
+    // An object that the application logs is the message.
     fields: line =>
       typeof line['message'] === 'object' ? { ...line, ...(line['message'] as Fields) } : line,
   },

@@ -92,7 +92,7 @@ describe('statements with secrets', () => {
 
 /** What was logged, as text and as fields. */
 function textsOf(test: TestApp): string[] {
-  return test.logs.lines.map(({ message }) => inspect(message) + JSON.stringify(message));
+  return test.logs.lines.map(({ message, fields }) => inspect(message) + JSON.stringify({ message, fields }));
 }
 
 /** With enough of each to see what it is of. */

@@ -18,6 +18,8 @@ import {
   type CostRecord,
   MemorySink,
 } from 'nestjs-async-context';
+import { TAKES_REPORTS, type TakesReports } from '../../lib/diagnosis/report-logger';
+import type { Report } from '../../lib/diagnosis/report-text';
 
 export const platforms = ['express', 'fastify'] as const;
 export type Platform = (typeof platforms)[number];
@@ -43,9 +45,9 @@ export interface TestAppOptions extends AsyncContextOptions {
   readonly configure?: (app: INestApplication) => void | Promise<void>;
 }
 
-/** Keeps what Nest's logger is given. */
-export class LogLines implements LoggerService {
-  readonly lines: { level: string; message: unknown; context: string }[] = [];
+/** Keeps what Nest's logger is given: of a report the text, and the fields beside it. */
+export class LogLines implements LoggerService, TakesReports {
+  readonly lines: { level: string; message: unknown; context: string; fields?: Report['fields'] }[] = [];
 
   log = this.#keep('log');
   warn = this.#keep('warn');
@@ -59,6 +61,10 @@ export class LogLines implements LoggerService {
     return this.lines
       .filter(line => line.level === level && line.context === context)
       .map(line => String(line.message));
+  }
+
+  [TAKES_REPORTS](level: string, { text, fields }: Report, context: string): void {
+    this.lines.push({ level, message: text, context, fields });
   }
 
   #keep(level: string) {

@@ -213,8 +213,8 @@ describe.each(platforms)('trace: true on %s', platform => {
     const [line] = test.logs.of('error', 'QueryBudget');
     expect(line).toMatch(/\n {2}calls {5}PricesService\.of ×3, [\d.]+ ms \(self [\d.]+ ms\)\n/);
     expect(line!.match(/^ {2}calls /gm)).toHaveLength(3);
-    const { message } = test.logs.lines.find(({ context }) => context === 'QueryBudget')!;
-    expect(message).toMatchObject({ 'calls1.call': 'PricesService.of', 'calls1.count': 3 });
+    const { fields } = test.logs.lines.find(({ context }) => context === 'QueryBudget')!;
+    expect(fields).toMatchObject({ 'calls1.call': 'PricesService.of', 'calls1.count': 3 });
   });
 
   it('charges what is under way when the client leaves up to then', async () => {

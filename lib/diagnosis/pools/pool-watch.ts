@@ -1,4 +1,3 @@
-import { Logger } from '@nestjs/common';
 import { AsyncResource } from 'node:async_hooks';
 import { currentAside } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
@@ -22,6 +21,7 @@ import type { WaitShare } from './wait-shares';
 import type { Waiter } from './waiter';
 import { holdingOf, WatchedPool } from './watched-pool';
 import { sharedName } from '../../context/protocol';
+import { ReportLogger } from '../report-logger';
 
 const WAITS: ReportKind = { name: 'waits for a connection', one: 'wait for a connection', isError: false };
 const LEAKS: ReportKind = {
@@ -44,7 +44,7 @@ export type ShareListener = (shares: readonly WaitShare[], nowMs: number) => voi
 /** Knows the pools of the process: one for all applications, as they may share a pool. */
 export class PoolWatch {
   readonly #faults = new FaultReporter();
-  readonly #logger = new Logger('ConnectionPool');
+  readonly #logger = new ReportLogger('ConnectionPool');
   // A timer that is begun in a request would keep that request's store.
   readonly #outside = new AsyncResource('nestjs-async-context.pools');
   readonly #users = new Map<object, PoolLimits>();

@@ -1,4 +1,3 @@
-import { Logger } from '@nestjs/common';
 import { knownStop } from '../../budget/work-stop';
 import { contextStorage } from '../../context/context-storage';
 import type { HttpExchange, RequestContext } from '../../context/request-context';
@@ -17,6 +16,7 @@ import type { Refusal } from '../refusal';
 import { answerRefusal, refusalError } from '../refusal-error';
 import type { Refusals } from '../refusals';
 import { type OnClose, whenOver } from '../when-over';
+import { ReportLogger } from '../../diagnosis/report-logger';
 
 const TURNS: ReportKind = { name: 'turns of breakers', isError: false };
 const MS_PER_SECOND = 1_000;
@@ -31,7 +31,7 @@ export class Breakers {
   readonly #refusals: Refusals;
   readonly #faults: FaultReporter;
   readonly #onClose: OnClose;
-  readonly #logger = new Logger('Guards');
+  readonly #logger = new ReportLogger('Guards');
   /** What handlers have waited for connections that others held. */
   readonly #waits: RecentSum;
   readonly #problemJson: boolean;

@@ -1,15 +1,15 @@
-import { Logger } from '@nestjs/common';
 import type { RequestContext } from '../../context/request-context';
 import { number, Report } from '../../diagnosis/report-text';
 import { type ReportKind, reports } from '../../diagnosis/reports';
 import { requestFields, requestOf } from '../../diagnosis/request-of';
 import type { ConcurrencyRule } from './concurrency';
+import { ReportLogger } from '../../diagnosis/report-logger';
 
 const HELD: ReportKind = { name: 'slots that were taken back', isError: false };
 const NEXT =
   'Find what it waits for and give that a time limit, or raise maxHoldMs where it may take so long: until it ' +
   'ends, more of it run than the limit says.';
-const logger = new Logger('Guards');
+const logger = new ReportLogger('Guards');
 
 /** Says that a slot was taken back from a handler that has not ended. */
 export function reportHeldSlot(

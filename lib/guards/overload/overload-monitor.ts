@@ -1,5 +1,4 @@
 import type { OverloadState } from '../../cost/process-figures';
-import { Logger } from '@nestjs/common';
 import type { IncomingMessage } from 'node:http';
 import { clearInterval, setInterval } from '../../context/real-timers';
 import type { FaultReporter } from '../../diagnosis/fault-reporter';
@@ -8,6 +7,7 @@ import { number, Report } from '../../diagnosis/report-text';
 import { type OverloadCause, OverloadControl } from './overload-control';
 import type { RequestPriority, ResolvedOverload } from './overload-options';
 import type { Refusals } from '../refusals';
+import { ReportLogger } from '../../diagnosis/report-logger';
 
 /** Several in each step of the control; it costs 0.01 % of a CPU. */
 const SAMPLE_MS = 20;
@@ -24,7 +24,7 @@ export class OverloadMonitor {
   readonly #control: OverloadControl;
   readonly #refusals: Refusals;
   readonly #faults: FaultReporter;
-  readonly #logger = new Logger('Overload');
+  readonly #logger = new ReportLogger('Overload');
   #timer: NodeJS.Timeout | undefined;
   #dueMs = 0;
   #shed = 0;

@@ -58,7 +58,7 @@ export type Said =
 const settings = JSON.parse(process.argv[2] ?? '{}') as LostErrorsApp;
 const say = (said: Said): void => void process.stdout.write(`${JSON.stringify(said)}\n`);
 
-const logger = Object.fromEntries(
+const keep = Object.fromEntries(
   ['log', 'warn', 'error', 'debug', 'verbose', 'fatal'].map(level => [
     level,
     (message: unknown, ...rest: unknown[]) =>
@@ -71,6 +71,17 @@ const logger = Object.fromEntries(
       }),
   ]),
 ) as unknown as LoggerService;
+/** Of a report it keeps the text and the fields. */
+const logger: LoggerService = {
+  ...keep,
+  [Symbol.for('nestjs-async-context.1.takes reports')](
+    level: 'warn' | 'error',
+    { headline, text, fields }: { headline: string; text: string; fields: object },
+    context: string,
+  ): void {
+    keep[level]({ message: headline, ...fields, toString: () => text }, context);
+  },
+};
 
 const listen =
   (event: ProcessEvent) =>

@@ -131,7 +131,7 @@ describe.skipIf(needsServer).each(platforms)('a connection that is not released 
     );
     const [report] = test!.logs.lines
       .filter(({ context }) => context === 'ConnectionPool')
-      .map(({ message }) => message);
+      .map(({ fields }) => fields);
     expect(report).toMatchObject({
       handler: `LeakController.${path}`,
       driver: 'pg',

@@ -4,7 +4,6 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { Pool } from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { contextStorage } from '../../../lib/context/context-storage';
-import type { Report } from '../../../lib/diagnosis/report-text';
 import { databaseUrl, isEmbedded } from '../../support/database';
 import { platforms, startApp, type TestApp, until } from '../../support/platforms';
 
@@ -89,7 +88,7 @@ class WaitController {
 
 const lines = (): string[] => test!.logs.of('warn', 'ConnectionPool');
 const fieldsOfLine = (i = 0): Record<string, unknown> =>
-  test!.logs.lines.filter(({ context }) => context === 'ConnectionPool')[i]!.message as Report;
+  test!.logs.lines.filter(({ context }) => context === 'ConnectionPool')[i]!.fields!;
 const get = async (path: string): Promise<string> => (await fetch(`${test!.url}/${path}`)).text();
 
 describe.skipIf(needsServer).each(platforms)('a wait for a pool on %s', platform => {
