@@ -52,6 +52,7 @@ const OPTIONS = [
   'deadline',
   'errorMessages',
   'propagate',
+  'reports',
   'findings',
 ] as const satisfies readonly (keyof AsyncContextOptions)[];
 const LOST_CONTEXTS = ['log', 'ignore'] as const;
@@ -66,7 +67,7 @@ const SINK_QUEUE = [
   'sample',
 ] as const;
 const PROPAGATE = ['hosts', 'carrier', 'sampled', 'messages', 'jobs'] as const;
-const FINDINGS = ['compareValues'] as const;
+const FINDINGS = ['compareValues', 'log', 'min'] as const;
 const CARRIER_WAYS = ['http', 'messages', 'jobs'] as const;
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 /** A header name, https://www.rfc-editor.org/rfc/rfc9110#name-tokens */
@@ -126,6 +127,7 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     deadline: readDeadline(options.deadline, checkHeader),
     errorMessages: readBoolean('errorMessages', options.errorMessages ?? false),
     propagate: readPropagation(options),
+    reports: readReports(options.reports),
     findings: readFindings(options.findings),
   });
 }
@@ -299,8 +301,19 @@ function readPropagation({ propagate = {}, carrierSecret }: AsyncContextOptions)
 
 function readFindings(options: AsyncContextOptions['findings'] = {}): ResolvedOptions['findings'] {
   checkObject('findings', options, FINDINGS);
-  const { compareValues = true } = options;
-  return Object.freeze({ compareValues: readBoolean('findings.compareValues', compareValues) });
+  const { compareValues = true, log = 'warn', min = 10 } = options;
+  if (log !== 'warn' && log !== false) throw invalidOption('findings.log', log, "Use 'warn' or false.");
+  return Object.freeze({
+    compareValues: readBoolean('findings.compareValues', compareValues),
+    log,
+    // Fewer runs prove nothing.
+    min: readWhole('findings.min', min, 3, 1_000_000),
+  });
+}
+
+function readReports(value: AsyncContextOptions['reports'] = 'short'): ResolvedOptions['reports'] {
+  if (value === 'short' || value === 'full') return value;
+  throw invalidOption('reports', value, "Use 'short' or 'full'.");
 }
 
 /** Who somebody is, and nothing else of them. */

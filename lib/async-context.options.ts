@@ -188,7 +188,13 @@ export interface AsyncContextOptions {
   readonly errorMessages?: boolean;
   /** What the context travels with: HTTP to the hosts that are listed, messages and jobs of your own. */
   readonly propagate?: PropagateOptions;
-  /** What an N+1 is told by. */
+  /**
+   * How much the report about a unit of work says: a headline and at most eight lines, or all that is known. The
+   * cost record has all of it in any case.
+   * @default 'short'
+   */
+  readonly reports?: 'short' | 'full';
+  /** What an N+1 is told by, and from when on it is worth a line. */
   readonly findings?: FindingsOptions;
 }
 

@@ -47,5 +47,6 @@ export interface ResolvedOptions {
   readonly deadline: ResolvedDeadline;
   readonly errorMessages: boolean;
   readonly propagate: ResolvedPropagation;
+  readonly reports: 'short' | 'full';
   readonly findings: Required<FindingsOptions>;
 }

@@ -16,6 +16,7 @@ import { ContextService } from './context/context.service';
 import { contextStorage, eventLoop } from './context/context-storage';
 import { oncePerProcess, processShare } from './context/once-per-process';
 import { oneLine } from './context/one-line';
+import { setTimeout } from './context/real-timers';
 import { hasOtherProtocol, isFirstProtocol } from './context/protocol';
 import { prepareCallSites } from './cost/call-site';
 import { ProcessFigures } from './cost/process-figures';
@@ -57,6 +58,8 @@ import type { ProviderTracer } from './trace/provider-tracer';
 
 /** What the sinks and the requests before them may take at a shutdown, in milliseconds: with the rest, 5 s. */
 const SHUTDOWN_MS = 4_000;
+/** For so long a stall waits for the end of the work that has caused it. */
+const STALL_TOLD_MS = 1_000;
 /** What is left to the sinks where the requests took longer. */
 const LEAST_SINKS_MS = 1_000;
 
@@ -235,7 +238,7 @@ export class AsyncContextRuntime
     this.#installBullmq();
     this.#instrumentations.lost.use(this, this.#lostRules);
     prepareCallSites();
-    this.#loopUser = loopUser(this.#stalls, this.#faults);
+    this.#loopUser = loopUser(this.#stalls, this.#faults, this.#units);
     loopMonitor().start(this.#loopUser);
     this.#units.overloadMonitor?.start();
     this.#units.breakers?.start();
@@ -345,18 +348,24 @@ export class AsyncContextRuntime
 function loopUser(
   { stallMs, warmUpMs }: Pick<ResolvedOptions, 'stallMs' | 'warmUpMs'>,
   faults: FaultReporter,
+  units: UnitsOfWork,
 ): LoopUser {
-  const log = new StallLog(warmUpMs);
+  const log = (units.workLog.stalls = new StallLog(stallMs, warmUpMs));
   return {
     stallMs,
     report: reason => faults.report('watchdog of the event loop', reason),
     onBlock(block) {
-      if (stallMs === 0 || !log.isOf(block, stallMs)) return;
+      if (!log.isOf(block)) return;
       // The loop has been blocked for long enough: the line is written when it has caught up, by nobody.
       setImmediate(() => {
         eventLoop.turns(performance.now());
         contextStorage.run(undefined as never, () =>
-          faults.guard('log of a stall', () => log.write(block, stallMs)),
+          faults.guard('log of a stall', () => {
+            // Whose work it was says it when that ends, with all else that is wrong; unless it takes long.
+            if (block.culprit === undefined) log.write(block);
+            else
+              setTimeout(() => faults.guard('log of a stall', () => log.write(block)), STALL_TOLD_MS).unref();
+          }),
         );
         eventLoop.turns(performance.now());
       }).unref();

@@ -1,7 +1,7 @@
 import { isAbsolute, sep } from 'node:path';
 import { isBundled, isOwnFile } from './own-files';
 import { withoutHelpers } from './helper-frames';
-import { isPlumbing, packageOf } from './package-frames';
+import { isPlumbing, type OrmName, ormOf, packageOf } from './package-frames';
 import { hasOwnPositions, isMappedInText, originalPosition, positionByRunner } from './source-position';
 
 /** Lines of the application that are kept of a stack: helpers call helpers. */
@@ -13,6 +13,8 @@ const FRAMES = 30;
 /** A stack that was taken but not looked at yet; V8 formats it on the first read only. */
 export interface RawStack {
   readonly stack?: string | readonly NodeJS.CallSite[];
+  /** What has made the query for the application, where another stack shows it. */
+  via?: OrmName | undefined;
 }
 
 /** Takes the stack of the caller without formatting it: about 2 to 5 µs. */
@@ -41,6 +43,8 @@ export interface CallSite {
   readonly isAwait?: boolean;
   /** The next line of the application on the stack, where it may be a helper that this one is in. */
   readonly caller?: CallSite | undefined;
+  /** What has made the query for the application, as far as the stack shows it. */
+  readonly via?: OrmName | undefined;
 }
 
 /** The frames of the application, nearest first: `orders.service.ts:47 loadItems`. */
@@ -52,10 +56,30 @@ export function callSitesOf(raw: RawStack, most = 1): string[] {
 
 /** The nearest frame of the application, and who calls it; of a package where there is none. */
 export function callSiteOf(raw: RawStack): CallSite | undefined {
-  return nearestSites(raw, MAX_CALLERS).reduceRight<CallSite | undefined>(
-    (caller, site) => (caller === undefined ? site : { ...site, caller }),
+  const site = nearestSites(raw, MAX_CALLERS).reduceRight<CallSite | undefined>(
+    (caller, one) => (caller === undefined ? one : { ...one, caller }),
     undefined,
   );
+  const via = site && (raw.via ?? viaOf(raw));
+  return via === undefined ? site : { ...site!, via };
+}
+
+/**
+ * The ORM between a driver and the nearest line of the application; GraphQL where that is what has called the
+ * application, and can load for all rows at once.
+ */
+export function viaOf(raw: RawStack): OrmName | undefined {
+  let orm: OrmName | undefined;
+  let isBelow = true;
+  for (const frame of framesOf(raw)) {
+    const file = pathOf(frame.getFileName() ?? '');
+    const name = packageOf(file);
+    if (name === 'graphql' || name === 'mercurius') return 'graphql';
+    // What stands above the application runs it, as a transaction does.
+    if (isBelow && name !== undefined) orm ??= ormOf(name);
+    isBelow &&= !isOfApplication(file);
+  }
+  return orm;
 }
 
 function nearestSites(raw: RawStack, most: number): CallSite[] {

@@ -3,6 +3,7 @@ import type { CostLedger } from './cost-ledger';
 import type { Confidence } from './evidence/judge';
 import { CALL_SITE_AT_REPEAT, MAX_SHAPES, MIN_RUNS, type ShapeCost } from './shape-cost';
 import { canBeParent, type Growth, isGrowing } from './growth-history';
+import type { OrmName } from './package-frames';
 import type { RepeatFinding, RepeatParent } from './repeat-finding';
 import { MIN_ROWS, runsBetween } from './repeat-trace';
 import { cutShape } from './shown-shape';
@@ -47,6 +48,34 @@ export function countRepeats(cost: CostLedger): number {
   return most;
 }
 
+/** So many duplicates are worth as much as one run of an N+1: each may be another caller that wants to know. */
+const DUPLICATES_PER_RUN = 2;
+
+/** Whether something repeats so often that it is worth a line: nothing is made to find out. */
+export function hasRepeats(cost: CostLedger, minRuns: number): boolean {
+  const { evidence, history } = cost;
+  if (cost.queries < minRuns) return false;
+  for (const shape of cost.shapes?.values() ?? []) {
+    if (shape.count < minRuns || isIgnored(shape, cost)) continue;
+    if (shape.duplicates >= DUPLICATES_PER_RUN * minRuns) return true;
+    if (evidence?.of(shape, history)?.confidence === 'proven') return true;
+  }
+  return false;
+}
+
+/** The finding that this is said for: the proven ones come first. */
+export function worthyFinding(
+  findings: readonly RepeatFinding[] = [],
+  minRuns: number,
+): RepeatFinding | undefined {
+  const found = findings.find(({ kind, confidence, count, duplicates }) =>
+    kind === 'duplicate'
+      ? duplicates >= DUPLICATES_PER_RUN * minRuns
+      : confidence === 'proven' && count >= minRuns,
+  );
+  return found ?? findings[0];
+}
+
 function rankOf({ confidence }: RepeatFinding): number {
   return confidence === 'proven' ? 0 : 1;
 }
@@ -86,7 +115,7 @@ function nPlusOneOf(
     ...outlineOf(shape, cost),
     parents,
     ...(isTold && { slope: Math.round(growth.slope * 100) / 100 }),
-    remedy: remedyOf('n-plus-one', shape, parents),
+    remedy: remedyOf('n-plus-one', shape, parents, siteOf(shape, cost)?.via),
   };
 }
 
@@ -261,20 +290,33 @@ function siteOf({ key, stack, count }: ShapeCost, { history }: CostLedger): Call
   return repeated ?? history?.siteOf(key);
 }
 
+/** How each loads the rows of another table along. */
+const ALONG: Readonly<Record<OrmName, string>> = {
+  typeorm: 'relations: { … } or leftJoinAndSelect(), or IN (…)',
+  prisma: 'include: { … }, or where: { in: … }',
+  drizzle: 'with: { … } or a join, or inArray()',
+  'mikro-orm': 'populate: […], or $in',
+  mongoose: 'populate(), or $in',
+  sequelize: 'include: […], or Op.in',
+  objection: 'withGraphFetched(), or whereIn()',
+  graphql: 'a DataLoader in the resolver',
+};
+
 function remedyOf(
   kind: RepeatFinding['kind'],
   { table = 'the database', kind: access }: ShapeCost,
   parents: readonly RepeatParent[],
+  via?: OrmName,
 ): string {
   if (kind === 'duplicate')
-    return `Read ${table} once and pass the result along, or cache it for the request.`;
-  if (kind === 'fan-out') return `Ask ${table} once for all of them (IN (…), GROUP BY or UNION ALL).`;
-  if (kind === 'look-ups') return `Ask ${table} once for all of them (IN (…)), or use a DataLoader.`;
+    return `read ${table} once and pass the result along, or cache it for the request`;
+  if (kind === 'fan-out') return `ask ${table} once for all of them (IN (…), GROUP BY or UNION ALL)`;
+  if (kind === 'look-ups') return `ask ${table} once for all of them (IN (…)), or use a DataLoader`;
   if (access === 'write')
-    return `Write to ${table} once for all rows (multi-row VALUES, UPDATE … FROM, COPY).`;
+    return `write to ${table} once for all rows (multi-row VALUES, UPDATE … FROM, COPY)`;
   const from = parents[0]?.table;
   // Rows of one table that lead to others of it are no JOIN, but a tree.
-  if (from === table) return `Fetch ${table} once for all rows: IN (…), a recursive query or a DataLoader.`;
-  const join = from === undefined ? 'a JOIN' : `a JOIN with ${from}`;
-  return `Fetch ${table} once for all rows: ${join} (include, relations, populate), IN (…) or a DataLoader.`;
+  if (from === table) return `load ${table} for all rows at once: IN (…), a recursive query or a DataLoader`;
+  const all = `load ${table} for all ${from ?? 'rows'} at once`;
+  return `${all}: ${via === undefined ? 'a JOIN, IN (…) or a DataLoader' : ALONG[via]}`;
 }

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { isPromise } from 'node:util/types';
 import { sharedName } from '../context/protocol';
-import { callSiteOf, captureStack, type RawStack } from './call-site';
+import { callSiteOf, captureStack, type RawStack, viaOf } from './call-site';
 
 type Give = (stack: RawStack) => void;
 
@@ -106,7 +106,13 @@ export function runOrmCallFrom<T>(stack: RawStack, work: () => T): T {
  */
 export function wantCaller(stack: RawStack, give: Give): void {
   const call = shared.atOnce ?? shared.storage?.getStore();
-  if (call !== undefined && callSiteOf(stack) === undefined) call.want(give);
+  if (call === undefined || callSiteOf(stack) !== undefined) return;
+  // It is on the stack of the query alone: that of the call is taken at its end.
+  const via = viaOf(stack);
+  call.want(caller => {
+    caller.via ??= via;
+    give(caller);
+  });
 }
 
 function run<T>(call: AwaitedCall | BegunCall, work: () => T): T {

@@ -41,3 +41,20 @@ export function packageOf(file: string): string | undefined {
 export function isPlumbing(name: string): boolean {
   return name.startsWith('.') || PLUMBING.has(name) || PLUMBING_SCOPES.has(name.slice(0, name.indexOf('/')));
 }
+
+/** What makes queries of what an application asks for, and has a way of its own to ask for all rows at once. */
+export type OrmName =
+  'typeorm' | 'prisma' | 'drizzle' | 'mikro-orm' | 'mongoose' | 'sequelize' | 'objection' | 'graphql';
+
+const ORMS: Readonly<Record<string, OrmName>> = {
+  typeorm: 'typeorm',
+  'drizzle-orm': 'drizzle',
+  mongoose: 'mongoose',
+  sequelize: 'sequelize',
+  objection: 'objection',
+};
+
+export function ormOf(name: string): OrmName | undefined {
+  if (name.startsWith('@prisma/') || name === '.prisma') return 'prisma';
+  return name.startsWith('@mikro-orm/') ? 'mikro-orm' : ORMS[name];
+}

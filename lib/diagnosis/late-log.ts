@@ -1,6 +1,6 @@
 import type { RequestContext } from '../context/request-context';
 import { callSitesOf, captureStack } from '../cost/call-site';
-import { cut, number, Report, type ReportLine } from './report-text';
+import { cut, headlineOf, moreOf, number, Report, type ReportLine } from './report-text';
 import { type ReportKind, reports } from './reports';
 import { requestFields, requestOf, workOf } from './request-of';
 import { ReportLogger } from './report-logger';
@@ -25,16 +25,16 @@ export class LateLog {
     const suppressed = reports.admit(LATE_WORK, name, lateMs);
     if (suppressed === undefined) return;
     const at = callSitesOf(captureStack(below))[0];
-    const headline = `${name} goes on working ${number(lateMs)} ms after its response${at === undefined ? '' : `, at ${at}`}`;
-    const next =
-      'Await the work before the response, or give it a unit of work of its own: contextService.run(seed, fn) or a queue.';
+    const headline = headlineOf(
+      `${name} is still working ${number(Math.round(lateMs))} ms after the response${at === undefined ? '' : `, at ${at}`}`,
+      context.requestId,
+    );
+    const fix =
+      'await the work before the response, or give it a unit of work of its own: contextService.run(seed, fn) or a queue';
     const lines: ReportLine[] = [
-      ['request', requestOf(context)],
       ['late', cut(what)],
-      ...(suppressed > 0
-        ? [['more', `${number(suppressed)} were not logged since the last one`] as const]
-        : []),
-      ['next', next],
+      ['fix', fix],
+      ['request', requestOf(context) + moreOf(suppressed)],
     ];
     this.#logger.warn(
       new Report(headline, lines, {
@@ -43,7 +43,7 @@ export class LateLog {
         what,
         at,
         suppressed,
-        next,
+        fix,
       }),
     );
   }

@@ -141,9 +141,9 @@ export class LostContexts {
   }
 }
 
-const NEXT =
-  'Wrap the work in contextService.run(seed, fn) or @RunInContext(), or the callback that lost the context in ' +
-  'contextService.bind(fn). If a package does it in the background, set lostContexts: { ignore: [its name] }.';
+const FIX =
+  'wrap the work in contextService.run(seed, fn) or @RunInContext(), or the callback that lost the context in ' +
+  'contextService.bind(fn); if a package does it in the background, set lostContexts: { ignore: [its name] }';
 
 function reportOf({ count, shapes, hasMore }: Collected): Report {
   const headline =
@@ -154,16 +154,13 @@ function reportOf({ count, shapes, hasMore }: Collected): Report {
     'query',
     place === undefined ? shape : `${shape} at ${place}`,
   ]);
-  const lines: ReportLine[] = [
-    ...named,
-    ...(hasMore ? [['query', 'and others'] as const] : []),
-    ['next', NEXT],
-  ];
+  if (hasMore) named.push(['query', `${named.pop()![1]}, and others`]);
+  const lines: ReportLine[] = [...named, ['fix', FIX]];
   return new Report(headline, lines, {
     queries: count,
     shapes: [...shapes.keys()].join('; '),
     at: [...shapes.values()].filter(place => place !== undefined).join('; '),
-    next: NEXT,
+    fix: FIX,
   });
 }
 

@@ -1,6 +1,6 @@
 import type { RequestContext } from '../context/request-context';
 import type { ErrorOutline } from './error-outline';
-import { number, Report, type ReportLine } from './report-text';
+import { headlineOf, moreOf, Report, type ReportLine } from './report-text';
 import { requestFields, requestOf, workOf } from './request-of';
 
 /** What Node says of where an error came from. */
@@ -24,14 +24,13 @@ export class LostErrorReport extends Report {
     outcome: LostErrorOutcome | undefined,
     suppressed: number,
   ) {
-    const next = nextOf(error, origin);
+    const fix = fixOf(error, origin);
     const lines: ReportLine[] = [
-      ['request', requestOf(context)],
       ['error', `${classOf(error)}, ${origin === 'unhandledRejection' ? 'rejected' : 'thrown'}${at(error)}`],
-      ['next', next],
+      ['fix', fix],
+      ...(outcome === undefined ? [] : [['answer', `the request ${OUTCOMES[outcome]}`] as const]),
+      ['request', requestOf(context) + moreOf(suppressed)],
     ];
-    if (outcome !== undefined) lines.splice(2, 0, ['answer', `the request ${OUTCOMES[outcome]}`]);
-    if (suppressed > 0) lines.push(['more', `${number(suppressed)} were not logged since the last one`]);
     super(headline(context, error), lines, {
       ...requestFields(context),
       error: error.name,
@@ -39,14 +38,17 @@ export class LostErrorReport extends Report {
       at: error.place,
       origin,
       outcome,
-      next,
+      fix,
       suppressed,
     });
   }
 }
 
 function headline(context: RequestContext, error: ErrorOutline): string {
-  return `Unhandled error in ${workOf(context)}: ${classOf(error)}${at(error)}`;
+  return headlineOf(
+    `Unhandled error in ${workOf(context)}: ${classOf(error)}${at(error)}`,
+    context.requestId,
+  );
 }
 
 function classOf({ name, code }: ErrorOutline): string {
@@ -57,9 +59,9 @@ function at({ place }: ErrorOutline): string {
   return place === undefined ? '' : ` at ${place}`;
 }
 
-function nextOf({ place }: ErrorOutline, origin: ErrorOrigin): string {
+function fixOf({ place }: ErrorOutline, origin: ErrorOrigin): string {
   if (origin === 'uncaughtException')
-    return "Catch it in the callback, listen for 'error' on the emitter, or await the promise form of the call.";
-  const what = 'Await the promise, return it, or add a catch().';
-  return place === undefined ? `${what} Reject with an Error, which has a stack.` : what;
+    return "catch it in the callback, listen for 'error' on the emitter, or await the promise form of the call";
+  const what = 'await the promise, return it, or add a catch()';
+  return place === undefined ? `${what}; reject with an Error, which has a stack` : what;
 }

@@ -13,6 +13,8 @@ import { cutShape } from '../cost/shown-shape';
 /** Shapes, findings and targets that a report names. */
 export const TOP = 3;
 const SHAPE_WIDTH = 160;
+/** Beside which there is more on the line. */
+const CAUSE_WIDTH = 100;
 
 /** What is asked for that is no query, in the order of a report. */
 export const CALLS = ['cache', 'http', 'messages'] as const satisfies readonly CallDimension[];
@@ -48,9 +50,42 @@ export class Report {
   }
 }
 
+/** Labels are as wide as the widest of them. */
 function blockOf(headline: string, lines: readonly ReportLine[]): string {
-  const block = lines.map(([label, line]) => `  ${label.padEnd(9)} ${oneLine(line)}`);
+  const width = Math.max(...lines.map(([label]) => label.length));
+  const block = lines.map(([label, line]) => `  ${label.padEnd(width)} ${oneLine(line)}`);
   return [oneLine(headline), ...block].join('\n');
+}
+
+/** A line that is read without docs, in this width: what it is about, and the request to look for. */
+const HEADLINE_WIDTH = 160;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const MAX_ID = 40;
+
+/** `OrdersController.list: 61 queries (budget 20)    req a8576eb9` */
+export function headlineOf(sentence: string, requestId: string): string {
+  // The beginning of a UUID is one of its own; of other ids it may be that of all of them.
+  const id = UUID.test(requestId) ? requestId.slice(0, 8) : cutShape(requestId, MAX_ID);
+  const request = `    req ${id}`;
+  return cutShape(sentence, HEADLINE_WIDTH - request.length) + request;
+}
+
+/** What the line of a request says of those that were not logged. */
+export function moreOf(suppressed: number): string {
+  return suppressed === 0 ? '' : `; ${number(suppressed)} like it were not logged`;
+}
+
+/** Where the application made something, behind it. */
+export function at(callSite: string | undefined): string {
+  return callSite === undefined ? '' : `    ${callSite}`;
+}
+
+/** A shape that an explanation names; nothing where there is none. */
+export function linesOfShape(shape: ShapeCostRecord | undefined, site = shape?.callSite): ReportLine[] {
+  if (shape === undefined) return [];
+  const { count, rows, durationMs } = shape;
+  const cost = `${number(rows)} ${rows === 1 ? 'row' : 'rows'}, ${number(durationMs)} ms`;
+  return [[`${number(count)} ×`, `${cut(shape.shape, CAUSE_WIDTH)}    ${cost}${at(site)}`]];
 }
 
 /** Which request a report is of. */

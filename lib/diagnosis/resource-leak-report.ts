@@ -5,15 +5,15 @@ import { RESOURCE_RULES } from './resource-types';
 /** What was left open, as it is logged. */
 export class ResourceLeakReport extends Report {
   constructor(left: LeftOpen, sample: number) {
-    const next = nextOf(left);
+    const fix = fixOf(left);
     const { handler, type, callSite, count, oldestMs } = left;
     super(
       headlineOf(left),
       [
-        ['next', next],
+        ['fix', fix],
         ['sampled', `${share(sample)} of the units of work`],
       ],
-      { handler, type, callSite, count, oldestMs, sample, next },
+      { handler, type, callSite, count, oldestMs, sample, fix },
     );
   }
 }
@@ -29,7 +29,7 @@ function headlineOf({ handler, type, callSite, count, oldestMs, dueInMs, isAnswe
   );
 }
 
-function nextOf({ type, isRepeated }: LeftOpen): string {
+function fixOf({ type, isRepeated }: LeftOpen): string {
   const remedy = `${RESOURCE_RULES[type].remedy}, for example in contextService.onClose().`;
   return isRepeated
     ? remedy

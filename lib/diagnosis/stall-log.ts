@@ -2,26 +2,25 @@ import { oncePerProcess } from '../context/once-per-process';
 import { describeCallSite } from '../cost/call-site';
 import type { LoopBlock } from '../cost/event-loop';
 import { siteOf } from '../cost/time-record';
-import { number, Report, type ReportLine } from './report-text';
+import { headlineOf as requestHeadline, moreOf, number, Report, type ReportLine } from './report-text';
+import { causeOfBlock, isDoubtful, unitsOf } from './stall-cause';
 import { type ReportKind, reports } from './reports';
 import { ReportLogger } from './report-logger';
 
-const STALLS: ReportKind = {
+export const STALLS: ReportKind = {
   name: 'stalls of the event loop',
   one: 'stall of the event loop',
   isError: true,
 };
 /** Nobody's fault, or not known to be. */
-const PAUSES: ReportKind = {
+export const PAUSES: ReportKind = {
   name: 'pauses of the event loop',
   one: 'pause of the event loop',
   isError: false,
 };
 const NOBODY = 'Work outside of any request, job or message';
-const NEXT =
-  'Split the work up (setImmediate between the parts), move it to a worker thread, or use the asynchronous form of the call.';
-const NEXT_STARVED =
-  'Give the process more CPU: raise its share or limit, or move what runs beside it. No handler is at fault.';
+const FIX_STARVED =
+  'give the process more CPU: raise its share or limit, or move what runs beside it; no handler is at fault';
 
 /** Each application of the process is told of a block; one of them speaks. */
 const told = oncePerProcess('stalls.told', () => new WeakSet<LoopBlock>());
@@ -29,22 +28,48 @@ const told = oncePerProcess('stalls.told', () => new WeakSet<LoopBlock>());
 /** Says of each stall that the watchdog has seen who it was, once a minute for each. */
 export class StallLog {
   readonly #logger = new ReportLogger('EventLoop');
+  readonly #stallMs: number;
   readonly #warmUntilMs: number;
 
   /** @param warmUpMs for how long from now on no stall is an error */
-  constructor(warmUpMs: number) {
+  constructor(stallMs: number, warmUpMs: number) {
+    this.#stallMs = stallMs;
     this.#warmUntilMs = performance.now() + warmUpMs;
   }
 
-  /** Whether there is something to be said. */
-  isOf(block: LoopBlock, stallMs: number): boolean {
-    return (block.sites !== undefined && block.ms >= stallMs) || isStarved(block, stallMs);
+  /** The longest stall of a unit of work that nobody has told of yet: whoever takes it does. */
+  take(blocks: readonly LoopBlock[], account: number): LoopBlock | undefined {
+    if (blocks.length === 0 || this.#isWarmingUp) return undefined;
+    let longest: LoopBlock | undefined;
+    for (const block of blocks) {
+      if (block.culprit?.account !== account || told.has(block)) continue;
+      if (block.sites === undefined || block.ms < this.#stallMs) continue;
+      told.add(block);
+      if (block.ms > (longest?.ms ?? 0)) longest = block;
+    }
+    return longest;
   }
 
-  write(block: LoopBlock, stallMs: number): void {
+  /** Whether the log has it, as a stall of that unit of work. */
+  hasSaid(block: LoopBlock, account: number): boolean {
+    return block.culprit?.account === account && told.has(block);
+  }
+
+  get #isWarmingUp(): boolean {
+    return performance.now() < this.#warmUntilMs;
+  }
+
+  /** Whether there is something to be said. */
+  isOf(block: LoopBlock): boolean {
+    const stallMs = this.#stallMs;
+    return stallMs > 0 && ((block.sites !== undefined && block.ms >= stallMs) || isStarved(block, stallMs));
+  }
+
+  write(block: LoopBlock): void {
+    const stallMs = this.#stallMs;
     if (told.has(block)) return;
     told.add(block);
-    if (performance.now() < this.#warmUntilMs) {
+    if (this.#isWarmingUp) {
       const headline = `${headlineOf(block, stallMs)}, while the application warms up`;
       this.#logger.write('debug', new Report(headline, [], { blockedMs: block.ms }));
       return;
@@ -55,11 +80,10 @@ export class StallLog {
       return;
     }
     const who = block.culprit?.handler ?? siteOf(block) ?? NOBODY;
-    const isDoubtful = isMostlyWaiting(block) && !block.knowsStarved;
-    const suppressed = reports.admit(isDoubtful ? PAUSES : STALLS, who, block.ms);
+    const suppressed = reports.admit(isDoubtful(block) ? PAUSES : STALLS, who, block.ms);
     if (suppressed === undefined) return;
     const report = stallReport(block, suppressed);
-    if (isDoubtful) this.#logger.warn(report);
+    if (isDoubtful(block)) this.#logger.warn(report);
     else this.#logger.error(report);
   }
 }
@@ -69,34 +93,26 @@ function isStarved({ ms, starvedMs }: LoopBlock, stallMs: number): boolean {
   return ms < stallMs && starvedMs > 0 && ms + starvedMs >= stallMs;
 }
 
-function isMostlyWaiting({ ms, cpuMs = ms }: LoopBlock): boolean {
-  return cpuMs < ms / 2;
-}
-
 function stallReport(block: LoopBlock, suppressed: number): Report {
   const { sites = [], culprit, ms, starvedMs, cpuMs, waiting } = block;
-  const at = siteOf(block);
-  const stack = sites.map(describeCallSite);
-  const lines: ReportLine[] = [
-    ...(culprit === undefined ? [] : [['request', `request id ${culprit.requestId}`] as const]),
-    ['waiting', unitsOf(waiting, 'other ')],
-    ...processorLines(block),
-    ...stack.map((frame): ReportLine => ['at', frame]),
-    ['next', NEXT],
-    ...moreLines(suppressed),
-  ];
-  return new Report(stallHeadline(block), lines, {
-    handler: culprit?.handler,
-    requestId: culprit?.requestId,
-    blockedMs: ms,
-    cpuMs,
-    starvedMs: starvedMs > 0 ? starvedMs : undefined,
-    at,
-    stack: stack.join(' < '),
-    waiting,
-    next: NEXT,
-    suppressed,
-  });
+  const { lines, fix } = causeOfBlock(block, suppressed);
+  const headline = stallHeadline(block);
+  return new Report(
+    culprit === undefined ? headline : requestHeadline(headline, culprit.requestId),
+    [...lines, ['fix', fix]],
+    {
+      handler: culprit?.handler,
+      requestId: culprit?.requestId,
+      blockedMs: ms,
+      cpuMs,
+      starvedMs: starvedMs > 0 ? starvedMs : undefined,
+      at: siteOf(block),
+      stack: sites.map(describeCallSite).join(' < '),
+      waiting,
+      fix,
+      suppressed,
+    },
+  );
 }
 
 function headlineOf(block: LoopBlock, stallMs: number): string {
@@ -120,38 +136,14 @@ function starvedHeadline({ ms, starvedMs }: LoopBlock): string {
 function starvedReport(block: LoopBlock, suppressed: number): Report {
   const { ms, starvedMs, waiting } = block;
   const lines: ReportLine[] = [
-    ['waiting', unitsOf(waiting)],
-    ['next', NEXT_STARVED],
-    ...moreLines(suppressed),
+    ['fix', FIX_STARVED],
+    ['waiting', unitsOf(waiting) + moreOf(suppressed)],
   ];
   return new Report(starvedHeadline(block), lines, {
     starvedMs,
     blockedMs: ms,
     waiting,
-    next: NEXT_STARVED,
+    fix: FIX_STARVED,
     suppressed,
   });
-}
-
-/** What it did of the time, where it did not compute; nothing where that is not known. */
-function processorLines(block: LoopBlock): ReportLine[] {
-  const { ms, starvedMs, knowsStarved, cpuMs = ms } = block;
-  const lines: ReportLine[] = [];
-  if (isMostlyWaiting(block)) {
-    const rest = knowsStarved
-      ? 'in a synchronous call or for memory'
-      : 'in a synchronous call, for memory, or for a CPU that other processes had';
-    lines.push(['cpu', `used for at most ${number(cpuMs)} ms; the rest was waiting, ${rest}`]);
-  }
-  if (starvedMs >= 1)
-    lines.push(['starved', `${number(starvedMs)} ms more, in which other processes had the CPU`]);
-  return lines;
-}
-
-function moreLines(suppressed: number): ReportLine[] {
-  return suppressed > 0 ? [['more', `${number(suppressed)} were not logged since the last one`]] : [];
-}
-
-function unitsOf(count: number, which = ''): string {
-  return `${number(count)} ${which}${count === 1 ? 'request, job or message' : 'requests, jobs or messages'}`;
 }

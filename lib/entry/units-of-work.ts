@@ -2,8 +2,7 @@ import type { ModulesContainer } from '@nestjs/core';
 import type { ResolvedOptions } from '../async-context.resolved-options';
 import { rememberingAlarm, throwingAlarm } from '../budget/budget-alarm';
 import { findBreaches } from '../budget/budget-check';
-import { BreachLog } from '../budget/breach-log';
-import { fingerprintOf } from '../budget/breach-report';
+import { fingerprintOf } from '../budget/fingerprint';
 import { BudgetResolver, type ResolvedBudget } from '../budget/budget-resolver';
 import { currentAside } from '../context/aside';
 import { readBudgetOf } from '../budget/query-budget.decorator';
@@ -34,7 +33,7 @@ import { RecentMap } from '../cost/recent-map';
 import type { FaultReporter } from '../diagnosis/fault-reporter';
 import { LateLog } from '../diagnosis/late-log';
 import { OwnError } from '../diagnosis/own-error';
-import { SlowLog } from '../diagnosis/slow-log';
+import { WorkLog } from '../diagnosis/work-log';
 import type { ResourceSampler } from '../diagnosis/resource-monitor';
 import type { PoolLimits } from '../cost/pool-wait';
 import { isCostLimited } from '../guards/cost-limit/declared-cost-limit';
@@ -87,8 +86,7 @@ export class UnitsOfWork implements ContextHost {
   readonly #faults: FaultReporter;
   /** Absent where no sink looks at units of work themselves. */
   readonly #observers: readonly ObservingSink[] | undefined;
-  readonly #breachLog: BreachLog;
-  readonly #slowLog = new SlowLog();
+  readonly workLog: WorkLog;
   readonly #lateLog: LateLog;
   readonly #canonicalLog: CanonicalLog | undefined;
   readonly #budgets: BudgetResolver;
@@ -139,7 +137,13 @@ export class UnitsOfWork implements ContextHost {
     this.#faults = faults;
     const observers = observersAmong(options.sinks);
     this.#observers = observers.length > 0 ? observers : undefined;
-    this.#breachLog = new BreachLog(options.breachWindowMs);
+    this.workLog = new WorkLog({
+      breachWindowMs: options.breachWindowMs,
+      logsBreaches: typeof options.onExceeded !== 'function',
+      minRepeats: options.findings.log === false ? Infinity : options.findings.min,
+      isFull: options.reports === 'full',
+      hasSinks: options.sinks.length > 0,
+    });
     this.#lateLog = new LateLog(options.lateAfterMs);
     const { canonicalLog } = options;
     if (canonicalLog !== false) {
@@ -438,8 +442,11 @@ export class UnitsOfWork implements ContextHost {
         take: context =>
           this.#tell('ends', observer => observer.ends(context, () => buildCostRecord(context))),
       },
-      { name: 'log of a breach', take: context => this.#logBreaches(context) },
-      { name: 'log of a slow request', take: context => this.#logSlow(context) },
+      typeof this.#options.onExceeded === 'function' && {
+        name: 'onExceeded',
+        take: context => this.#announce(context),
+      },
+      { name: 'report of a unit of work', take: context => this.workLog.note(context) },
       this.#canonicalLog !== undefined && {
         name: 'canonicalLog',
         take: context => this.#canonicalLog?.write(context),
@@ -518,34 +525,26 @@ export class UnitsOfWork implements ContextHost {
     stopOf(context, this.#stopRules).limit(atMs, from, of);
   }
 
-  /** The lines, and the application's own callback, belong to the request they speak of. */
-  #logBreaches(context: RequestContext): void {
-    if (context.breaches.length > 0) contextStorage.run(context, () => this.#announce(context));
-  }
-
   /** What the close has found is in the log already, and in the record where that is written. */
   #noteLateBreach(context: RequestContext, breach: BreachRecord): void {
     const before = context.breaches;
     context.breaches = Object.freeze([breach]);
-    this.#faults.guard('log of a breach', () => this.#logBreaches(context));
+    this.#announce(context);
+    this.#faults.guard('report of a unit of work', () => this.workLog.note(context, breach));
     context.breaches = Object.freeze([...before, breach]);
   }
 
-  #logSlow(context: RequestContext): void {
-    if (context.isSlow) this.#slowLog.note(context);
-  }
-
+  /** The application's own callback belongs to the request it speaks of. */
   #announce(context: RequestContext): void {
     const { onExceeded } = this.#options;
-    if (typeof onExceeded !== 'function') {
-      this.#breachLog.note(context);
-      return;
-    }
-    const record = buildCostRecord(context);
-    const fingerprint = fingerprintOf(record.handler ?? record.route ?? record.kind, record.breaches);
-    for (const breach of record.breaches) {
-      this.#faults.guard('onExceeded', () => onExceeded({ ...breach, fingerprint, record }));
-    }
+    if (typeof onExceeded !== 'function' || context.breaches.length === 0) return;
+    contextStorage.run(context, () => {
+      const record = buildCostRecord(context);
+      const fingerprint = fingerprintOf(record.handler ?? record.route ?? record.kind, record.breaches);
+      for (const breach of record.breaches) {
+        this.#faults.guard('onExceeded', () => onExceeded({ ...breach, fingerprint, record }));
+      }
+    });
   }
 
   onClose(context: RequestContext, fn: () => unknown): void {

@@ -2,13 +2,13 @@ import type { RefusalCount } from '../cost/process-figures';
 import type { RequestContext } from '../context/request-context';
 import { type ReportKind, reports } from '../diagnosis/reports';
 import { requestFields, requestOf } from '../diagnosis/request-of';
-import { number, Report } from '../diagnosis/report-text';
+import { moreOf, Report } from '../diagnosis/report-text';
 import type { Refusal } from './refusal';
 import { ReportLogger } from '../diagnosis/report-logger';
 
 const REFUSED: ReportKind = { name: 'refusals', isError: false };
 /** What to do about a refusal, by its reason. */
-const NEXT: Readonly<Record<string, string>> = {
+const FIX: Readonly<Record<string, string>> = {
   'no-user': 'If callers are signed in here, make sure that authentication runs before this guard.',
   'not-allowed': 'If this caller should be let in, check the function of @RequireUser().',
   spent:
@@ -69,18 +69,15 @@ export class Refusals {
     const headline = dryRun
       ? `${handler} would have been refused with ${status} (dry run): ${message}`
       : `${handler} was refused with ${status}: ${message}`;
-    const next = NEXT[reason];
+    const fix = FIX[reason];
     const facts = Object.entries(details).map(([name, value]) => `${name} ${value}`);
     this.#logger.warn(
       new Report(
         headline,
         [
+          ['guard', [by, reason, ...facts].join(', ') + moreOf(suppressed)],
+          ...(fix === undefined ? [] : [['fix', fix] as const]),
           ...(context === undefined ? [] : [['request', requestOf(context)] as const]),
-          ['guard', [by, reason, ...facts].join(', ')],
-          ...(next === undefined ? [] : [['next', next] as const]),
-          ...(suppressed === 0
-            ? []
-            : [['more', `${number(suppressed)} were not logged since the last one`] as const]),
         ],
         {
           ...(context !== undefined && requestFields(context)),
@@ -90,7 +87,7 @@ export class Refusals {
           status,
           dryRun,
           ...details,
-          next,
+          fix,
           suppressed,
         },
       ),

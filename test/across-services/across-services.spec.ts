@@ -120,7 +120,7 @@ describe.runIf(hasAll)('a request that goes through three services', () => {
     expect(records['MailProcessor.process']!.breaches).toMatchObject([
       { dimension: 'remoteQueries', used: 4, limit: 3 },
     ]);
-    expect(logs.join('\n')).toContain('MailProcessor.process exceeded its query budget');
+    expect(logs.join('\n')).toContain('MailProcessor.process: ');
   });
 
   it('keeps the tenant and, with a secret, the user by message and job', () => {

@@ -73,7 +73,7 @@ async function main(): Promise<void> {
   // What the agent still sends.
   await new Promise(resolve => setTimeout(resolve, 1_500));
   await app.close();
-  const late = warnings.filter(warning => warning.includes('goes on working'));
+  const late = warnings.filter(warning => warning.includes('is still working'));
   const records = sink.records.map(({ handler, queries, http }) => ({
     handler,
     queries: [queries.count, queries.late],

@@ -141,7 +141,7 @@ describe.each(platforms)('a hard limit where the client of %s leaves', platform 
     expect(error).toBeInstanceOf(QueryBudgetExceededError);
     expect(error).toMatchObject({ isHard: true, dimension: 'queries', used: 6, limit: 5 });
     expect(test.logs.of('error', 'QueryBudget').at(-1)).toContain(
-      `LeftController.${path} was stopped at its hard limit: 6/5 queries`,
+      `LeftController.${path} was stopped: 6 queries (hard limit 5)`,
     );
   });
 

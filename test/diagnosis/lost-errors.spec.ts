@@ -88,7 +88,7 @@ describe.each(platforms)('an error that nobody awaits, on %s', platform => {
     expect(text.split('\n')[0]).toBe(
       `Unhandled error in OrdersController.lose: PaymentError (E_PAYMENT) at ${place}`,
     );
-    expect(text).toContain('next      Await the promise, return it, or add a catch().');
+    expect(text).toContain('fix     await the promise, return it, or add a catch()');
     expect(message).toMatchObject({
       message: text.split('\n')[0],
       error: 'PaymentError',

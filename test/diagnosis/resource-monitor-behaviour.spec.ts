@@ -84,9 +84,9 @@ describe('a warning', () => {
       /^Orders\.watch left 1 interval open, the oldest for 0(\.\d)? s after its end, made at resource-monitor-behaviour\.spec\.ts:\d+ leakInterval\n/,
     );
     expect(line).toContain(
-      '\n  next      clearInterval(), for example in contextService.onClose(). If it is one',
+      '\n  fix     clearInterval(), for example in contextService.onClose(). If it is one',
     );
-    expect(line).toContain('\n  sampled   100 % of the units of work');
+    expect(line).toContain('\n  sampled 100 % of the units of work');
     await sleep(100);
     expect(warnings()).toHaveLength(1);
   });
@@ -106,7 +106,7 @@ describe('a warning', () => {
     });
     for (const value of Object.values(fields!)) expect(typeof value).not.toBe('object');
     expect(message).not.toContain('\nforged');
-    expect(message).toContain('\n  next      clearInterval()');
+    expect(message).toContain('\n  fix     clearInterval()');
   });
 
   it('comes once a minute for a handler, type and line, and then only if there is more', async () => {

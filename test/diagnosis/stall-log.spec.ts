@@ -48,15 +48,15 @@ describe('while the application warms up', () => {
   afterEach(() => vi.useRealTimers());
 
   it('a stall is no error, and hides none that comes after', () => {
-    const log = new StallLog(10_000);
+    const log = new StallLog(200, 10_000);
     vi.advanceTimersByTime(9_999);
-    log.write(blockOf(), 200);
+    log.write(blockOf());
     expect(written).toEqual([]);
     expect(debugged).toEqual([
       'Reports.list blocked the event loop for 300 ms, while the application warms up',
     ]);
     vi.advanceTimersByTime(1);
-    log.write(blockOf(), 200);
+    log.write(blockOf());
     expect(written).toEqual([expect.stringMatching(/^Reports\.list blocked the event loop/)]);
   });
 });
@@ -66,14 +66,14 @@ describe('two applications that a block of the event loop is told to', () => {
     ['stall', blockOf(), /^Reports\.list blocked the event loop/],
     ['pause', blockOf({ ms: 75, starvedMs: 812, culprit: undefined, sites: undefined }), /812 /],
   ])('write one line of a %s, and hold none back', (_name, block, line) => {
-    for (const log of [new StallLog(0), new StallLog(0)]) log.write(block, 200);
+    for (const log of [new StallLog(200, 0), new StallLog(200, 0)]) log.write(block);
     reports.leave(user);
     expect(written).toEqual([expect.stringMatching(line)]);
   });
 
   it('hold back the next one of the same handler, once', () => {
-    const logs = [new StallLog(0), new StallLog(0)];
-    for (const block of [blockOf(), blockOf()]) for (const log of logs) log.write(block, 200);
+    const logs = [new StallLog(200, 0), new StallLog(200, 0)];
+    for (const block of [blockOf(), blockOf()]) for (const log of logs) log.write(block);
     reports.leave(user);
     expect(written).toEqual([
       expect.stringMatching(/^Reports\.list blocked/),

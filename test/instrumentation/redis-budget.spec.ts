@@ -119,7 +119,7 @@ describe.skipIf(!hasRedis).each(platforms)('a cache that all requests share, on 
       return found.length > 0 && found;
     }, 'line');
     expect(lines).toHaveLength(1);
-    expect(lines[0]).toContain('CachedController.many exceeded its query budget: 201/200 cache');
+    expect(lines[0]).toContain('CachedController.many: 201 cache commands (budget 200)');
     expect(lines[0]).not.toContain('SECRET');
     await app.close();
   });

@@ -84,9 +84,9 @@ describe.each(platforms)('what other services cost a request on %s', platform =>
       { dimension: 'remoteQueries', used: 4, limit: 3, from: '@QueryBudget on Service.orders' },
     ]);
     const line = top.logs.of('error', 'QueryBudget').join();
-    expect(line).toContain('exceeded its query budget: 4/3 remoteQueries');
-    expect(line).toContain(`remote    4 queries in 1 call (${hostOf(middle)} 4), 80 rows, 8 ms`);
-    expect(line).toContain(`Look at the records of ${hostOf(middle)} under trace id ${record!.traceId}`);
+    expect(line).toContain(': 4 queries in other services (budget 3)');
+    expect(line).toContain(`remote 4 queries in 1 call (${hostOf(middle)} 4), 80 rows, 8 ms`);
+    expect(line).toContain(`look at the records of ${hostOf(middle)} under trace id ${record!.traceId}`);
     // Its own two are within the budget, and so are the two of the bottom.
     expect((await middle.records(1))[0]!.breaches).toEqual([]);
   });

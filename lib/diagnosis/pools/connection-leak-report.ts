@@ -1,6 +1,6 @@
 import type { RequestContext } from '../../context/request-context';
 import { describeCallSite } from '../../cost/call-site';
-import { number, Report, type ReportLine } from '../report-text';
+import { headlineOf, moreOf, number, Report, type ReportLine } from '../report-text';
 import { type Holding, nameOf } from './holding';
 import { describeStatement } from './pool-wait-report';
 import { requestFields, requestOf } from '../request-of';
@@ -15,31 +15,33 @@ export interface ConnectionLeak {
   readonly heldMs: number;
 }
 
-const RELEASE = 'Release it in a finally block; TypeORM: queryRunner.release().';
-const AWAIT = 'Await the statement, or close the cursor, before the response; if nobody needs it, cancel it.';
+const RELEASE = 'release it in a finally block (TypeORM: queryRunner.release())';
+const AWAIT = 'await the statement, or close the cursor, before the response; if nobody needs it, cancel it';
 
 /** A connection that was not given back, as it is logged. */
 export function describeLeak(context: RequestContext, leak: ConnectionLeak, suppressed: number): Report {
   const { driver, holding, line } = leak;
   const { state, statement } = holding;
-  const next = state === 'running' ? AWAIT : RELEASE;
+  const fix = state === 'running' ? AWAIT : RELEASE;
   const outlivedMs = Math.round(leak.outlivedMs);
-  const headline =
-    `${nameOf(context)} has not released a connection of its ${driver} pool, ` +
-    `${number(outlivedMs)} ms after its request ended`;
+  const headline = headlineOf(
+    `${nameOf(context)} has not released a ${driver} connection, ${number(outlivedMs)} ms after its request ended`,
+    context.requestId,
+  );
   // Which statement, and where from, says more than the line that many of them share.
   const site = statement && context.handler?.history.siteOf(statement.shape);
   const lines: ReportLine[] = [
-    ['request', requestOf(context)],
-    ['held', `for ${number(Math.round(leak.heldMs))} ms`],
-    ['acquired', line === undefined ? 'at an unknown line' : `at ${line}`],
+    [
+      'acquired',
+      `${line === undefined ? 'at an unknown line' : `at ${line}`}, and held for ${number(Math.round(leak.heldMs))} ms`,
+    ],
     [
       'statement',
       describeStatement({ state, shape: statement?.shape }) + (site ? ` (${describeCallSite(site)})` : ''),
     ],
-    ['next', next],
+    ['fix', fix],
+    ['request', requestOf(context) + moreOf(suppressed)],
   ];
-  if (suppressed > 0) lines.push(['more', `${number(suppressed)} were not logged since the last one`]);
   return new Report(headline, lines, {
     ...requestFields(context),
     driver,
@@ -48,7 +50,7 @@ export function describeLeak(context: RequestContext, leak: ConnectionLeak, supp
     acquiredAt: line,
     state,
     shape: statement?.shape,
-    next,
+    fix,
     suppressed,
   });
 }

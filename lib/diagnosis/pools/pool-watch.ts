@@ -17,13 +17,13 @@ import { HeldQuery } from './held-query';
 import { type Holding, nameOf } from './holding';
 import type { PoolLimits, PoolWait } from '../../cost/pool-wait';
 import { describeWait } from './pool-wait-report';
+import { POOL_WAITS, saidWaits } from './said-waits';
 import type { WaitShare } from './wait-shares';
 import type { Waiter } from './waiter';
 import { holdingOf, WatchedPool } from './watched-pool';
 import { sharedName } from '../../context/protocol';
 import { ReportLogger } from '../report-logger';
 
-const WAITS: ReportKind = { name: 'waits for a connection', one: 'wait for a connection', isError: false };
 const LEAKS: ReportKind = {
   name: 'connections not released',
   one: 'connection not released',
@@ -35,6 +35,9 @@ const SWEEP_MS = 1_000;
 /** Of `connectionLeakMs`: how often is looked, and when a connection is suspected, at the latest. */
 const SWEEPS = 4;
 const MAX_WAITS = 5;
+/** For so long a wait is left to the end of its unit of work, and so many are looked at again. */
+const STUCK_MS = 5_000;
+const MAX_STUCK = 100;
 
 type Below = (...args: never[]) => unknown;
 
@@ -54,6 +57,7 @@ export class PoolWatch {
   readonly #lines = new AcquiringLines();
   #sweepMs = SWEEP_MS;
   #timer: NodeJS.Timeout | undefined;
+  #mayBeStuck = 0;
 
   get isInUse(): boolean {
     return this.#users.size > 0;
@@ -145,13 +149,33 @@ export class PoolWatch {
     return this.#outside.runInAsyncScope(fn);
   }
 
-  reportWait({ context }: Waiter, wait: PoolWait): void {
+  reportWait(waiter: Waiter, wait: PoolWait): void {
+    const { context } = waiter;
     if (context === undefined || this.#users.size === 0) return;
     const waits = (context.poolWaits ??= []);
     if (waits.length < MAX_WAITS) waits.push(wait);
-    const suppressed = reports.admit(WAITS, `${nameOf(context)}, ${wait.driver}`, wait.waitedMs);
-    if (suppressed === undefined) return;
-    this.#warn(context, () => describeWait(context, wait, suppressed));
+    // Its end tells of it; but that of a deadlock, or of what waits for good, does not come.
+    if (wait.own > 0 || context.isClosed) this.#sayWait(context, wait);
+    else this.#sayIfStuck(waiter, wait);
+  }
+
+  #sayIfStuck(waiter: Waiter, wait: PoolWait): void {
+    if (this.#mayBeStuck >= MAX_STUCK) return;
+    this.#mayBeStuck += 1;
+    const look = (): void => {
+      this.#mayBeStuck -= 1;
+      const { context } = waiter;
+      if (context === undefined || context.isClosed || waiter.wait !== wait) return;
+      wait.waitedMs = performance.now() - waiter.askedMs;
+      this.#sayWait(context, wait);
+    };
+    this.outside(() => setTimeout(look, STUCK_MS).unref());
+  }
+
+  #sayWait(context: RequestContext, wait: PoolWait): void {
+    saidWaits.add(wait);
+    const suppressed = reports.admit(POOL_WAITS, `${nameOf(context)}, ${wait.driver}`, wait.waitedMs);
+    if (suppressed !== undefined) this.#warn(context, () => describeWait(context, wait, suppressed));
   }
 
   #watch(pool: object, driver: string): WatchedPool {

@@ -5,7 +5,7 @@ import type { PoolWait } from '../../cost/pool-wait';
 export abstract class Waiter {
   /** When it began to wait; 0 when it did not. */
   askedMs = 0;
-  /** Who held the pool, once it has waited too long. */
+  /** Who held the pool, once it has waited too long and while it does. */
   wait: PoolWait | undefined = undefined;
   /** Those around it in the list. */
   before: Waiter | undefined = undefined;

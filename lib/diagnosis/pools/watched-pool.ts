@@ -119,7 +119,9 @@ export class WatchedPool {
   dequeue(waiter: Waiter, nowMs: number): void {
     this.waiting -= 1;
     this.#queue.remove(waiter);
-    if (waiter.wait !== undefined) waiter.wait.waitedMs = nowMs - waiter.askedMs;
+    if (waiter.wait === undefined) return;
+    waiter.wait.waitedMs = nowMs - waiter.askedMs;
+    waiter.wait = undefined;
   }
 
   forget(): void {

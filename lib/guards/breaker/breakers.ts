@@ -169,8 +169,8 @@ export class Breakers {
     this.#say(
       `${handler.name}, open, ${cause}`,
       `${handler.name} ${what} with 503 for ${number(openMs)} ms and longer: ${this.#describe(cause, breaker)}`,
-      [['next', NEXT[cause]]],
-      { handler: handler.name, cause, state: 'open', dryRun, ...breaker.sums, next: NEXT[cause] },
+      [['fix', FIX[cause]]],
+      { handler: handler.name, cause, state: 'open', dryRun, ...breaker.sums, fix: FIX[cause] },
     );
   }
 
@@ -227,7 +227,7 @@ function ofHandler(handler: Handler, limits: ResolvedBreaker): Breaker {
   return (handler.breaker ??= new Breaker(limits)) as Breaker;
 }
 
-const NEXT: Readonly<Record<BreakerCause, string>> = {
+const FIX: Readonly<Record<BreakerCause, string>> = {
   blocked: 'Divide its work (setImmediate between parts), or move it to a worker thread.',
   connections:
     'Give connections back sooner, above all across calls of other services; or limit it with @Concurrency().',

@@ -1,14 +1,14 @@
 import type { RequestContext } from '../../context/request-context';
-import { number, Report } from '../../diagnosis/report-text';
+import { moreOf, number, Report } from '../../diagnosis/report-text';
 import { type ReportKind, reports } from '../../diagnosis/reports';
 import { requestFields, requestOf } from '../../diagnosis/request-of';
 import type { ConcurrencyRule } from './concurrency';
 import { ReportLogger } from '../../diagnosis/report-logger';
 
 const HELD: ReportKind = { name: 'slots that were taken back', isError: false };
-const NEXT =
-  'Find what it waits for and give that a time limit, or raise maxHoldMs where it may take so long: until it ' +
-  'ends, more of it run than the limit says.';
+const FIX =
+  'find what it waits for and give that a time limit, or raise maxHoldMs where it may take so long: until it ' +
+  'ends, more of it run than the limit says';
 const logger = new ReportLogger('Guards');
 
 /** Says that a slot was taken back from a handler that has not ended. */
@@ -24,14 +24,11 @@ export function reportHeldSlot(
     new Report(
       headline,
       [
-        ['request', requestOf(context)],
         ['limit', `${limit} at once`],
-        ['next', NEXT],
-        ...(suppressed === 0
-          ? []
-          : [['more', `${number(suppressed)} were not logged since the last one`] as const]),
+        ['fix', FIX],
+        ['request', requestOf(context) + moreOf(suppressed)],
       ],
-      { ...requestFields(context), handler, limit, maxHoldMs, next: NEXT, suppressed },
+      { ...requestFields(context), handler, limit, maxHoldMs, fix: FIX, suppressed },
     ),
   );
 }

@@ -11,7 +11,7 @@ import { ReportLogger } from '../../diagnosis/report-logger';
 
 /** Several in each step of the control; it costs 0.01 % of a CPU. */
 const SAMPLE_MS = 20;
-const NEXT: Readonly<Record<OverloadCause, string>> = {
+const FIX: Readonly<Record<OverloadCause, string>> = {
   'loop-delay':
     'More comes in than this process can work off: have more of them, or make the busiest handlers cheaper.',
   'pool-wait':
@@ -101,13 +101,13 @@ export class OverloadMonitor {
         ? 'Requests would be shed (dry run)'
         : 'Requests are shed, what matters least first';
       this.#logger.warn(
-        new Report(`The process is overloaded: ${what}. ${then}`, [['next', NEXT[cause]]], {
+        new Report(`The process is overloaded: ${what}. ${then}`, [['fix', FIX[cause]]], {
           state: 'began',
           cause,
           delayMs,
           poolWaitMs: waitMs,
           dryRun,
-          next: NEXT[cause],
+          fix: FIX[cause],
         }),
       );
       return;

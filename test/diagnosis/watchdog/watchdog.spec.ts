@@ -115,7 +115,7 @@ describe.concurrent('the watchdog of the event loop', () => {
 
     expect(app.blames).toHaveLength(1);
     expect(app.blames[0]).toMatch(
-      /^Reports\.spin blocked the event loop for [\d,.]+ ms at app\.ts:49 spin\n/,
+      /^Reports\.spin blocked the event loop for [\d,.]+ ms at app\.ts:49 spin {4}req \S+\n/,
     );
     expect(app.blames[0]).toContain('100 other requests, jobs or messages');
     const [{ time } = { time: {} }] = await app.recordsOf('Reports.wait');
@@ -177,7 +177,7 @@ describe.concurrent('the watchdog of the event loop', () => {
 
     expect(line).toMatch(/^Reports\.hold blocked the event loop for [\d.]+ ms/);
     expect(line).toMatch(
-      /\n {2}cpu {7}used for at most [\d.]+ ms; the rest was waiting, in a synchronous call/,
+      /\n {2}cpu +used for at most [\d.]+ ms; the rest was waiting, in a synchronous call/,
     );
     const level = app
       .lines('EventLoop')

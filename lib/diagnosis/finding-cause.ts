@@ -1,0 +1,64 @@
+import type { RepeatFinding, RepeatParent } from '../cost/repeat-finding';
+import { at, cut, number, type ReportLine } from './report-text';
+
+/** What a unit of work suffers from, and what to do about it: every report about it says the same. */
+export interface MainCause {
+  /** For a headline: `an N+1 on order_items`. */
+  readonly text?: string;
+  /** What shows it: at most three lines. */
+  readonly lines: readonly ReportLine[];
+  readonly fix: string;
+}
+
+const WIDTH = 100;
+
+/**
+ * Whether N+1s that are proven make half of the queries and more, together: then they are what every report about
+ * that unit of work says first, whatever it is about.
+ */
+export function causeOfRepeats(findings: readonly RepeatFinding[], queries: number): MainCause | undefined {
+  const proven = findings.filter(({ confidence }) => confidence === 'proven');
+  const runs = proven.reduce((sum, { count }) => sum + count, 0);
+  const [first, ...others] = proven.toSorted((a, b) => b.count - a.count);
+  if (first === undefined || 2 * runs < queries) return undefined;
+  const cause = causeOfFinding(first);
+  return others.length === 0 ? cause : { ...cause, text: `${proven.length} N+1s, most${on(first)}` };
+}
+
+export function causeOfFinding(finding: RepeatFinding): MainCause {
+  return { text: textOfFinding(finding), lines: linesOfFinding(finding), fix: finding.remedy };
+}
+
+function textOfFinding(finding: RepeatFinding): string {
+  const { kind, count, duplicates } = finding;
+  if (kind === 'n-plus-one') return `an N+1${on(finding)}`;
+  if (kind === 'duplicate') return `${number(duplicates)} of ${number(count)} reads${on(finding)} repeat`;
+  return `${number(count)} ${kind === 'fan-out' ? 'queries at once' : 'look-ups one by one'}${on(finding)}`;
+}
+
+function on({ table }: { readonly table?: string | undefined }): string {
+  return table === undefined ? '' : ` on ${table}`;
+}
+
+/** `60 × SELECT … WHERE order_id = ?    orders.service.ts:44 items`, and below it what it ran for. */
+export function linesOfFinding({
+  kind,
+  shape,
+  count,
+  duplicates,
+  parents,
+  callSite,
+}: RepeatFinding): ReportLine[] {
+  const lines: ReportLine[] = [[`${number(count)} ×`, `${cut(shape, WIDTH)}${at(callSite)}`]];
+  if (kind === 'duplicate') lines.push(['', `${number(duplicates)} of them with parameters seen before`]);
+  else if (kind === 'fan-out') lines.push(['', 'all at once']);
+  else if (kind === 'look-ups') lines.push(['', 'one by one']);
+  else for (const parent of parents.slice(0, 2)) lines.push(['', `one for each ${sourceOf(parent)}`]);
+  return lines;
+}
+
+/** `orders.id of SELECT … FROM orders    orders.service.ts:39 latest` */
+function sourceOf({ table, column = 'row', shape, callSite }: RepeatParent): string {
+  const isWhole = table === undefined || column === 'row' || column.includes('.');
+  return `${isWhole ? column : `${table}.${column}`} of ${cut(shape, WIDTH)}${at(callSite)}`;
+}
