@@ -203,7 +203,7 @@ describe.skipIf(needsServer)('a leak that is kept back', () => {
     expect(lines()).toHaveLength(1);
     reports.use(user, 1_000_000);
     expect(await until(() => lines()[1], 'report of the second leak')).toContain(
-      `acquired  at ${marks['callback']}\n`,
+      `acquired  at ${marks['callback']}, and held for `,
     );
     await pause(3 * LEAK_MS);
     expect(lines()).toHaveLength(2);
