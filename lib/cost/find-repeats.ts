@@ -1,4 +1,4 @@
-import { type CallSite, callSiteOf, describeCallSite } from './call-site';
+import { type CallSite, callSiteOf, describeCallSite, viaOf } from './call-site';
 import type { CostLedger } from './cost-ledger';
 import type { Confidence } from './evidence/judge';
 import { CALL_SITE_AT_REPEAT, MAX_SHAPES, MIN_RUNS, type ShapeCost } from './shape-cost';
@@ -115,7 +115,7 @@ function nPlusOneOf(
     ...outlineOf(shape, cost),
     parents,
     ...(isTold && { slope: Math.round(growth.slope * 100) / 100 }),
-    remedy: remedyOf('n-plus-one', shape, parents, siteOf(shape, cost)?.via),
+    remedy: remedyOf('n-plus-one', shape, parents, viaOfShape(shape, cost)),
   };
 }
 
@@ -301,6 +301,12 @@ const ALONG: Readonly<Record<OrmName, string>> = {
   objection: 'withGraphFetched(), or whereIn()',
   graphql: 'a DataLoader in the resolver',
 };
+
+/** Of an ORM that sends its queries in a turn of its own, the stack has no line of the application. */
+function viaOfShape(shape: ShapeCost, cost: CostLedger): OrmName | undefined {
+  const { stack } = shape;
+  return siteOf(shape, cost)?.via ?? (stack && (stack.via ?? viaOf(stack)));
+}
 
 function remedyOf(
   kind: RepeatFinding['kind'],
