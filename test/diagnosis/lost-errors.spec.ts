@@ -86,7 +86,7 @@ describe.each(platforms)('an error that nobody awaits, on %s', platform => {
     const { text, message } = running.reports[0]!;
     const place = `${placeOf('floating async function').slice('at '.length)} audit`;
     expect(text).toContain(
-      `Unhandled error in OrdersController.lose: PaymentError (E_PAYMENT) at ${place}    req lost-0.`,
+      `Unhandled error in OrdersController.lose: PaymentError (E_PAYMENT) at ${place}    req `,
     );
     expect(text).toContain('fix     await the promise, return it, or add a catch()');
     expect(message).toMatchObject({
