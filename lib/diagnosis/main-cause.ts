@@ -3,7 +3,7 @@ import type { LoopBlock } from '../cost/event-loop';
 import type { RepeatFinding } from '../cost/repeat-finding';
 import type { StallRecord, TimePart } from '../cost/time-record';
 import { causeOfFinding, causeOfRepeats, type MainCause } from './finding-cause';
-import type { PoolWait } from './pools/pool-wait';
+import type { PoolWait } from '../cost/pool-wait';
 import { causeOfWait, isFanOut } from './pools/pool-wait-report';
 import { causeOfBlock } from './stall-cause';
 import { callsOf, cut, linesOfShape, mostRemote, number, remoteOf, type ReportLine } from './report-text';

@@ -1,6 +1,6 @@
-import { oncePerProcess } from '../../context/context-storage';
+import { oncePerProcess } from '../../context/once-per-process';
 import type { ReportKind } from '../reports';
-import type { PoolWait } from './pool-wait';
+import type { PoolWait } from '../../cost/pool-wait';
 
 export const POOL_WAITS: ReportKind = {
   name: 'waits for a connection',
