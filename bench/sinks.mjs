@@ -21,8 +21,8 @@ load('@nestjs/common').Logger.overrideLogger(false);
 const { NdjsonFileSink } = load('../dist/index.js');
 const { SinkQueue } = load('../dist/sinks/sink-queue.js');
 const { RequestContext } = load('../dist/context/request-context.js');
-const { buildCostRecord } = load('../dist/cost/cost-record-builder.js');
-const { statementsOf } = load('../dist/cost/describe-statement.js');
+const { buildCostRecord } = load('../dist/record/cost-record-builder.js');
+const { statementsOf } = load('../dist/sql/describe-statement.js');
 const { recordSampler } = load('../dist/sinks/record-sampler.js');
 
 const { values } = parseArgs({
@@ -107,7 +107,7 @@ async function file(options) {
 }
 
 async function postgres() {
-  const { PostgresSink } = load('../dist/sinks/postgres/postgres.js');
+  const { PostgresSink } = load('../dist/postgres.js');
   const { Client } = load('pg');
   const connectionString = process.env.DATABASE_URL ?? 'postgres://postgres@127.0.0.1:5432/postgres';
   const client = new Client({ connectionString });

@@ -1,15 +1,15 @@
-export { AsyncContextModule } from './async-context.module';
+export { AsyncContextModule } from './module/async-context.module';
 export type {
   AsyncContextAsyncOptions,
   AsyncContextOptions,
   AsyncContextOptionsFactory,
-} from './async-context.options';
+} from './module/options';
 export type { RequestIdOptions } from './context/request-id';
 export type { FindingsOptions } from './cost/findings-options';
 export type { SinkQueueOptions } from './sinks/sink-queue-options';
-export type { DeadlineOptions } from './entry/deadline-options';
-export type { PropagateOptions } from './propagation/propagate-options';
-export { AsyncContextError, type AsyncContextErrorCode } from './async-context.errors';
+export type { DeadlineOptions } from './units/deadline-options';
+export type { PropagateOptions } from './propagation/http/propagate-options';
+export { AsyncContextError, type AsyncContextErrorCode } from './kernel/errors';
 
 export { ContextService, type ContextSeed } from './context/context.service';
 export type { MeasuredQuery } from './cost/measured-query';
@@ -22,13 +22,13 @@ export {
   type ValueSchema,
 } from './context/context-key';
 export type { ContextKind, ContextUser } from './context/request-context';
-export { ContextLogger, type ContextLoggerOptions } from './context/context-logger';
-export { type ContextLogFields, contextLogFields } from './context/log-fields';
-export type { LogFieldNames } from './context/log-field-names';
+export { ContextLogger, type ContextLoggerOptions } from './reporting/context-logger';
+export { type ContextLogFields, contextLogFields } from './reporting/log-fields';
+export type { LogFieldNames } from './reporting/log-field-names';
 export { RunInContext } from './entry/run-in-context.decorator';
 
-export { ResourceMonitor, type ResourceLeak } from './diagnosis/resource-monitor';
-export type { ResourceMonitorOptions } from './diagnosis/resource-monitor-options';
+export { ResourceMonitor, type ResourceLeak } from './detectors/resources/resource-monitor';
+export type { ResourceMonitorOptions } from './detectors/resources/resource-monitor-options';
 export type { ResourceType } from './context/request-context';
 
 export { QueryBudget } from './budget/query-budget.decorator';
@@ -75,7 +75,7 @@ export {
   RedisCostLimitStore,
 } from './guards/cost-limit/redis-cost-limit.store';
 
-export { type ProviderInstrument, traceProviders } from './async-context.trace-providers';
+export { type ProviderInstrument, traceProviders } from './module/trace-providers';
 
 export type { CallDimension } from './cost/call-ledger';
 export type { TracedCallRecord } from './cost/call-trace';
@@ -103,9 +103,9 @@ export {
   ProcessFigures,
   type RefusalCount,
   type SinkStats,
-} from './cost/process-figures';
+} from './record/process-figures';
 export type { SlowRecord, StallRecord, TimePart, TimeRecord } from './cost/time-record';
-export type { SqlDialect, Statement, StatementKind } from './cost/statement';
+export type { SqlDialect, Statement, StatementKind } from './sql/statement';
 
 export type { HeldStatement, HoldingState, PoolHolder, PoolWait } from './cost/pool-wait';
 
@@ -132,7 +132,7 @@ export {
   postgresInstrumentation,
   redisInstrumentation,
   tarnInstrumentation,
-} from './instrumentation/drivers';
+} from './drivers/drivers';
 
 export type { CostRecordSink, SinkFailure } from './sinks/cost-record.sink';
 export type { AttachedSink, SinkApplication } from './sinks/attached-sink';

@@ -49,13 +49,13 @@ describe('the files of the package', () => {
   it('are fewer than ninety for who loads it, and none of the runtime', async () => {
     const names = await loadedBy(() => copies.load());
     expect(names.length).toBeLessThan(90);
-    expect(names).not.toContain('async-context.runtime');
+    expect(names).not.toContain('runtime');
     expect(names).not.toContain('units-of-work');
   });
 
   it('are loaded with an application that has use for them', async () => {
     const names = await start({ stallMs: 0 });
-    expect(names).toContain('async-context.runtime');
+    expect(names).toContain('runtime');
     expect(names.filter(name => PARTS.includes(name))).toEqual([]);
   });
 

@@ -1,4 +1,4 @@
-import { captureStack } from '../cost/call-site';
+import { captureStack } from '../kernel/call-site';
 import type { CostLedger } from '../cost/cost-ledger';
 import { wantCaller } from '../cost/orm-call';
 

@@ -1,5 +1,5 @@
-import { invalidBudget, type AsyncContextError } from '../async-context.errors';
-import { MAX_TIMER_MS } from '../async-context.option-checks';
+import { invalidBudget, type AsyncContextError } from '../kernel/errors';
+import { MAX_TIMER_MS } from '../kernel/option-checks';
 import type { BudgetDimensions, BudgetExemption, BudgetLimits, HardLimits, IgnoredRepeat } from './budget';
 
 /** Everything that a limit can be set for by its name alone. */

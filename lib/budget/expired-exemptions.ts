@@ -1,5 +1,5 @@
 import type { ModulesContainer } from '@nestjs/core';
-import { methodsOf } from '../entry/methods';
+import { methodsOf } from '../kernel/methods';
 import { endOfDay } from './budget-limits';
 import { declaredExemption, declaredIgnores } from './query-budget.decorator';
 

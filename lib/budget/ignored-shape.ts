@@ -1,5 +1,5 @@
 import type { IgnoredShape } from '../cost/cost-ledger';
-import { cutShape } from '../cost/shown-shape';
+import { cutShape } from '../sql/shown-shape';
 import type { IgnoredRepeat } from './budget';
 import { endOfDay } from './budget-limits';
 

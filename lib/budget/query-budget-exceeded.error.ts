@@ -1,4 +1,4 @@
-import { AsyncContextError } from '../async-context.errors';
+import { AsyncContextError } from '../kernel/errors';
 import type { BreachRecord } from '../cost/cost-record';
 
 /** Code of the error, which ORMs take over on their own. */

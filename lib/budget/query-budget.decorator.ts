@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { invalidBudget } from '../async-context.errors';
+import { invalidBudget } from '../kernel/errors';
 import type { BudgetExemption, BudgetFunction, BudgetLimits, IgnoredRepeat } from './budget';
 import { readExemption, readIgnored, readLimits } from './budget-limits';
 

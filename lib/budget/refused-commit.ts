@@ -1,5 +1,5 @@
-import { sharedName } from '../context/protocol';
-import type { Statement } from '../cost/statement';
+import { sharedName } from '../kernel/protocol';
+import type { Statement } from '../sql/statement';
 
 /** On an error, also for a driver that another copy of this package has replaced. */
 const UNDO = Symbol.for(sharedName('undo'));

@@ -1,11 +1,11 @@
 import { setMaxListeners } from 'node:events';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
-import { isThenable, whenSettled } from '../context/thenable';
+import { isThenable, whenSettled } from '../kernel/thenable';
 import type { CallDimension } from '../cost/call-ledger';
 import type { CostGate, CostLedger } from '../cost/cost-ledger';
 import type { BreachRecord } from '../cost/cost-record';
-import type { Statement } from '../cost/statement';
+import type { Statement } from '../sql/statement';
 import type { ResolvedLimit } from '../cost/resolved-limit';
 import { keepBreachStack } from './breach-stack';
 import type { BudgetFunction, BudgetLimits } from './budget';

@@ -1,4 +1,10 @@
-import { type CallSite, callSiteOf, captureStack, describeCallSite, type RawStack } from '../cost/call-site';
+import {
+  type CallSite,
+  callSiteOf,
+  captureStack,
+  describeCallSite,
+  type RawStack,
+} from '../kernel/call-site';
 
 /** Lines that are kept of one handler, for as long as the process lives. */
 const MAX_LINES = 3;

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { CostLedger } from '../cost/cost-ledger';
 import { contextStorage } from './context-storage';
-import { oncePerProcess } from './once-per-process';
+import { oncePerProcess } from '../kernel/once-per-process';
 
 /** Where calls are charged in place of the unit of work that makes them; without a ledger, nowhere. */
 export interface Aside {

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { ContextKey } from './context-key';
-import { oncePerProcess } from './once-per-process';
+import { oncePerProcess } from '../kernel/once-per-process';
 
 /** Far more than any application declares; keys that are made anew for each request would be without end. */
 const MAX_KEYS = 1_000;

@@ -1,6 +1,6 @@
-import { invalidValue } from '../async-context.errors';
+import { invalidValue } from '../kernel/errors';
 import type { ContextKey } from './context-key';
-import { isThenable, whenSettled } from './thenable';
+import { isThenable, whenSettled } from '../kernel/thenable';
 
 const ignore = (): void => undefined;
 

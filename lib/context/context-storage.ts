@@ -1,6 +1,6 @@
 import { EventLoop } from '../cost/event-loop';
 import { ContextStore } from './context-store';
-import { oncePerProcess, processShare } from './once-per-process';
+import { oncePerProcess, processShare } from '../kernel/once-per-process';
 
 /** The one storage of the process, also of all copies of the package: the context of the work that runs is its store. */
 export const contextStorage: ContextStore = ((processShare as { storage?: ContextStore }).storage ??=

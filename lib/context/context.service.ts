@@ -1,9 +1,9 @@
 import { Injectable } from '@nestjs/common';
-import { contextMissing, userMissing } from '../async-context.errors';
+import { contextMissing, userMissing } from '../kernel/errors';
 import type { MeasuredQuery } from '../cost/measured-query';
 import type { RequestCost } from '../cost/request-cost';
 import { currentAside, runAgain, runAside } from './aside';
-import { readBaggage } from './baggage';
+import { readBaggage } from '../w3c/baggage';
 import type { Carrier } from './carrier';
 import { checkedValue } from './checked-value';
 import type { ContextKey } from './context-key';

@@ -3,7 +3,7 @@ import { CostLedger } from '../cost/cost-ledger';
 import { PartLedger } from '../cost/part-ledger';
 import type { LoopBlock } from '../cost/event-loop';
 import { TimeAccount } from '../cost/time-account';
-import type { RawStack } from '../cost/call-site';
+import type { RawStack } from '../kernel/call-site';
 import type { GrowthHistory } from '../cost/growth-history';
 import type { BreachRecord } from '../cost/cost-record';
 import type { AcquiringLines } from './acquiring-lines';
@@ -12,7 +12,7 @@ import type { Carrier } from './carrier';
 import type { ContextKey } from './context-key';
 import { eventLoop } from './context-storage';
 import { beginTrace, type Trace } from './trace';
-import type { TraceParent } from './trace-parent';
+import type { TraceParent } from '../w3c/trace-parent';
 
 const MAX_USER_ID = 200;
 const NO_BLOCKS: readonly LoopBlock[] = Object.freeze([]);

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { OwnError } from '../diagnosis/own-error';
-import { isThenable } from './thenable';
+import { OwnError } from '../kernel/own-error';
+import { isThenable } from '../kernel/thenable';
 
 /** Where the id of a request comes from and how it is answered, as it is in force. */
 export interface RequestIdOptions {

@@ -1,4 +1,4 @@
-import { MAX_TIMER_MS } from '../async-context.option-checks';
+import { MAX_TIMER_MS } from '../kernel/option-checks';
 
 /** https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md: at most eight digits and a unit. */
 const GRPC = /^(\d{1,8})([HMSmun])$/;

@@ -1,5 +1,5 @@
 import { contextStorage } from './context-storage';
-import { oncePerProcess } from './once-per-process';
+import { oncePerProcess } from '../kernel/once-per-process';
 import type { Captured } from './context-store';
 import type { RequestContext } from './request-context';
 

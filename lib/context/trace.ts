@@ -1,5 +1,5 @@
-import { newSpanId, newTraceId } from './trace-ids';
-import type { TraceParent } from './trace-parent';
+import { newSpanId, newTraceId } from '../w3c/trace-ids';
+import type { TraceParent } from '../w3c/trace-parent';
 
 /** https://www.w3.org/TR/trace-context-2/#trace-flags */
 const SAMPLED = 0x01;

@@ -1,6 +1,6 @@
 import { type CallDimension, CallLedger, type OpenCall } from './call-ledger';
 import type { CallTrace, TracedCallRecord } from './call-trace';
-import { captureStack, type RawStack } from './call-site';
+import { captureStack, type RawStack } from '../kernel/call-site';
 import { Evidence } from './evidence/evidence';
 import { MAX_RESULTS_OF_SHAPE } from './evidence/kept-results';
 import { countRepeats, findRepeats } from './find-repeats';
@@ -18,8 +18,8 @@ import {
   type ShapeCost,
   type TableCost,
 } from './shape-cost';
-import type { SessionPlace } from './session-place';
-import type { Statement } from './statement';
+import type { SessionPlace } from '../sql/session-place';
+import type { Statement } from '../sql/statement';
 import { DATABASE, POOL, type TimeAccount } from './time-account';
 import { TransactionCharge } from './transaction-charge';
 import { type ReadsRows, UnreadRows } from './unread-rows';

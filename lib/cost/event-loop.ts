@@ -1,4 +1,4 @@
-import { type CallSite, captureStack, sitesOf } from './call-site';
+import { type CallSite, captureStack, sitesOf } from '../kernel/call-site';
 import type { TimeAccount } from './time-account';
 
 /** From here on work is said to block the event loop: https://www.w3.org/TR/longtasks-1/ */

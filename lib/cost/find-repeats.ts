@@ -1,12 +1,12 @@
-import { type CallSite, callSiteOf, describeCallSite, viaOf } from './call-site';
+import { type CallSite, callSiteOf, describeCallSite, viaOf } from '../kernel/call-site';
 import type { CostLedger } from './cost-ledger';
 import type { Confidence } from './evidence/judge';
 import { CALL_SITE_AT_REPEAT, MAX_SHAPES, MIN_RUNS, type ShapeCost } from './shape-cost';
 import { canBeParent, type Growth, isGrowing } from './growth-history';
-import type { OrmName } from './package-frames';
+import type { OrmName } from '../kernel/package-frames';
 import type { RepeatFinding, RepeatParent } from './repeat-finding';
 import { MIN_ROWS, runsBetween } from './repeat-trace';
-import { cutShape } from './shown-shape';
+import { cutShape } from '../sql/shown-shape';
 
 /** Rows and runs may differ by so much: a row that was skipped, one that was looked up once more. */
 const TOLERANCE = 1;

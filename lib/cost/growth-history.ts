@@ -1,7 +1,7 @@
-import { type CallSite, callSiteOf, captureStack, type RawStack } from './call-site';
+import { type CallSite, callSiteOf, captureStack, type RawStack } from '../kernel/call-site';
 import type { CostLedger } from './cost-ledger';
 import type { Confirmations } from './evidence/evidence';
-import { noteFrames } from './helper-frames';
+import { noteFrames } from '../kernel/helper-frames';
 import { wantCaller } from './orm-call';
 import type { ShapeCost } from './shape-cost';
 import { MIN_ROWS, runsBetween } from './repeat-trace';

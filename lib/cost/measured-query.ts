@@ -1,5 +1,5 @@
-import { describeStatement } from './describe-statement';
-import type { SqlDialect, Statement } from './statement';
+import { describeStatement } from '../sql/describe-statement';
+import type { SqlDialect, Statement } from '../sql/statement';
 
 // A map: the name of a system is the application's, and may be `constructor`.
 const DIALECTS: ReadonlyMap<string, SqlDialect> = new Map([

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { isPromise } from 'node:util/types';
-import { sharedName } from '../context/protocol';
-import { callSiteOf, captureStack, type RawStack, viaOf } from './call-site';
+import { sharedName } from '../kernel/protocol';
+import { callSiteOf, captureStack, type RawStack, viaOf } from '../kernel/call-site';
 
 type Give = (stack: RawStack) => void;
 

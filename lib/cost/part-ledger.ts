@@ -4,7 +4,7 @@ import type { Columns } from './evidence/kept-results';
 import type { ReadsValues } from './evidence/operation-values';
 import type { Charge } from './query-charge';
 import type { RemoteCost } from './remote-ledger';
-import type { Statement } from './statement';
+import type { Statement } from '../sql/statement';
 import type { TimeAccount } from './time-account';
 import type { ReadsRows } from './unread-rows';
 

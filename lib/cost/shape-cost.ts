@@ -1,6 +1,6 @@
-import type { RawStack } from './call-site';
+import type { RawStack } from '../kernel/call-site';
 import type { Trail } from './evidence/trail';
-import type { Statement, StatementKind } from './statement';
+import type { Statement, StatementKind } from '../sql/statement';
 
 /** Shapes, and tables, in the record of one unit of work; the rest is counted in the totals alone. */
 export const MAX_SHAPES = 100;

@@ -1,7 +1,7 @@
 import type { CallDimension } from './call-ledger';
 import type { CostRecord } from './cost-record';
 import type { LoopBlock } from './event-loop';
-import { cutShape } from './shown-shape';
+import { cutShape } from '../sql/shown-shape';
 import { partsOf, siteOf, type SlowRecord, type TimePart } from './time-record';
 
 const MAX_CULPRITS = 5;

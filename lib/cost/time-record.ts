@@ -1,4 +1,4 @@
-import { describeCallSite } from './call-site';
+import { describeCallSite } from '../kernel/call-site';
 import type { LoopBlock } from './event-loop';
 import { type TimeAccount, WAITS } from './time-account';
 

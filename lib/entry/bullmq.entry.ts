@@ -2,15 +2,15 @@ import 'reflect-metadata';
 import { types } from 'node:util';
 import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
-import { oncePerProcess } from '../context/once-per-process';
-import { loadedCopies } from '../instrumentation/loaded-copies';
-import { declaredName, withoutIds } from '../instrumentation/drivers/published-messages';
-import { replaceMethod } from '../instrumentation/method-replacement';
-import { takeBack } from '../instrumentation/take-back';
-import { carrierOfJob, carryInJobs } from './bullmq-carrier';
-import type { Handler } from './handlers';
-import { runTask } from './task-run';
-import type { UnitsOfWork } from './units-of-work';
+import { oncePerProcess } from '../kernel/once-per-process';
+import { loadedCopies } from '../kernel/loaded-copies';
+import { declaredName, withoutIds } from '../drivers/published-messages';
+import { replaceMethod } from '../kernel/method-replacement';
+import { takeBack } from '../kernel/take-back';
+import { carrierOfJob, carryInJobs } from '../propagation/jobs/bullmq-carrier';
+import type { Handler } from '../handlers/handlers';
+import { runTask } from '../units/task-run';
+import type { UnitsOfWork } from '../units/units-of-work';
 
 /** What `@Processor()` of `@nestjs/bullmq` writes on a class. */
 const PROCESSOR = 'bullmq:processor_metadata';

@@ -3,9 +3,9 @@ import { Observable } from 'rxjs';
 import { contextStorage } from '../context/context-storage';
 import type { ContextKind, RequestContext } from '../context/request-context';
 import { isCoveredRoot } from './graphql/schema-cover';
-import { type PlatformRequest, rememberedContext } from './remembered-context';
-import { noteErrorsOf, observeInside } from './settle';
-import type { UnitsOfWork } from './units-of-work';
+import { type PlatformRequest, rememberedContext } from '../context/remembered-context';
+import { noteErrorsOf, observeInside } from '../units/settle';
+import type { UnitsOfWork } from '../units/units-of-work';
 
 const KINDS: Readonly<Record<string, ContextKind>> = {
   http: 'http',

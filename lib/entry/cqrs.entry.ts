@@ -1,8 +1,8 @@
 import 'reflect-metadata';
 import type { Observable } from 'rxjs';
 import { tap } from 'rxjs';
-import { oncePerProcess } from '../context/once-per-process';
-import { coverMethod, type Method, standIn } from './covered-method';
+import { oncePerProcess } from '../kernel/once-per-process';
+import { coverMethod, type Method, standIn } from '../units/covered-method';
 
 /** What the decorators of `@nestjs/cqrs` write on a class. */
 const COMMAND = '__commandHandler__';

@@ -1,6 +1,6 @@
 import 'reflect-metadata';
-import { coverMethod } from './covered-method';
-import { namedMethodsOf } from './methods';
+import { coverMethod } from '../units/covered-method';
+import { namedMethodsOf } from '../kernel/methods';
 
 /** What `@OnEvent()` of `@nestjs/event-emitter` writes on a method. */
 const LISTENERS = 'EVENT_LISTENER_METADATA';

@@ -3,9 +3,9 @@ import type { CallHandler, ExecutionContext, NestInterceptor } from '@nestjs/com
 import type { ModulesContainer } from '@nestjs/core';
 import type { Observable } from 'rxjs';
 import { contextStorage } from '../context/context-storage';
-import { ownerAmong } from './owners';
-import { noteErrorsOf } from './settle';
-import { UnitsOfWork } from './units-of-work';
+import { ownerAmong } from '../units/owners';
+import { noteErrorsOf } from '../units/settle';
+import { UnitsOfWork } from '../units/units-of-work';
 
 /** What `@UseInterceptors()` writes on a class, and what `@WebSocketGateway()` marks it with. */
 const INTERCEPTORS = '__interceptors__';

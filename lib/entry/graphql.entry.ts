@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 import { types } from 'node:util';
-import type { FaultReporter } from '../diagnosis/fault-reporter';
+import type { FaultReporter } from '../reporting/fault-reporter';
 import { apolloPlugin } from './graphql/apollo';
 import type { Driver, StartOptions } from './graphql/drivers';
 import { coverGraphqlWs, type GraphqlWsOptions } from './graphql/graphql-ws';
@@ -15,9 +15,9 @@ import {
 import { Operations } from './graphql/operations';
 import { SchemaCover } from './graphql/schema-cover';
 import { coverFilter } from './graphql/subscription';
-import type { Handler } from './handlers';
-import { namedMethodsOf } from './methods';
-import type { UnitsOfWork } from './units-of-work';
+import type { Handler } from '../handlers/handlers';
+import { namedMethodsOf } from '../kernel/methods';
+import type { UnitsOfWork } from '../units/units-of-work';
 
 /** What `@Query()`, `@Mutation()` and `@Subscription()` write on a method. */
 const RESOLVER_TYPE = 'graphql:resolver_type';

@@ -1,22 +1,22 @@
 import type { HttpAdapterHost } from '@nestjs/core';
 import type { ServerResponse } from 'node:http';
-import type { ResolvedOptions } from '../async-context.resolved-options';
+import type { ResolvedOptions } from '../units/resolved-options';
 import type { RequestContext } from '../context/request-context';
-import type { FaultReporter } from '../diagnosis/fault-reporter';
-import { emitInside } from './emit-inside';
-import { IncomingHeaders } from './incoming-headers';
+import type { FaultReporter } from '../reporting/fault-reporter';
+import { emitInside } from '../units/emit-inside';
+import { IncomingHeaders } from '../units/incoming-headers';
 import {
   type PlatformRequest,
   type RawRequest,
   rawOf,
   remember,
   rememberedContext,
-} from './remembered-context';
-import { coverMiddleware } from './middleware-cover';
-import { enterRequests, type PlatformResponse, type RequestEntry } from './request-hook';
-import { whenOver } from './response-end';
-import { answerServerTiming } from './server-timing';
-import type { UnitsOfWork } from './units-of-work';
+} from '../context/remembered-context';
+import { coverMiddleware } from '../units/middleware-cover';
+import { enterRequests, type PlatformResponse, type RequestEntry } from '../units/request-hook';
+import { whenOver } from '../units/response-end';
+import { answerServerTiming } from '../units/server-timing';
+import type { UnitsOfWork } from '../units/units-of-work';
 
 type HttpEntryOptions = Pick<ResolvedOptions, 'requestId' | 'serverTiming' | 'propagate'>;
 

@@ -1,6 +1,6 @@
 import type { ModulesContainer } from '@nestjs/core';
 import { types } from 'node:util';
-import type { FaultReporter } from '../diagnosis/fault-reporter';
+import type { FaultReporter } from '../reporting/fault-reporter';
 import { coverHandlers } from './cqrs.entry';
 import { coverListeners } from './event-emitter.entry';
 import { coverSchedules } from './schedule.entry';

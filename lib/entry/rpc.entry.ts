@@ -1,9 +1,9 @@
 import type { ApplicationConfig, ModulesContainer } from '@nestjs/core';
-import { oncePerProcess } from '../context/once-per-process';
-import { loadMicroservices } from '../messages/microservices';
+import { oncePerProcess } from '../kernel/once-per-process';
+import { loadMicroservices } from '../propagation/messages/microservices';
 import type { ContextInterceptor } from './context.interceptor';
-import type { MessageServer } from './rpc-handlers';
-import type { UnitsOfWork } from './units-of-work';
+import type { MessageServer } from '../units/rpc-handlers';
+import type { UnitsOfWork } from '../units/units-of-work';
 
 /** The parts of `NestMicroservice` that are used here; Nest 11 and 12 have the same. */
 interface Microservice {
@@ -50,7 +50,7 @@ export class RpcEntry {
         const result = register.call(this);
         leave();
         // With the first server: applications without one go without what reads messages.
-        const { coverHandlers } = require('./rpc-handlers') as typeof import('./rpc-handlers');
+        const { coverHandlers } = require('../units/rpc-handlers') as typeof import('../units/rpc-handlers');
         coverHandlers(this.serverInstance, cover.units);
         return result;
       };

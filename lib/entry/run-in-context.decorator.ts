@@ -2,9 +2,9 @@ import 'reflect-metadata';
 import type { Type } from '@nestjs/common';
 import { contextStorage } from '../context/context-storage';
 import type { ContextSeed } from '../context/context.service';
-import { checkedSeed } from './checked-seed';
-import { type Method, standIn } from './covered-method';
-import { ownerOf } from './owners';
+import { checkedSeed } from '../units/checked-seed';
+import { type Method, standIn } from '../units/covered-method';
+import { ownerOf } from '../units/owners';
 
 /**
  * Runs a method in a unit of work of its own: for whatever Nest calls without a request and without one

@@ -1,6 +1,6 @@
 import 'reflect-metadata';
-import { coverMethod, type Method } from './covered-method';
-import { namedMethodsOf } from './methods';
+import { coverMethod, type Method } from '../units/covered-method';
+import { namedMethodsOf } from '../kernel/methods';
 
 /** What `@Cron()`, `@Interval()` and `@Timeout()` of `@nestjs/schedule` write on a method. */
 const TYPE = 'SCHEDULER_TYPE';

@@ -1,14 +1,14 @@
 import type { HttpAdapterHost } from '@nestjs/core';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { ResolvedOptions } from '../async-context.resolved-options';
+import type { ResolvedOptions } from '../units/resolved-options';
 import { contextStorage } from '../context/context-storage';
-import { sharedName } from '../context/protocol';
+import { sharedName } from '../kernel/protocol';
 import type { RequestContext } from '../context/request-context';
-import type { FaultReporter } from '../diagnosis/fault-reporter';
-import { IncomingHeaders } from './incoming-headers';
-import { type RawRequest, remember, rememberedContext } from './remembered-context';
-import type { UnitsOfWork } from './units-of-work';
+import type { FaultReporter } from '../reporting/fault-reporter';
+import { IncomingHeaders } from '../units/incoming-headers';
+import { type RawRequest, remember, rememberedContext } from '../context/remembered-context';
+import type { UnitsOfWork } from '../units/units-of-work';
 
 /** What a request for another protocol is called where no route takes it: its path may hold anything. */
 const ROUTE = 'GET (upgrade)';

@@ -1,10 +1,10 @@
 import 'reflect-metadata';
 import type { ApplicationConfig } from '@nestjs/core';
-import { sharedName } from '../context/protocol';
+import { sharedName } from '../kernel/protocol';
 import type { RequestContext } from '../context/request-context';
-import { coverMethod } from './covered-method';
-import { runToEnd } from './settle';
-import type { UnitsOfWork } from './units-of-work';
+import { coverMethod } from '../units/covered-method';
+import { runToEnd } from '../units/settle';
+import type { UnitsOfWork } from '../units/units-of-work';
 
 interface MessageHandler {
   readonly message: unknown;

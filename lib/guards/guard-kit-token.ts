@@ -1,5 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { sharedName } from '../context/protocol';
+import { sharedName } from '../kernel/protocol';
 
 /** Nest injects the kit under it, the same for all copies of the package. The kit itself is loaded with an application. */
 export const GUARD_KIT = Symbol.for(sharedName('guards'));

@@ -1,8 +1,8 @@
 import type { ExecutionContext } from '@nestjs/common';
 import type { ContextService } from '../context/context.service';
 import type { ContextApplication, RequestContext } from '../context/request-context';
-import type { FaultReporter } from '../diagnosis/fault-reporter';
-import type { Handler, Handlers } from '../entry/handlers';
+import type { FaultReporter } from '../reporting/fault-reporter';
+import type { Handler, Handlers } from '../handlers/handlers';
 import { Callers } from './caller/callers';
 import { AllSlots } from './concurrency/concurrency';
 import { nameOf } from './guard-kit-token';

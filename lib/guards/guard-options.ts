@@ -1,4 +1,4 @@
-import { checkObject, readBoolean, readWhole } from '../async-context.option-checks';
+import { checkObject, readBoolean, readWhole } from '../kernel/option-checks';
 import type { CostLimitDefaults } from './cost-limit/cost-limit-options';
 import { readCostLimit, type ResolvedCostLimit } from './cost-limit/cost-limit-policy';
 import { type BreakerOptions, readBreaker, type ResolvedBreaker } from './breaker/breaker-options';

@@ -1,5 +1,5 @@
 import { HttpException } from '@nestjs/common';
-import { loadMicroservices } from '../messages/microservices';
+import { loadMicroservices } from '../propagation/messages/microservices';
 import type { Refusal } from './refusal';
 
 type ErrorClass = new (error: object) => Error;

@@ -1,10 +1,10 @@
-import type { RefusalCount } from '../cost/process-figures';
+import type { RefusalCount } from '../record/process-figures';
 import type { RequestContext } from '../context/request-context';
-import { type ReportKind, reports } from '../diagnosis/reports';
-import { requestFields, requestOf } from '../diagnosis/request-of';
-import { moreOf, Report } from '../diagnosis/report-text';
+import { type ReportKind, reports } from '../reporting/reports';
+import { requestFields, requestOf } from '../reporting/request-of';
+import { moreOf, Report } from '../reporting/report-text';
 import type { Refusal } from './refusal';
-import { ReportLogger } from '../diagnosis/report-logger';
+import { ReportLogger } from '../reporting/report-logger';
 
 const REFUSED: ReportKind = { name: 'refusals', isError: false };
 /** What to do about a refusal, by its reason. */

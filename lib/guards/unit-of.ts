@@ -1,7 +1,7 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
-import { type PlatformRequest, rememberedContext } from '../entry/remembered-context';
+import { type PlatformRequest, rememberedContext } from '../context/remembered-context';
 
 /**
  * The unit of work that a guard or a parameter is asked for, of whichever application. An HTTP request says itself

@@ -1,4 +1,4 @@
-import { isThenable, whenSettled } from '../context/thenable';
+import { isThenable, whenSettled } from '../kernel/thenable';
 import type { RequestContext } from '../context/request-context';
 
 /** Runs a function after the close of a unit of work, or at once where it is closed. */

@@ -1,11 +1,11 @@
-import { hasOpenTelemetry, isSuppressed } from '../context/open-telemetry';
+import { hasOpenTelemetry, isSuppressed } from '../w3c/open-telemetry';
 import { contextStorage } from '../context/context-storage';
-import { oncePerProcess } from '../context/once-per-process';
+import { oncePerProcess } from '../kernel/once-per-process';
 import type { RequestContext } from '../context/request-context';
-import { captureStack, framesOf } from '../cost/call-site';
+import { captureStack, framesOf } from '../kernel/call-site';
 import type { Below } from '../cost/query-handle';
-import { loadedCopies } from './loaded-copies';
-import { loadedPackages } from './loaded-files';
+import { loadedCopies } from '../kernel/loaded-copies';
+import { loadedPackages } from '../kernel/loaded-files';
 
 /** Packages that send what they have seen of an application to a server of their own. */
 const AGENTS = inPackages(

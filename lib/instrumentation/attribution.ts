@@ -1,4 +1,4 @@
-import type { Attribution, DriverAttribution } from '../cost/process-figures';
+import type { Attribution, DriverAttribution } from '../record/process-figures';
 
 /** Running figures of one driver. */
 export interface AttributionFigures {

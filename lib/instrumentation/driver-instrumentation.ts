@@ -1,8 +1,8 @@
 import type { CallDimension } from '../cost/call-ledger';
 import type { GivenValues } from '../cost/evidence/operation-values';
-import type { SqlDialect, Statement } from '../cost/statement';
+import type { SqlDialect, Statement } from '../sql/statement';
 import type { Below, CallHandle, CheckoutHandle, OwnQueryHandle, QueryHandle } from '../cost/query-handle';
-import type { PooledQuery } from '../diagnosis/pools/pooled-query';
+import type { PooledQuery } from '../detectors/pools/pooled-query';
 
 /**
  * The one thing that a driver instrumentation reports to.

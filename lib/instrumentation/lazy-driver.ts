@@ -1,8 +1,8 @@
-import { isBundled } from '../cost/own-files';
+import { isBundled } from '../kernel/own-files';
 import type { DriverInstrumentation } from './driver-instrumentation';
-import { isGiven } from './given-modules';
-import { isInstalled } from './loaded-copies';
-import { loadedFiles } from './loaded-files';
+import { isGiven } from '../kernel/given-modules';
+import { isInstalled } from '../kernel/loaded-copies';
+import { loadedFiles } from '../kernel/loaded-files';
 
 /** A driver as it is known before its file is loaded. */
 export interface LazyDriver {

@@ -1,5 +1,5 @@
-import { oncePerProcess } from '../context/once-per-process';
-import { takeBack } from './take-back';
+import { oncePerProcess } from '../kernel/once-per-process';
+import { takeBack } from '../kernel/take-back';
 
 interface SharedHook {
   readonly users: Set<string>;

@@ -1,5 +1,5 @@
 import { isStopped } from '../budget/work-stop';
-import { holdingOf } from '../diagnosis/pools/watched-pool';
+import { holdingOf } from '../detectors/pools/watched-pool';
 
 /**
  * Whether a connection is given back by a unit of work that was stopped: what is open in it is to be rolled back

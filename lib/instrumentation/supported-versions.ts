@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { folderOfPackage, loadedFiles } from './loaded-files';
+import { folderOfPackage, loadedFiles } from '../kernel/loaded-files';
 import { isOwnDependency } from './own-dependencies';
 
 /** By package: the instrumentation that covers it, its oldest version and its newest major, as the tests have seen them. */

@@ -1,6 +1,6 @@
 import { contextStorage } from '../context/context-storage';
 import type { Captured } from '../context/context-store';
-import { bindContext, listen } from './channels';
+import { bindContext, listen } from '../context/channels';
 
 // On the message that a driver hands from event to event: a WeakMap costs 125 ns more a query.
 const CALL = Symbol('nestjs-async-context.call');

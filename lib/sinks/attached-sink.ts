@@ -4,7 +4,7 @@ import type {
   OverloadState,
   RefusalCount,
   SinkStats,
-} from '../cost/process-figures';
+} from '../record/process-figures';
 import type { CostRecordSink } from './cost-record.sink';
 
 /** What a sink can ask of an application that hands it records; `ProcessFigures` is one. */

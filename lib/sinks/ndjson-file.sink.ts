@@ -1,6 +1,6 @@
 import type { CostRecord } from '../cost/cost-record';
-import { FaultReporter } from '../diagnosis/fault-reporter';
-import { jsonOf } from './bound-record';
+import { FaultReporter } from '../reporting/fault-reporter';
+import { jsonOf } from '../record/bound-record';
 import type { CostRecordSink } from './cost-record.sink';
 import type { AppendFile } from './files/append-file';
 import { type NdjsonFileOptions, readNdjsonFileOptions } from './files/ndjson-file-options';

@@ -1,6 +1,6 @@
 import type { CostRecord } from '../cost/cost-record';
-import type { Faults } from '../diagnosis/fault-reporter';
-import { boundRecord } from './bound-record';
+import type { Faults } from '../reporting/fault-reporter';
+import { boundRecord } from '../record/bound-record';
 
 /** How the records of a batch are made. */
 export interface RecordMaking<Closed> {

@@ -1,10 +1,10 @@
 import { AsyncResource } from 'node:async_hooks';
-import * as timers from '../context/real-timers';
+import * as timers from '../kernel/real-timers';
 import type { CostRecord } from '../cost/cost-record';
 import type { CostRecordSink } from './cost-record.sink';
-import type { Faults } from '../diagnosis/fault-reporter';
+import type { Faults } from '../reporting/fault-reporter';
 import { makeRecords, recordOf, type RecordMaking } from './record-batch';
-import type { SinkStats } from '../cost/process-figures';
+import type { SinkStats } from '../record/process-figures';
 import { SinkWriter } from './sink-writer';
 
 /** How much waits, how much is written at once, how often, and how a failed write is done again. */

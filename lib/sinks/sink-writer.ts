@@ -1,7 +1,7 @@
-import { isThenable, settled, whenSettled } from '../context/thenable';
+import { isThenable, settled, whenSettled } from '../kernel/thenable';
 import type { CostRecord } from '../cost/cost-record';
-import type { Faults } from '../diagnosis/fault-reporter';
-import type { SinkStats } from '../cost/process-figures';
+import type { Faults } from '../reporting/fault-reporter';
+import type { SinkStats } from '../record/process-figures';
 import type { CostRecordSink, SinkFailure } from './cost-record.sink';
 import { readFailure, SinkRetry, type SinkRetrySettings } from './sink-retry';
 

@@ -4,7 +4,7 @@ import { NestFactory } from '@nestjs/core';
 import { get } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type * as Pg from 'pg';
-import { AsyncContextModule, MemorySink } from '../../lib';
+import { AsyncContextModule, MemorySink } from '../../lib/index';
 
 interface Settings {
   readonly order: '-r' | '--import' | 'after';

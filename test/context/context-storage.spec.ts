@@ -4,7 +4,7 @@ import { NodeTracerProvider } from '@opentelemetry/sdk-trace-node';
 import { Registry } from 'prom-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { contextStorage } from '../../lib/context/context-storage';
-import { PoolQuery, type takeFromPool as take } from '../../lib/instrumentation/drivers/pg-hand-over';
+import { PoolQuery, type takeFromPool as take } from '../../lib/drivers/pg/pg-hand-over';
 import { PrometheusSink } from 'nestjs-async-context/prometheus';
 import { startHttpServer } from '../support/http-server';
 import { type PackageCopy, PackageCopies } from '../support/package-copies';

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { CostLedger } from '../../lib/cost/cost-ledger';
-import type { Statement } from '../../lib/cost/statement';
+import type { Statement } from '../../lib/sql/statement';
 
 const statement = (shape: string, more: Partial<Statement> = {}): Statement => ({
   shape,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { CostLedger } from '../../lib/cost/cost-ledger';
 import { GrowthHistory } from '../../lib/cost/growth-history';
-import type { Statement } from '../../lib/cost/statement';
+import type { Statement } from '../../lib/sql/statement';
 
 const here = (): void => undefined;
 const statement = (shape: string, table: string, kind: Statement['kind'] = 'read'): Statement => ({

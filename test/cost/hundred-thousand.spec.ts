@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { CostLedger } from '../../lib/cost/cost-ledger';
-import { hashParameters } from '../../lib/cost/parameter-hash';
-import { describeStatement } from '../../lib/cost/describe-statement';
+import { hashParameters } from '../../lib/sql/parameter-hash';
+import { describeStatement } from '../../lib/sql/describe-statement';
 import { connectStub, STATEMENT } from '../../bench/stub-pg.mjs';
-import { pgInstrumentation } from '../../lib/instrumentation/drivers/pg.driver';
+import { pgInstrumentation } from '../../lib/drivers/pg/pg.driver';
 import { startApp } from '../support/platforms';
 import { recordOfUnit } from '../support/units';
 

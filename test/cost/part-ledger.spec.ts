@@ -3,7 +3,7 @@ import { CostLedger } from '../../lib/cost/cost-ledger';
 import { EventLoop } from '../../lib/cost/event-loop';
 import { PartLedger } from '../../lib/cost/part-ledger';
 import { TimeAccount } from '../../lib/cost/time-account';
-import type { Statement } from '../../lib/cost/statement';
+import type { Statement } from '../../lib/sql/statement';
 
 const below = (): void => undefined;
 const read: Statement = { shape: 'SELECT ?', table: 'orders', operation: 'SELECT', kind: 'read' };

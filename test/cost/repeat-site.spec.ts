@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { CostLedger } from '../../lib/cost/cost-ledger';
-import { describeStatement } from '../../lib/cost/describe-statement';
-import { captureStack } from '../../lib/cost/call-site';
+import { describeStatement } from '../../lib/sql/describe-statement';
+import { captureStack } from '../../lib/kernel/call-site';
 import { GrowthHistory } from '../../lib/cost/growth-history';
 import { runOrmCall, runOrmCallAtOnce, runOrmCallFrom } from '../../lib/cost/orm-call';
 

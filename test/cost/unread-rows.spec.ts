@@ -4,7 +4,7 @@ import { rowsKept } from '../../lib/cost/evidence/kept-results';
 import type { ReadsValues } from '../../lib/cost/evidence/operation-values';
 import { GrowthHistory } from '../../lib/cost/growth-history';
 import type { Charge } from '../../lib/cost/query-charge';
-import type { Statement } from '../../lib/cost/statement';
+import type { Statement } from '../../lib/sql/statement';
 import type { ReadsRows, UnreadRow } from '../../lib/cost/unread-rows';
 import { short } from './evidence/unit-of-work';
 

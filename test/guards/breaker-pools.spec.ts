@@ -2,7 +2,7 @@ import { Controller, Get } from '@nestjs/common';
 import { ProcessFigures } from 'nestjs-async-context';
 import { Pool } from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { poolWatch } from '../../lib/diagnosis/pools/pool-watch';
+import { poolWatch } from '../../lib/detectors/pools/pool-watch';
 import { databaseUrl, isEmbedded } from '../support/database';
 import { platforms, startApp, type TestApp, until } from '../support/platforms';
 

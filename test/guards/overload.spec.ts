@@ -14,8 +14,8 @@ import { AsyncResource } from 'node:async_hooks';
 import { describe, expect, it } from 'vitest';
 import { Registry } from 'prom-client';
 import { WebSocket } from 'ws';
-import { Checkout } from '../../lib/diagnosis/pools/checkout';
-import { WatchedPool } from '../../lib/diagnosis/pools/watched-pool';
+import { Checkout } from '../../lib/detectors/pools/checkout';
+import { WatchedPool } from '../../lib/detectors/pools/watched-pool';
 import { platforms, startApp, type TestApp, until } from '../support/platforms';
 
 @Controller()

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { basename } from 'node:path';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import type { DriverInstrumentation, QueryReporter } from 'nestjs-async-context';
-import { giveModules } from '../../lib/instrumentation/given-modules';
+import { giveModules } from '../../lib/kernel/given-modules';
 import { lazyDriver, type LazyDriver } from '../../lib/instrumentation/lazy-driver';
 import { PackageCopies } from '../support/package-copies';
 

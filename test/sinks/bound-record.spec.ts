@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { ShapeCostRecord } from 'nestjs-async-context';
-import { boundRecord, jsonOf, MAX_RECORD_BYTES } from '../../lib/sinks/bound-record';
+import { boundRecord, jsonOf, MAX_RECORD_BYTES } from '../../lib/record/bound-record';
 import { recordOf } from '../support/records';
 
 const bytes = (value: unknown): number => Buffer.byteLength(JSON.stringify(value));

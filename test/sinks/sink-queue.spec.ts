@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { Logger } from '@nestjs/common';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { CostRecord, CostRecordSink } from 'nestjs-async-context';
-import { FaultReporter } from '../../lib/diagnosis/fault-reporter';
+import { FaultReporter } from '../../lib/reporting/fault-reporter';
 import { SINK_QUEUE_DEFAULTS, SinkQueue } from '../../lib/sinks/sink-queue';
 import { recordOf } from '../support/records';
 
@@ -23,7 +23,7 @@ function sinkOf(write: (records: readonly CostRecord[]) => unknown = () => undef
 }
 
 // The time to close is real time, which these tests fake all the same.
-vi.mock('../../lib/context/real-timers', () => ({
+vi.mock('../../lib/kernel/real-timers', () => ({
   setTimeout: (fn: () => void, ms: number) => globalThis.setTimeout(fn, ms),
   clearTimeout: (timer: NodeJS.Timeout) => globalThis.clearTimeout(timer),
 }));

@@ -18,8 +18,8 @@ import {
   type CostRecord,
   MemorySink,
 } from 'nestjs-async-context';
-import { TAKES_REPORTS, type TakesReports } from '../../lib/diagnosis/report-logger';
-import type { Report } from '../../lib/diagnosis/report-text';
+import { TAKES_REPORTS, type TakesReports } from '../../lib/reporting/report-logger';
+import type { Report } from '../../lib/reporting/report-text';
 
 export const platforms = ['express', 'fastify'] as const;
 export type Platform = (typeof platforms)[number];

@@ -1,4 +1,4 @@
-import { endOfNumber, endOfString, isDigit } from '../sql-lexer';
+import { endOfNumber, endOfString, isDigit } from '../../sql/sql-lexer';
 import type { Word } from './words';
 
 /** A text but for its literals. */

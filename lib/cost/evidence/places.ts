@@ -1,4 +1,4 @@
-import { RecentMap } from '../recent-map';
+import { RecentMap } from '../../kernel/recent-map';
 import type { ColumnName } from './key-names';
 import { type LiteralPattern, patternOf } from './literal-pattern';
 import { namesOf, type StatementNames } from './statement-names';

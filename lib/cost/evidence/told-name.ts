@@ -1,5 +1,5 @@
-import { oneLine } from '../../context/one-line';
-import { withoutValues } from '../value-like';
+import { oneLine } from '../../kernel/one-line';
+import { withoutValues } from '../../sql/value-like';
 import type { SourceColumn } from './column-index';
 
 /** In place of a name that is none. */

@@ -10,7 +10,7 @@ import {
   isDigit,
   isWordPart,
   NO_END,
-} from '../sql-lexer';
+} from '../../sql/sql-lexer';
 
 /** A word, a quoted name, a value or a mark of a statement. */
 export interface Word {

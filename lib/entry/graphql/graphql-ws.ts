@@ -1,6 +1,6 @@
 import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
-import { noteError } from '../settle';
+import { noteError } from '../../units/settle';
 import { OperationRoot } from './operation-root';
 import { isObject, type Operations } from './operations';
 

@@ -1,6 +1,6 @@
 import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
-import { noteError, runToEnd } from '../settle';
+import { noteError, runToEnd } from '../../units/settle';
 import { coverConnectionHook } from './graphql-ws';
 import type { Operations } from './operations';
 

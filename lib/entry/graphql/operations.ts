@@ -1,10 +1,10 @@
 import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
-import type { Handler } from '../handlers';
-import { type PlatformRequest, rememberedContext } from '../remembered-context';
-import { noteError } from '../settle';
-import { follow } from '../task-run';
-import type { UnitsOfWork } from '../units-of-work';
+import type { Handler } from '../../handlers/handlers';
+import { type PlatformRequest, rememberedContext } from '../../context/remembered-context';
+import { noteError } from '../../units/settle';
+import { follow } from '../../units/task-run';
+import type { UnitsOfWork } from '../../units/units-of-work';
 import { OperationRoot } from './operation-root';
 
 /** A field of `Query`, `Mutation` or `Subscription`. */

@@ -1,8 +1,8 @@
 import { types } from 'node:util';
 import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
-import { isThenable } from '../../context/thenable';
-import { noteError } from '../settle';
+import { isThenable } from '../../kernel/thenable';
+import { noteError } from '../../units/settle';
 import { OperationRoot } from './operation-root';
 import { isObject, type Operations, type RootField } from './operations';
 import { isLazySubscribe, Subscription } from './subscription';

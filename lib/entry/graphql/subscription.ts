@@ -1,8 +1,8 @@
 import { contextStorage } from '../../context/context-storage';
 import type { ContextUser, RequestContext } from '../../context/request-context';
-import { isThenable } from '../../context/thenable';
-import { noteError } from '../settle';
-import { follow } from '../task-run';
+import { isThenable } from '../../kernel/thenable';
+import { noteError } from '../../units/settle';
+import { follow } from '../../units/task-run';
 import { OperationRoot } from './operation-root';
 import type { Operations, RootField } from './operations';
 

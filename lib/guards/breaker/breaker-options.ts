@@ -1,10 +1,4 @@
-import {
-  MAX_TIMER_MS,
-  checkObject,
-  readBoolean,
-  readShare,
-  readWhole,
-} from '../../async-context.option-checks';
+import { MAX_TIMER_MS, checkObject, readBoolean, readShare, readWhole } from '../../kernel/option-checks';
 
 /**
  * When a route is refused for a while because of what its requests have done to the process. Each limit holds for

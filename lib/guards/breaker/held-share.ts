@@ -1,6 +1,6 @@
-import { clearInterval, setInterval } from '../../context/real-timers';
+import { clearInterval, setInterval } from '../../kernel/real-timers';
 import type { RequestContext } from '../../context/request-context';
-import type { PoolWatch } from '../../diagnosis/pools/pool-watch';
+import type { PoolWatch } from '../../detectors/pools/pool-watch';
 
 const SAMPLE_MS = 20;
 

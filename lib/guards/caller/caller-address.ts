@@ -1,6 +1,6 @@
 import type { ExecutionContext } from '@nestjs/common';
 import type { RequestContext } from '../../context/request-context';
-import { type PlatformRequest, rawOf } from '../../entry/remembered-context';
+import { type PlatformRequest, rawOf } from '../../context/remembered-context';
 import { networkOf } from './address';
 import { notedAddress } from './noted-address';
 

@@ -1,4 +1,4 @@
-import { invalidOption } from '../../async-context.errors';
+import { invalidOption } from '../../kernel/errors';
 import type { ContextKey } from '../../context/context-key';
 import type { ContextService } from '../../context/context.service';
 

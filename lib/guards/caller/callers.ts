@@ -1,8 +1,8 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
-import { answerOf } from '../../diagnosis/answer-of';
-import { OwnError } from '../../diagnosis/own-error';
+import { answerOf } from '../../kernel/answer-of';
+import { OwnError } from '../../kernel/own-error';
 import type { GuardKit } from '../guard-kit';
 import { nameOf } from '../guard-kit-token';
 import type { CallerBy } from './caller-by';

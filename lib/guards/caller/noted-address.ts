@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import type { RequestContext } from '../../context/request-context';
-import { type PlatformRequest, rawOf } from '../../entry/remembered-context';
+import { type PlatformRequest, rawOf } from '../../context/remembered-context';
 
 /** A property of the context, not a WeakMap: only requests under a limit of cost have it. */
 const ADDRESS = Symbol('address of the caller');

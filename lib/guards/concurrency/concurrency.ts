@@ -1,5 +1,5 @@
 import type { Type } from '@nestjs/common';
-import { MAX_TIMER_MS, checkObject, readBoolean, readWhole } from '../../async-context.option-checks';
+import { MAX_TIMER_MS, checkObject, readBoolean, readWhole } from '../../kernel/option-checks';
 import type { RequestContext } from '../../context/request-context';
 import { Bulkhead } from './bulkhead';
 import { type CallerBy, checkCallerBy } from '../caller/caller-by';

@@ -1,9 +1,9 @@
 import type { RequestContext } from '../../context/request-context';
-import { moreOf, number, Report } from '../../diagnosis/report-text';
-import { type ReportKind, reports } from '../../diagnosis/reports';
-import { requestFields, requestOf } from '../../diagnosis/request-of';
+import { moreOf, number, Report } from '../../reporting/report-text';
+import { type ReportKind, reports } from '../../reporting/reports';
+import { requestFields, requestOf } from '../../reporting/request-of';
 import type { ConcurrencyRule } from './concurrency';
-import { ReportLogger } from '../../diagnosis/report-logger';
+import { ReportLogger } from '../../reporting/report-logger';
 
 const HELD: ReportKind = { name: 'slots that were taken back', isError: false };
 const FIX =

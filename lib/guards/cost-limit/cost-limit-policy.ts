@@ -1,5 +1,5 @@
-import { invalidOption } from '../../async-context.errors';
-import { checkObject, MAX_TIMER_MS, readBoolean, readWhole } from '../../async-context.option-checks';
+import { invalidOption } from '../../kernel/errors';
+import { checkObject, MAX_TIMER_MS, readBoolean, readWhole } from '../../kernel/option-checks';
 import { nameKey } from '../caller/bounded-key';
 import { type CallerBy, checkCallerBy } from '../caller/caller-by';
 import type { CostLimitDefaults, CostLimitOptions, CostLimitPoints } from './cost-limit-options';

@@ -1,5 +1,5 @@
-import { invalidOption } from '../../async-context.errors';
-import { checkFunction, checkObject, readWhole } from '../../async-context.option-checks';
+import { invalidOption } from '../../kernel/errors';
+import { checkFunction, checkObject, readWhole } from '../../kernel/option-checks';
 import type { CostLimitLevel, CostLimitStore, CostLimitTake } from './cost-limit-store';
 
 const CALL = 'new MemoryCostLimitStore';

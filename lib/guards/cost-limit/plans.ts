@@ -1,9 +1,9 @@
 import { contextStorage } from '../../context/context-storage';
 import type { ContextService } from '../../context/context.service';
 import type { RequestContext } from '../../context/request-context';
-import { isThenable, settled } from '../../context/thenable';
-import type { FaultReporter } from '../../diagnosis/fault-reporter';
-import { OwnError } from '../../diagnosis/own-error';
+import { isThenable, settled } from '../../kernel/thenable';
+import type { FaultReporter } from '../../reporting/fault-reporter';
+import { OwnError } from '../../kernel/own-error';
 import type { CostLimitPlan, CostLimitPolicy } from './cost-limit-policy';
 
 /** What a policy allows a unit of work; `undefined` where a function of the application fails, which is reported. */

@@ -1,7 +1,7 @@
-import { invalidOption } from '../../async-context.errors';
-import { checkObject, readBoolean } from '../../async-context.option-checks';
+import { invalidOption } from '../../kernel/errors';
+import { checkObject, readBoolean } from '../../kernel/option-checks';
 import { runUncharged } from '../../context/aside';
-import { whenSettled } from '../../context/thenable';
+import { whenSettled } from '../../kernel/thenable';
 import { type PostgresTable, readTable } from '../../sinks/postgres/postgres-table';
 import type { CostLimitLevel, CostLimitStore, CostLimitTake } from './cost-limit-store';
 

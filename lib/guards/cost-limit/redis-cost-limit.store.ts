@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { invalidOption } from '../../async-context.errors';
-import { checkObject } from '../../async-context.option-checks';
+import { invalidOption } from '../../kernel/errors';
+import { checkObject } from '../../kernel/option-checks';
 import type { CostLimitLevel, CostLimitStore, CostLimitTake } from './cost-limit-store';
 
 const CALL = 'new RedisCostLimitStore';

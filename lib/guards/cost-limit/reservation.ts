@@ -1,5 +1,5 @@
 import type { RequestContext } from '../../context/request-context';
-import { isThenable } from '../../context/thenable';
+import { isThenable } from '../../kernel/thenable';
 import type { CostLimitPlan, CostLimitPolicy } from './cost-limit-policy';
 import { pointsOf } from './cost-prices';
 import type { LimitedHandler } from './limited-handlers';

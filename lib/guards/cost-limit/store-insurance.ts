@@ -1,7 +1,7 @@
 import { runUncharged } from '../../context/aside';
-import { isThenable, whenSettled } from '../../context/thenable';
-import type { FaultReporter } from '../../diagnosis/fault-reporter';
-import { OwnError } from '../../diagnosis/own-error';
+import { isThenable, whenSettled } from '../../kernel/thenable';
+import type { FaultReporter } from '../../reporting/fault-reporter';
+import { OwnError } from '../../kernel/own-error';
 import type { CostLimitLevel, CostLimitStore, CostLimitTake } from './cost-limit-store';
 import { MemoryCostLimitStore } from './memory-cost-limit.store';
 

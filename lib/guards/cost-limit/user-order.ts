@@ -1,5 +1,5 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
-import type { FaultReporter } from '../../diagnosis/fault-reporter';
+import type { FaultReporter } from '../../reporting/fault-reporter';
 import { nameOf } from '../guard-kit-token';
 import { guardsBehind } from '../guard-order';
 

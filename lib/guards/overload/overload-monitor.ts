@@ -1,13 +1,13 @@
-import type { OverloadState } from '../../cost/process-figures';
+import type { OverloadState } from '../../record/process-figures';
 import type { IncomingMessage } from 'node:http';
-import { clearInterval, setInterval } from '../../context/real-timers';
-import type { FaultReporter } from '../../diagnosis/fault-reporter';
-import { poolWatch } from '../../diagnosis/pools/pool-watch';
-import { number, Report } from '../../diagnosis/report-text';
+import { clearInterval, setInterval } from '../../kernel/real-timers';
+import type { FaultReporter } from '../../reporting/fault-reporter';
+import { poolWatch } from '../../detectors/pools/pool-watch';
+import { number, Report } from '../../reporting/report-text';
 import { type OverloadCause, OverloadControl } from './overload-control';
 import type { RequestPriority, ResolvedOverload } from './overload-options';
 import type { Refusals } from '../refusals';
-import { ReportLogger } from '../../diagnosis/report-logger';
+import { ReportLogger } from '../../reporting/report-logger';
 
 /** Several in each step of the control; it costs 0.01 % of a CPU. */
 const SAMPLE_MS = 20;

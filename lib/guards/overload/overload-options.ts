@@ -1,11 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import {
-  MAX_TIMER_MS,
-  checkFunction,
-  checkObject,
-  readBoolean,
-  readWhole,
-} from '../../async-context.option-checks';
+import { MAX_TIMER_MS, checkFunction, checkObject, readBoolean, readWhole } from '../../kernel/option-checks';
 
 /** How much a request matters while the process is overloaded: what is sheddable goes first, what is critical last. */
 export type RequestPriority = 'critical' | 'default' | 'sheddable';

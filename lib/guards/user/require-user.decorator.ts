@@ -1,5 +1,5 @@
 import { applyDecorators, type ExecutionContext, UseGuards } from '@nestjs/common';
-import { checkFunction, checkObject, readBoolean } from '../../async-context.option-checks';
+import { checkFunction, checkObject, readBoolean } from '../../kernel/option-checks';
 import type { ContextUser } from '../../context/request-context';
 import { declaredAccess } from './access';
 import { UserGuard } from './user.guard';

@@ -1,9 +1,9 @@
 import { from } from 'rxjs';
-import { invalidOption } from '../../async-context.errors';
-import { settled } from '../../context/thenable';
+import { invalidOption } from '../../kernel/errors';
+import { settled } from '../../kernel/thenable';
 import type { CostRecord } from '../../cost/cost-record';
-import { answerOf } from '../../diagnosis/answer-of';
-import { OwnError } from '../../diagnosis/own-error';
+import { answerOf } from '../../kernel/answer-of';
+import { OwnError } from '../../kernel/own-error';
 import type { MessageClient, ResolvedClientProxyOptions } from './client-proxy-options';
 import { splitRecords } from './client-proxy-split';
 import { type ClientProxyTransport, isTooLarge, refusalOf, transportOf } from './client-proxy-transport';

@@ -1,7 +1,7 @@
 import type { ClientProxy } from '@nestjs/microservices';
-import { invalidOption } from '../../async-context.errors';
+import { invalidOption } from '../../kernel/errors';
 import type { CostRecord } from '../../cost/cost-record';
-import { MAX_RECORD_BYTES } from '../bound-record';
+import { MAX_RECORD_BYTES } from '../../record/bound-record';
 
 /** What names the messages to their consumers: topic, subject, channel, or what `@EventPattern()` says. */
 export type MessagePattern = string | Readonly<Record<string, unknown>>;

@@ -1,6 +1,6 @@
 import { type Observable, take } from 'rxjs';
-import { answerOf } from '../../diagnosis/answer-of';
-import { OwnError } from '../../diagnosis/own-error';
+import { answerOf } from '../../kernel/answer-of';
+import { OwnError } from '../../kernel/own-error';
 
 /** The most messages that a client may sit on: a broker that hangs must not fill the memory. */
 const MAX_UNSETTLED = 64;

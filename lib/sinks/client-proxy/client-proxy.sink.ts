@@ -1,7 +1,7 @@
 import { runUncharged } from '../../context/aside';
 import { contextStorage } from '../../context/context-storage';
 import type { CostRecord } from '../../cost/cost-record';
-import { answerOf } from '../../diagnosis/answer-of';
+import { answerOf } from '../../kernel/answer-of';
 import { ClientProxyDelivery } from './client-proxy-delivery';
 import {
   type ClientProxySinkOptions,

@@ -1,6 +1,6 @@
 import { type FileHandle, mkdir, open, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { OwnError } from '../../diagnosis/own-error';
+import { OwnError } from '../../kernel/own-error';
 
 const NEWLINE = 0x0a;
 

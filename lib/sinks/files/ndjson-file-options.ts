@@ -1,4 +1,4 @@
-import { invalidOption } from '../../async-context.errors';
+import { invalidOption } from '../../kernel/errors';
 
 /** Options of a `NdjsonFileSink`. */
 export interface NdjsonFileOptions {

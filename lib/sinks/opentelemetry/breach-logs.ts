@@ -1,6 +1,6 @@
 import { type Attributes, ROOT_CONTEXT, type SpanContext, trace } from '@opentelemetry/api';
 import { type Logger, SeverityNumber } from '@opentelemetry/api-logs';
-import { oneLine } from '../../context/one-line';
+import { oneLine } from '../../kernel/one-line';
 import type { ObservedUnit } from '../observing-sink';
 import * as names from './attribute-names';
 

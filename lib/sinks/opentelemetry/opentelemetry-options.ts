@@ -1,6 +1,6 @@
 import type { MeterProvider } from '@opentelemetry/api';
 import type { LoggerProvider } from '@opentelemetry/api-logs';
-import { invalidOption } from '../../async-context.errors';
+import { invalidOption } from '../../kernel/errors';
 
 const CALL = 'new OpenTelemetrySink';
 const OPTIONS = ['metrics', 'spans', 'logs', 'meterProvider', 'loggerProvider', 'maxHandlers'];

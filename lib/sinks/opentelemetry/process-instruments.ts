@@ -1,5 +1,5 @@
 import type { Meter, ObservableResult } from '@opentelemetry/api';
-import type { RefusalCount } from '../../cost/process-figures';
+import type { RefusalCount } from '../../record/process-figures';
 import type { AttachedApplications } from '../attached-applications';
 import { FUNCTION_NAME } from './attribute-names';
 

@@ -1,5 +1,5 @@
 import type { CostRecord } from '../../cost/cost-record';
-import { jsonOf } from '../bound-record';
+import { jsonOf } from '../../record/bound-record';
 
 type Value = string | number | boolean | undefined;
 type Column = readonly [name: string, type: string, of: (record: CostRecord) => Value];

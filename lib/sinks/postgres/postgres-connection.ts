@@ -1,6 +1,6 @@
 import { runUncharged } from '../../context/aside';
-import { settled } from '../../context/thenable';
-import { OwnError } from '../../diagnosis/own-error';
+import { settled } from '../../kernel/thenable';
+import { OwnError } from '../../kernel/own-error';
 import { CopyQuery, type PostgresError, type PostgresPool, type PostgresSession } from './postgres-client';
 
 /** How long the server has for its own timeout to reach us. */

@@ -1,4 +1,4 @@
-import { invalidOption } from '../../async-context.errors';
+import { invalidOption } from '../../kernel/errors';
 import type { PostgresPool } from './postgres-client';
 import type { PostgresSchemaOptions } from './postgres-migrations';
 import { type PostgresTable, readTable } from './postgres-table';

@@ -1,4 +1,4 @@
-import { invalidOption } from '../../async-context.errors';
+import { invalidOption } from '../../kernel/errors';
 
 /** Room for `_2026_11`, `_partition` and the names of indexes in the 63 bytes of a name. */
 const MAX_TABLE_BYTES = 50;

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { CostRecord } from '../../cost/cost-record';
-import { FaultReporter } from '../../diagnosis/fault-reporter';
+import { FaultReporter } from '../../reporting/fault-reporter';
 import type { CostRecordSink } from '../cost-record.sink';
 import { writeFailure } from '../sink-retry';
 import type { PostgresError } from './postgres-client';

@@ -1,5 +1,5 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
-import { oncePerProcess } from '../../context/once-per-process';
+import { oncePerProcess } from '../../kernel/once-per-process';
 import { AttachedApplications } from '../attached-applications';
 import type { PrometheusSettings } from './prometheus-options';
 import { processMetrics } from './process-metrics';

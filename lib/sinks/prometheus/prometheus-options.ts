@@ -1,5 +1,5 @@
 import type { Registry } from 'prom-client';
-import { invalidOption } from '../../async-context.errors';
+import { invalidOption } from '../../kernel/errors';
 
 const CALL = 'new PrometheusSink';
 const OPTIONS = ['registry', 'prefix', 'buckets', 'maxHandlers'];

@@ -3,7 +3,7 @@ import { CostLedger } from '../../../lib/cost/cost-ledger';
 import type { ReadsValues } from '../../../lib/cost/evidence/operation-values';
 import { GrowthHistory } from '../../../lib/cost/growth-history';
 import type { Charge } from '../../../lib/cost/query-charge';
-import type { Statement } from '../../../lib/cost/statement';
+import type { Statement } from '../../../lib/sql/statement';
 import { short } from './unit-of-work';
 
 const here = (): void => undefined;

@@ -1,12 +1,12 @@
 import { CostLedger } from '../../../lib/cost/cost-ledger';
-import { describeStatement } from '../../../lib/cost/describe-statement';
+import { describeStatement } from '../../../lib/sql/describe-statement';
 import { Evidence } from '../../../lib/cost/evidence/evidence';
 import type { Columns } from '../../../lib/cost/evidence/kept-results';
 import { GrowthHistory } from '../../../lib/cost/growth-history';
 import type { Charge } from '../../../lib/cost/query-charge';
 import type { RepeatFinding } from '../../../lib/cost/repeat-finding';
 import type { ShapeCost } from '../../../lib/cost/shape-cost';
-import type { SqlDialect } from '../../../lib/cost/statement';
+import type { SqlDialect } from '../../../lib/sql/statement';
 
 export type Row = Readonly<Record<string, unknown>>;
 

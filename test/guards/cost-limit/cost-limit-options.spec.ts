@@ -6,7 +6,7 @@ import {
 } from 'nestjs-async-context';
 import { describe, expect, it } from 'vitest';
 import type { GuardOptions } from 'nestjs-async-context';
-import { readOptions } from '../../../lib/async-context.options-reader';
+import { readOptions } from '../../../lib/module/options-reader';
 
 const fine: CostLimitOptions = { burst: 100, restorePerSecond: 1, by: 'user' };
 

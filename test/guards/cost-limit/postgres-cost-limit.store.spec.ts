@@ -1,7 +1,7 @@
 import { PostgresCostLimitStore } from 'nestjs-async-context/postgres';
 import { Pool } from 'pg';
 import { afterAll, describe, expect, it } from 'vitest';
-import { StatementCache } from '../../../lib/cost/statement-cache';
+import { StatementCache } from '../../../lib/sql/statement-cache';
 import { databaseUrl, isEmbedded } from '../../support/database';
 import { expectNoOverspending } from './overspending';
 

@@ -17,7 +17,7 @@ import {
   type SinkStats,
 } from '../../../lib/index';
 import { ClientProxySink } from '../../../lib/sinks/client-proxy/client-proxy.sink';
-import { PostgresSink } from '../../../lib/sinks/postgres/postgres';
+import { PostgresSink } from '../../../lib/postgres';
 import { faults } from './faults';
 
 export interface HooksApp {

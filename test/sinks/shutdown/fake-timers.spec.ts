@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Controller, Get } from '@nestjs/common';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ContextService, ProcessFigures } from 'nestjs-async-context';
-import { MessageClients } from '../../../lib/messages/message-clients';
+import { MessageClients } from '../../../lib/propagation/messages/message-clients';
 import { platforms, startApp } from '../../support/platforms';
 
 let enter = (): void => undefined;

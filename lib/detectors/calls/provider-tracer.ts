@@ -1,0 +1,41 @@
+import type { ModulesContainer } from '@nestjs/core';
+import type { FaultReporter } from '../../reporting/fault-reporter';
+import { traceProvider } from './traced-provider';
+
+const NO_INSTRUMENT =
+  'trace: true counts the calls of providers that exist at the start, and of no other: Nest does not say when it ' +
+  'makes one. For request-scoped providers and lazy modules pass its option, NestFactory.create(AppModule, ' +
+  '{ instrument: traceProviders() }), which Nest has from 11.1.4 on.';
+
+/** Traces the providers of one application. */
+export class ProviderTracer {
+  /** Whether Nest hands over each instance that it makes. */
+  hasInstrument = false;
+  readonly #faults: FaultReporter;
+
+  constructor(faults: FaultReporter) {
+    this.#faults = faults;
+  }
+
+  /** What there is to be said at the start. */
+  get warning(): string | undefined {
+    return this.hasInstrument ? undefined : NO_INSTRUMENT;
+  }
+
+  trace(instance: unknown): void {
+    this.#faults.guard('trace', () => traceProvider(instance));
+  }
+
+  /**
+   * Those that were made before this, and all of a testing module: `TestingModuleBuilder#compile()`
+   * (11.2 and 12.1) hands its option `instrument` on to none of the classes that it makes.
+   */
+  traceAll(modules: ModulesContainer): void {
+    for (const module of modules.values()) {
+      for (const wrapper of [...module.providers.values(), ...module.injectables.values()]) {
+        this.trace(wrapper.instance);
+        for (const host of wrapper.getStaticTransientInstances()) this.trace(host?.instance);
+      }
+    }
+  }
+}

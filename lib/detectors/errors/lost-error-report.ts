@@ -1,0 +1,67 @@
+import type { RequestContext } from '../../context/request-context';
+import type { ErrorOutline } from '../../kernel/error-outline';
+import { headlineOf, moreOf, Report, type ReportLine } from '../../reporting/report-text';
+import { requestFields, requestOf, workOf } from '../../reporting/request-of';
+
+/** What Node says of where an error came from. */
+export type ErrorOrigin = 'uncaughtException' | 'unhandledRejection';
+
+/** What has become of the request. */
+export type LostErrorOutcome = 'answered' | 'waiting' | 'over';
+
+const OUTCOMES: Readonly<Record<LostErrorOutcome, string>> = {
+  answered: 'was answered by its exception filters',
+  waiting: 'is still waiting; forRoot({ answerLostErrors: true }) would answer it',
+  over: 'had ended, or its response had begun',
+};
+
+/** An error that nobody awaits, as it is logged: without its text. */
+export class LostErrorReport extends Report {
+  constructor(
+    context: RequestContext,
+    error: ErrorOutline,
+    origin: ErrorOrigin,
+    outcome: LostErrorOutcome | undefined,
+    suppressed: number,
+  ) {
+    const fix = fixOf(error, origin);
+    const lines: ReportLine[] = [
+      ['error', `${classOf(error)}, ${origin === 'unhandledRejection' ? 'rejected' : 'thrown'}${at(error)}`],
+      ['fix', fix],
+      ...(outcome === undefined ? [] : [['answer', `the request ${OUTCOMES[outcome]}`] as const]),
+      ['request', requestOf(context) + moreOf(suppressed)],
+    ];
+    super(headline(context, error), lines, {
+      ...requestFields(context),
+      error: error.name,
+      code: error.code,
+      at: error.place,
+      origin,
+      outcome,
+      fix,
+      suppressed,
+    });
+  }
+}
+
+function headline(context: RequestContext, error: ErrorOutline): string {
+  return headlineOf(
+    `Unhandled error in ${workOf(context)}: ${classOf(error)}${at(error)}`,
+    context.requestId,
+  );
+}
+
+function classOf({ name, code }: ErrorOutline): string {
+  return code === undefined ? name : `${name} (${code})`;
+}
+
+function at({ place }: ErrorOutline): string {
+  return place === undefined ? '' : ` at ${place}`;
+}
+
+function fixOf({ place }: ErrorOutline, origin: ErrorOrigin): string {
+  if (origin === 'uncaughtException')
+    return "catch it in the callback, listen for 'error' on the emitter, or await the promise form of the call";
+  const what = 'await the promise, return it, or add a catch()';
+  return place === undefined ? `${what}; reject with an Error, which has a stack` : what;
+}

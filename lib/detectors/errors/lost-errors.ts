@@ -1,0 +1,95 @@
+import { contextStorage } from '../../context/context-storage';
+import { oncePerProcess } from '../../kernel/once-per-process';
+import type { RequestContext } from '../../context/request-context';
+import { takeBack } from '../../kernel/take-back';
+import { outlineOf } from '../../kernel/error-outline';
+import { FaultReporter } from '../../reporting/fault-reporter';
+import { type ErrorOrigin, type LostErrorOutcome, LostErrorReport } from './lost-error-report';
+import { workOf } from '../../reporting/request-of';
+import { coverConnections } from '../resources/opened-connections';
+import { RejectionWatch } from './rejection-watch';
+import { type ReportKind, reports } from '../../reporting/reports';
+import { whoseError } from './whose-error';
+import { ReportLogger } from '../../reporting/report-logger';
+
+const LOST_ERRORS: ReportKind = { name: 'unhandled errors', one: 'unhandled error', isError: true };
+
+/**
+ * Says which unit of work an error belongs to that nobody awaits. One for all applications of a
+ * process: the first installs it, the last takes it back.
+ *
+ * `uncaughtExceptionMonitor` changes nothing about what the process does next.
+ */
+export class LostErrors {
+  readonly #users = new Set<object>();
+  readonly #logger = new ReportLogger('LostErrors');
+  readonly #faults = new FaultReporter();
+  readonly #watch = new RejectionWatch(reason => this.#see(reason, 'unhandledRejection'));
+  /** Errors of this turn of the event loop: an `unhandledRejection` listener may throw what it was given. */
+  readonly #seen = new Map<unknown, RequestContext>();
+  #uncover: (() => void)[] = [];
+
+  static ofProcess(): LostErrors {
+    return oncePerProcess('lost-errors', () => new LostErrors());
+  }
+
+  install(user: object): void {
+    if (this.#users.size === 0) {
+      process.on('uncaughtExceptionMonitor', this.#see);
+      this.#watch.start();
+      this.#uncover = coverConnections();
+    }
+    this.#users.add(user);
+  }
+
+  uninstall(user: object): void {
+    if (!this.#users.delete(user) || this.#users.size > 0) return;
+    process.off('uncaughtExceptionMonitor', this.#see);
+    this.#watch.stop();
+    takeBack(this.#uncover);
+  }
+
+  // What it throws would replace the error that the process ends with.
+  readonly #see = (error: unknown, origin: ErrorOrigin): void => {
+    try {
+      const context = whoseError(error, origin);
+      if (context === undefined || this.#hasSeen(error, context)) return;
+      contextStorage.run(context, () => this.#report(context, error, origin));
+    } catch (fault) {
+      this.#faults.report('reporting an error that nobody awaits', fault);
+    }
+  };
+
+  #report(context: RequestContext, error: unknown, origin: ErrorOrigin): void {
+    const outline = outlineOf(error);
+    context.lostErrors += 1;
+    if (!context.isClosed) context.error ??= outline.name;
+    const outcome = this.#answer(context, error);
+    const subject = `${workOf(context)}, ${outline.place ?? outline.name}, ${origin}`;
+    const suppressed = reports.admit(LOST_ERRORS, subject);
+    if (suppressed === undefined) return;
+    this.#logger.error(new LostErrorReport(context, outline, origin, outcome, suppressed));
+  }
+
+  #answer(part: RequestContext, error: unknown): LostErrorOutcome | undefined {
+    // An older copy of the package knows no parts.
+    const context = part.outermost ?? part;
+    if (context.kind !== 'http') return undefined;
+    const { response } = context;
+    if (context.isClosed || response === undefined || response.headersSent || response.writableEnded)
+      return 'over';
+    try {
+      return context.application.answerLostError?.(context, error) === true ? 'answered' : 'waiting';
+    } catch (fault) {
+      this.#faults.report('an exception filter, for an error that nobody awaits,', fault);
+      return 'waiting';
+    }
+  }
+
+  #hasSeen(error: unknown, context: RequestContext): boolean {
+    if (this.#seen.get(error) === context) return true;
+    if (this.#seen.size === 0) setImmediate(() => this.#seen.clear()).unref();
+    this.#seen.set(error, context);
+    return false;
+  }
+}

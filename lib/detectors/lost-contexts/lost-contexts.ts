@@ -1,0 +1,178 @@
+import { AsyncResource } from 'node:async_hooks';
+import { clearTimeout, setTimeout } from '../../kernel/real-timers';
+import { callSitesOf, captureStack, type RawStack, siteOf, framesOf } from '../../kernel/call-site';
+import type { Statement } from '../../sql/statement';
+import { packageOf } from '../../kernel/package-frames';
+import { cut, number, Report, type ReportLine } from '../../reporting/report-text';
+import { type ReportKind, reports } from '../../reporting/reports';
+import { ReportLogger } from '../../reporting/report-logger';
+
+const LOST_CONTEXTS: ReportKind = {
+  name: 'lines about queries outside of any request',
+  one: 'line about queries outside of any request',
+  isError: false,
+};
+
+/** A stack costs some 20 µs to read; a busy poller must not pay that for each of its queries. */
+const STACKS_PER_SECOND = 50;
+/** What comes at once is one line. */
+const COLLECT_MS = 1_000;
+const WINDOW_MS = 60_000;
+/** Shapes that a line names. */
+const MAX_SHAPES = 3;
+
+/** What one application wants to hear of queries that no unit of work made. */
+export interface LostContextRules {
+  readonly log: boolean | 'once';
+  /** Packages whose queries are not worth a line. */
+  readonly ignore: readonly string[];
+}
+
+/** What is collected for the next line. */
+interface Collected {
+  count: number;
+  /** The first ones, with the place of their first query. */
+  readonly shapes: Map<string, string | undefined>;
+  hasMore: boolean;
+}
+
+/** Counts queries that no unit of work made, and says where they come from: in one line a minute for all of them. */
+export class LostContexts {
+  /** Queries outside of any unit of work since the first application was serving. */
+  count = 0;
+  readonly #logger = new ReportLogger('AsyncContext');
+  // A timer that is begun in a request would keep that request's store.
+  readonly #outside = new AsyncResource('nestjs-async-context.lost');
+  readonly #users = new Map<object, LostContextRules>();
+  #collected: Collected | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #saidMs = -Infinity;
+  #hasSaid = false;
+  #stacks = 0;
+  #stacksSinceMs = -Infinity;
+
+  /** Applications that serve; before and after, queries outside are what starting and stopping takes. */
+  get serving(): number {
+    return this.#users.size;
+  }
+
+  use(user: object, rules: LostContextRules): void {
+    this.#users.set(user, rules);
+  }
+
+  /** The last to leave has said what was collected. */
+  leave(user: object): void {
+    if (this.#users.size > 1 || !this.#users.has(user)) {
+      this.#users.delete(user);
+      return;
+    }
+    this.#say();
+    this.#users.delete(user);
+    this.#saidMs = -Infinity;
+    this.#hasSaid = false;
+  }
+
+  report(statement: Statement, below: (...args: never[]) => unknown): void {
+    if (this.#users.size === 0) return;
+    this.count += 1;
+    if (!this.#isWanted()) return;
+    const collected = (this.#collected ??= { count: 0, shapes: new Map(), hasMore: false });
+    const shape = cut(statement.shape);
+    const isNamed = collected.shapes.has(shape);
+    const isFull = collected.shapes.size >= MAX_SHAPES;
+    const ignored = this.#ignored();
+    const stack = (isNamed || isFull) && ignored === undefined ? undefined : this.#stackOf(below);
+    if (stack !== undefined && ignored !== undefined && comesFrom(stack, ignored)) return;
+    collected.count += 1;
+    if (!isNamed && isFull) collected.hasMore = true;
+    else if (!isNamed) collected.shapes.set(shape, stack && placeOf(stack));
+    this.#sayLater();
+  }
+
+  /** Whether there is anybody who wants a line, and has none yet. */
+  #isWanted(): boolean {
+    for (const { log } of this.#users.values()) {
+      if (log === true || (log === 'once' && !this.#hasSaid)) return true;
+    }
+    return false;
+  }
+
+  /** What all applications ignore: a query cannot be told to be of one of them. */
+  #ignored(): readonly string[] | undefined {
+    const [first = [], ...others] = [...this.#users.values()].map(({ ignore }) => ignore);
+    const ofAll = first.filter(name => others.every(ignore => ignore.includes(name)));
+    return ofAll.length === 0 ? undefined : ofAll;
+  }
+
+  #stackOf(below: (...args: never[]) => unknown): RawStack | undefined {
+    const nowMs = performance.now();
+    const passedMs = nowMs - this.#stacksSinceMs;
+    // Fake timers may turn back even this clock.
+    if (passedMs >= 1_000 || passedMs < 0) {
+      this.#stacksSinceMs = nowMs;
+      this.#stacks = 0;
+    }
+    if (this.#stacks >= STACKS_PER_SECOND) return undefined;
+    this.#stacks += 1;
+    return captureStack(below);
+  }
+
+  #sayLater(): void {
+    if (this.#timer !== undefined) return;
+    const nowMs = performance.now();
+    const inMs = Math.max(COLLECT_MS, Math.min(WINDOW_MS, this.#saidMs + WINDOW_MS - nowMs));
+    this.#timer = this.#outside.runInAsyncScope(() => setTimeout(() => this.#say(), inMs).unref());
+  }
+
+  #say(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const collected = this.#collected;
+    this.#collected = undefined;
+    if (collected === undefined || collected.count === 0 || !this.#isWanted()) return;
+    this.#saidMs = performance.now();
+    if (reports.admit(LOST_CONTEXTS, 'all', 0, 0) === undefined) return;
+    this.#hasSaid = true;
+    try {
+      this.#outside.runInAsyncScope(() => this.#logger.warn(reportOf(collected)));
+    } catch {
+      // Out of a timer, what a logger throws would end the process.
+    }
+  }
+}
+
+const FIX =
+  'wrap the work in contextService.run(seed, fn) or @RunInContext(), or the callback that lost the context in ' +
+  'contextService.bind(fn); if a package does it in the background, set lostContexts: { ignore: [its name] }';
+
+function reportOf({ count, shapes, hasMore }: Collected): Report {
+  const headline =
+    count === 1
+      ? 'A query ran outside of any request, job or message, and is charged to nobody'
+      : `${number(count)} queries ran outside of any request, job or message, and are charged to nobody`;
+  const named = [...shapes].map(([shape, place]): ReportLine => [
+    'query',
+    place === undefined ? shape : `${shape} at ${place}`,
+  ]);
+  if (hasMore) named.push(['query', `${named.pop()![1]}, and others`]);
+  const lines: ReportLine[] = [...named, ['fix', FIX]];
+  return new Report(headline, lines, {
+    queries: count,
+    shapes: [...shapes.keys()].join('; '),
+    at: [...shapes.values()].filter(place => place !== undefined).join('; '),
+    fix: FIX,
+  });
+}
+
+/** The nearest line of the application, else of the package that has called the driver and the ORM. */
+function placeOf(stack: RawStack): string | undefined {
+  return callSitesOf(stack)[0];
+}
+
+function comesFrom(stack: RawStack, names: readonly string[]): boolean {
+  return packagesOf(stack).some(name => names.includes(name));
+}
+
+function packagesOf(stack: RawStack): string[] {
+  return framesOf(stack).flatMap(frame => packageOf(siteOf(frame)?.file ?? '') ?? []);
+}

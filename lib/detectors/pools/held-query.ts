@@ -1,0 +1,49 @@
+import type { Columns } from '../../cost/evidence/kept-results';
+import type { Statement } from '../../sql/statement';
+import type { ReadsRows } from '../../cost/unread-rows';
+import type { OwnQueryHandle } from '../../cost/query-handle';
+import type { Holding } from './holding';
+
+/** A query on a connection that was checked out: until its end the connection is in it. */
+export class HeldQuery implements OwnQueryHandle {
+  readonly #charge: OwnQueryHandle | undefined;
+  readonly #turn: number;
+  #holding: Holding | undefined;
+
+  constructor(holding: Holding, statement: Statement, charge: OwnQueryHandle | undefined) {
+    this.#charge = charge;
+    this.#holding = holding;
+    this.#turn = holding.turn;
+    holding.begin(statement);
+  }
+
+  queued(): void {
+    this.#charge?.queued();
+  }
+
+  sent(nowMs?: number): void {
+    this.#charge?.sent(nowMs);
+  }
+
+  received(rows: number): void {
+    this.#charge?.received(rows);
+  }
+
+  returned(rows: readonly unknown[], columns?: Columns): void {
+    this.#charge?.returned(rows, columns);
+  }
+
+  returnedOne(row: unknown, columns?: Columns): void {
+    this.#charge?.returnedOne(row, columns);
+  }
+
+  returnedUnread(count: number, keep: () => ReadsRows, mayWait: boolean): void {
+    this.#charge?.returnedUnread(count, keep, mayWait);
+  }
+
+  end(rows: number, failed?: boolean, bytes?: number): void {
+    this.#holding?.end(this.#turn);
+    this.#holding = undefined;
+    this.#charge?.end(rows, failed, bytes);
+  }
+}

@@ -1,0 +1,126 @@
+import { cutShape } from '../../sql/shown-shape';
+import type { RequestContext } from '../../context/request-context';
+import { causeOfRepeats, type MainCause } from '../../reporting/finding-cause';
+import { headlineOf, moreOf, number, Report, type ReportLine } from '../../reporting/report-text';
+import { nameOf } from './holding';
+import type { HeldStatement, PoolHolder, PoolWait } from '../../cost/pool-wait';
+import { requestFields, requestOf } from '../../reporting/request-of';
+
+/** So many calls of one unit of work that wait at once are its own doing, where they are most of those that wait. */
+const FAN_OUT = 5;
+const TOP_HOLDERS = 3;
+const SHAPE_WIDTH = 100;
+
+/** A wait for a connection that has not ended, as it is logged: a headline and four lines at most. */
+export function describeWait(context: RequestContext, wait: PoolWait, suppressed: number): Report {
+  const { cost } = context;
+  const isOfRepeats = wait.own === 0 && isFanOut(wait);
+  const repeats = isOfRepeats ? causeOfRepeats(cost.findings(), cost.queries) : undefined;
+  const cause = repeats ?? causeOfWait(wait);
+  const headline = headlineOf(`${nameOf(context)} ${describeWaiting(wait, 'has waited')}`, context.requestId);
+  const lines: ReportLine[] = [
+    ...cause.lines.slice(0, 2),
+    ['fix', cause.fix],
+    ['request', requestOf(context) + moreOf(suppressed)],
+  ];
+  return new Report(headline, lines, {
+    ...requestFields(context),
+    ...fieldsOfWait(wait),
+    cause: cause.text,
+    fix: cause.fix,
+    suppressed,
+  });
+}
+
+/** `waited 612 ms for a pg connection: all 10 in use, 4 calls waiting` */
+export function describeWaiting(wait: PoolWait, waited: string): string {
+  const { driver, size, held, waiting, ownWaiting } = wait;
+  // One that is not full is opening more.
+  const why = `${held} of ${size} in use`;
+  const own = isFanOut(wait) ? `, ${ownWaiting} of them its own` : '';
+  return (
+    `${waited} ${number(Math.round(wait.waitedMs))} ms for a ${driver} connection: ` +
+    `${why}, ${waiting} ${waiting === 1 ? 'call' : 'calls'} waiting${own}`
+  );
+}
+
+/** Who has kept it waiting. */
+export function causeOfWait(wait: PoolWait): MainCause {
+  const { own, ownWaiting, holders } = wait;
+  const lines = holders.slice(0, 2).map(lineOfHolder);
+  if (own > 0) lines.unshift(['itself', `holds ${own} of them while it waits`]);
+  else if (isFanOut(wait)) lines.unshift(['itself', `asks for ${ownWaiting} connections at once`]);
+  return { lines, fix: fixOf(wait) };
+}
+
+/** The same as flat fields. */
+export function fieldsOfWait(wait: PoolWait): Readonly<Record<string, unknown>> {
+  const { driver, size, held, waiting, own, ownWaiting, holders } = wait;
+  const waitedMs = Math.round(wait.waitedMs);
+  const fields = { driver, waitedMs, size, held, waiting, own, ownWaiting };
+  return Object.assign(fields, ...holders.slice(0, TOP_HOLDERS).map(fieldsOf)) as typeof fields;
+}
+
+/** `between statements, last: SELECT …` */
+export function describeStatement({ state, shape }: Omit<HeldStatement, 'connections'>): string {
+  const text = shape && cutShape(shape, SHAPE_WIDTH);
+  if (text === undefined) return 'before the first statement';
+  if (state === 'running') return `in ${text}`;
+  return `${state === 'idle' ? 'between statements' : 'idle in a transaction'}, last: ${text}`;
+}
+
+export function lineOfHolder({
+  handler,
+  connections,
+  closed,
+  minHeldMs,
+  maxHeldMs,
+  statements,
+}: PoolHolder): ReportLine {
+  const [min, max] = [number(Math.round(minHeldMs)), number(Math.round(maxHeldMs))];
+  const time = min === max ? `${max} ms` : `${min} to ${max} ms`;
+  const over = closed === 0 ? '' : `, ${closed} of them after the end of the request`;
+  const what = statements.map(one =>
+    statements.length === 1 ? describeStatement(one) : `${one.connections} × ${describeStatement(one)}`,
+  );
+  return ['holder', `${handler}, ${connections} for ${time}${over}: ${what.join('; ')}`];
+}
+
+function fieldsOf({ statements, ...holder }: PoolHolder, i: number): Record<string, unknown> {
+  const fields: Record<string, unknown> = {};
+  const [{ state, shape } = { state: undefined, shape: undefined }] = statements;
+  for (const [name, value] of Object.entries({ ...holder, state, shape }))
+    fields[`holder${i + 1}.${name}`] = value;
+  return fields;
+}
+
+/** Whether those who wait are for the most part one unit of work that asks for many connections at once. */
+export function isFanOut({ ownWaiting, waiting }: PoolWait): boolean {
+  return ownWaiting >= FAN_OUT && 2 * ownWaiting > waiting;
+}
+
+function fixOf(wait: PoolWait): string {
+  const { size, held, own, ownWaiting, holders } = wait;
+  if (own > 0) {
+    return 'use the connection that the request already holds, or release it first: requests that each hold one and wait for another deadlock';
+  }
+  if (isFanOut(wait)) {
+    return `it asks for ${ownWaiting} connections at once: fetch all rows with one query (IN (…), a JOIN), or run a few at a time`;
+  }
+  const idle = holders.find(holder => holder.statements.some(({ state }) => state === 'idle in transaction'));
+  if (idle !== undefined) {
+    return `${idle.handler} does other work while its transaction is open: do it before BEGIN or after COMMIT`;
+  }
+  const leaking = holders.find(
+    ({ closed, statements }) => closed > 0 && statements.some(({ state }) => state === 'idle'),
+  );
+  if (leaking !== undefined) {
+    return `${leaking.handler} keeps connections after its request has ended: release them in a finally block`;
+  }
+  if (held < size) {
+    return 'the pool is not full, so opening a connection is slow: check the server and its connection limit';
+  }
+  const [first] = holders;
+  if (first === undefined) return `make the pool larger than ${size}`;
+  return `have ${first.handler} release its connections sooner, or make the pool larger than ${size}`;
+}

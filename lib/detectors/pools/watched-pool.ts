@@ -1,0 +1,217 @@
+import { clearTimeout, setTimeout } from '../../kernel/real-timers';
+import type { RequestContext } from '../../context/request-context';
+import { Holding } from './holding';
+import { summarizeHolders } from './holders';
+import type { PoolWait } from '../../cost/pool-wait';
+import { WaitList } from './wait-list';
+import { shareWaits, type WaitShare } from './wait-shares';
+import { sharedName } from '../../kernel/protocol';
+import type { Waiter } from './waiter';
+
+/** On a connection, for as long as it lives: a WeakMap costs 125 ns more. */
+const SLOT = Symbol.for(sharedName('connection'));
+
+/** How often is looked at who waits and who holds, while somebody does. */
+const SAMPLE_MS = 100;
+
+interface Connection {
+  [SLOT]?: Holding;
+}
+
+/** What the pool watch does for each of its pools. */
+export interface PoolWatcher {
+  /** Whether anybody watches: what is taken while nobody does is not seen to be given back. */
+  readonly isInUse: boolean;
+  /** Has `sweep()` called from time to time, until it says that nothing is held. */
+  activate(pool: WatchedPool): void;
+  /** Runs something outside of the request that happens to be served. */
+  outside<T>(fn: () => T): T;
+  /** Says that something of ours has failed. */
+  fault(error: unknown): void;
+  reportWait(waiter: Waiter, wait: PoolWait): void;
+  /** Whether somebody wants to hear of it. */
+  readonly hearsOfShares: boolean;
+  /** Says who held connections while others waited. */
+  tellShares(shares: readonly WaitShare[], nowMs: number): void;
+}
+
+/** Who waits for the connections of one pool, and who holds them. */
+export class WatchedPool {
+  /** The most connections that it may have. */
+  size = 0;
+  /** Calls that wait. */
+  waiting = 0;
+  readonly driver: string;
+  readonly #watcher: PoolWatcher;
+  readonly #connections: Holding[] = [];
+  readonly #queue = new WaitList();
+  #timer: NodeJS.Timeout | undefined;
+  #sampling: NodeJS.Timeout | undefined;
+  #sampledMs = 0;
+
+  constructor(driver: string, watcher: PoolWatcher) {
+    this.driver = driver;
+    this.#watcher = watcher;
+  }
+
+  /** For how long the first in line has waited, in milliseconds; 0 where nobody does. */
+  longestWaitMs(nowMs: number): number {
+    const { first } = this.#queue;
+    return first === undefined ? 0 : Math.max(0, nowMs - first.askedMs);
+  }
+
+  /** The connections that are held now. */
+  get holdings(): Holding[] {
+    return this.#connections.filter(({ isHeld }) => isHeld);
+  }
+
+  /** `undefined` where it cannot be known: a frozen connection, or one that comes after the application was closed. */
+  hold(connection: object, context: RequestContext | undefined, nowMs: number): Holding | undefined {
+    if (!this.#watcher.isInUse) return undefined;
+    const holding = (connection as Connection)[SLOT] ?? this.#watch(connection);
+    if (holding === undefined) return undefined;
+    holding.take(context, nowMs);
+    if (!holding.isListed) {
+      holding.isListed = true;
+      this.#connections.push(holding);
+      this.#watcher.activate(this);
+    }
+    return holding;
+  }
+
+  #watch(connection: object): Holding | undefined {
+    try {
+      const value = new Holding();
+      // Not enumerable: the application may log its connections, or compare them.
+      Object.defineProperty(connection, SLOT, { value, configurable: true });
+      return value;
+    } catch (error) {
+      this.#watcher.fault(error);
+      return undefined;
+    }
+  }
+
+  /** Forgets the connections that are not held; whether any are. */
+  sweep(look: (holding: Holding) => void): boolean {
+    let kept = 0;
+    for (const holding of this.#connections) {
+      if (holding.isHeld) {
+        this.#connections[kept] = holding;
+        kept += 1;
+        look(holding);
+      } else {
+        holding.isListed = false;
+      }
+    }
+    this.#connections.length = kept;
+    return kept > 0;
+  }
+
+  enqueue(waiter: Waiter): void {
+    this.waiting += 1;
+    this.#queue.add(waiter);
+    if (this.#sampling === undefined && this.#watcher.hearsOfShares) this.#sampleLater(waiter.askedMs);
+    if (this.#timer !== undefined) return;
+    const { poolWaitMs } = waiter;
+    if (poolWaitMs > 0) this.#arm(poolWaitMs);
+  }
+
+  dequeue(waiter: Waiter, nowMs: number): void {
+    this.waiting -= 1;
+    this.#queue.remove(waiter);
+    if (waiter.wait === undefined) return;
+    waiter.wait.waitedMs = nowMs - waiter.askedMs;
+    waiter.wait = undefined;
+  }
+
+  forget(): void {
+    clearTimeout(this.#timer);
+    clearTimeout(this.#sampling);
+    this.#timer = undefined;
+    this.#sampling = undefined;
+    this.#queue.clear();
+    for (const holding of this.#connections) {
+      holding.giveBack();
+      holding.isListed = false;
+    }
+    this.#connections.length = 0;
+  }
+
+  /** The part of the connections that one unit of work holds, from 0 to 1. */
+  shareOf(context: RequestContext): number {
+    let held = 0;
+    for (const one of this.#connections) if (one.isHeld && one.context === context) held += 1;
+    return this.size === 0 ? 0 : held / this.size;
+  }
+
+  #sampleLater(nowMs: number): void {
+    this.#sampledMs = nowMs;
+    this.#sampling = this.#watcher.outside(() => setTimeout(() => this.#sample(), SAMPLE_MS).unref());
+  }
+
+  /** So it costs the requests nothing; a wait that is over before it is looked at does no harm. */
+  #sample(): void {
+    this.#sampling = undefined;
+    if (this.#queue.first === undefined) return;
+    const now = performance.now();
+    // Of a time in which the event loop was blocked, whoever held a connection could not give it back.
+    const passedMs = Math.min(now - this.#sampledMs, 2 * SAMPLE_MS);
+    this.#sampleLater(now);
+    this.#watcher.tellShares(shareWaits(this.#queue, this.holdings, passedMs), now);
+  }
+
+  #arm(delayMs: number): void {
+    this.#timer = this.#watcher.outside(() => setTimeout(() => this.#look(), delayMs).unref());
+  }
+
+  #waitingOf(context: RequestContext | undefined): number {
+    let count = 0;
+    for (const waiter of this.#queue) if (waiter.context === context) count += 1;
+    return count;
+  }
+
+  /** Only the oldest are looked at: a thousand that wait cost no more than one. */
+  #look(): void {
+    this.#timer = undefined;
+    const now = performance.now();
+    let found: Pick<PoolWait, 'held' | 'holders'> | undefined;
+    for (let waiter = this.#queue.next; waiter !== undefined; waiter = this.#queue.next) {
+      const { poolWaitMs } = waiter;
+      const leftMs = waiter.askedMs + poolWaitMs - now;
+      // Node's timers may come early, by less than a millisecond.
+      if (poolWaitMs > 0 && leftMs >= 1) {
+        this.#arm(leftMs);
+        return;
+      }
+      this.#queue.pass();
+      // Of an application that does not want to hear of it, or of none.
+      if (poolWaitMs === 0) continue;
+      const { holdings } = this;
+      found ??= { held: holdings.length, holders: summarizeHolders(holdings, now) };
+      const wait: PoolWait = {
+        driver: this.driver,
+        waitedMs: now - waiter.askedMs,
+        size: this.size,
+        waiting: this.waiting,
+        // What runs a statement comes back by itself.
+        own: holdings.filter(({ context, state }) => context === waiter.context && state !== 'running')
+          .length,
+        ownWaiting: this.#waitingOf(waiter.context),
+        ...found,
+      };
+      waiter.wait = wait;
+      this.#watcher.reportWait(waiter, wait);
+    }
+  }
+}
+
+/** What a connection is held for, if it is. */
+export function holdingOf(connection: object): Holding | undefined {
+  const holding = (connection as Connection)[SLOT];
+  return holding?.isHeld === true ? holding : undefined;
+}
+
+/** Says that a connection was given back. */
+export function releaseHolding(connection: object): void {
+  (connection as Connection)[SLOT]?.giveBack();
+}

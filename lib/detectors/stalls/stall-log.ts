@@ -1,0 +1,155 @@
+import { oncePerProcess } from '../../kernel/once-per-process';
+import { describeCallSite } from '../../kernel/call-site';
+import type { LoopBlock } from '../../cost/event-loop';
+import { siteOf } from '../../cost/time-record';
+import {
+  headlineOf as requestHeadline,
+  moreOf,
+  number,
+  Report,
+  type ReportLine,
+} from '../../reporting/report-text';
+import { causeOfBlock, isDoubtful, unitsOf } from './stall-cause';
+import { type ReportKind, reports } from '../../reporting/reports';
+import { ReportLogger } from '../../reporting/report-logger';
+
+export const STALLS: ReportKind = {
+  name: 'stalls of the event loop',
+  one: 'stall of the event loop',
+  isError: true,
+};
+/** Nobody's fault, or not known to be. */
+export const PAUSES: ReportKind = {
+  name: 'pauses of the event loop',
+  one: 'pause of the event loop',
+  isError: false,
+};
+const NOBODY = 'Work outside of any request, job or message';
+const FIX_STARVED =
+  'give the process more CPU: raise its share or limit, or move what runs beside it; no handler is at fault';
+
+/** Each application of the process is told of a block; one of them speaks. */
+const told = oncePerProcess('stalls.told', () => new WeakSet<LoopBlock>());
+
+/** Says of each stall that the watchdog has seen who it was, once a minute for each. */
+export class StallLog {
+  readonly #logger = new ReportLogger('EventLoop');
+  readonly #stallMs: number;
+  readonly #warmUntilMs: number;
+
+  /** @param warmUpMs for how long from now on no stall is an error */
+  constructor(stallMs: number, warmUpMs: number) {
+    this.#stallMs = stallMs;
+    this.#warmUntilMs = performance.now() + warmUpMs;
+  }
+
+  /** The longest stall of a unit of work that nobody has told of yet: whoever takes it does. */
+  take(blocks: readonly LoopBlock[], account: number): LoopBlock | undefined {
+    if (blocks.length === 0 || this.#isWarmingUp) return undefined;
+    let longest: LoopBlock | undefined;
+    for (const block of blocks) {
+      if (block.culprit?.account !== account || told.has(block)) continue;
+      if (block.sites === undefined || block.ms < this.#stallMs) continue;
+      told.add(block);
+      if (block.ms > (longest?.ms ?? 0)) longest = block;
+    }
+    return longest;
+  }
+
+  /** Whether the log has it, as a stall of that unit of work. */
+  hasSaid(block: LoopBlock, account: number): boolean {
+    return block.culprit?.account === account && told.has(block);
+  }
+
+  get #isWarmingUp(): boolean {
+    return performance.now() < this.#warmUntilMs;
+  }
+
+  /** Whether there is something to be said. */
+  isOf(block: LoopBlock): boolean {
+    const stallMs = this.#stallMs;
+    return stallMs > 0 && ((block.sites !== undefined && block.ms >= stallMs) || isStarved(block, stallMs));
+  }
+
+  write(block: LoopBlock): void {
+    const stallMs = this.#stallMs;
+    if (told.has(block)) return;
+    told.add(block);
+    if (this.#isWarmingUp) {
+      const headline = `${headlineOf(block, stallMs)}, while the application warms up`;
+      this.#logger.write('debug', new Report(headline, [], { blockedMs: block.ms }));
+      return;
+    }
+    if (isStarved(block, stallMs)) {
+      const suppressed = reports.admit(PAUSES, 'starved', block.starvedMs);
+      if (suppressed !== undefined) this.#logger.warn(starvedReport(block, suppressed));
+      return;
+    }
+    const who = block.culprit?.handler ?? siteOf(block) ?? NOBODY;
+    const suppressed = reports.admit(isDoubtful(block) ? PAUSES : STALLS, who, block.ms);
+    if (suppressed === undefined) return;
+    const report = stallReport(block, suppressed);
+    if (isDoubtful(block)) this.#logger.warn(report);
+    else this.#logger.error(report);
+  }
+}
+
+/** Whether it is a stall only with what the machine gave to others. */
+function isStarved({ ms, starvedMs }: LoopBlock, stallMs: number): boolean {
+  return ms < stallMs && starvedMs > 0 && ms + starvedMs >= stallMs;
+}
+
+function stallReport(block: LoopBlock, suppressed: number): Report {
+  const { sites = [], culprit, ms, starvedMs, cpuMs, waiting } = block;
+  const { lines, fix } = causeOfBlock(block, suppressed);
+  const headline = stallHeadline(block);
+  return new Report(
+    culprit === undefined ? headline : requestHeadline(headline, culprit.requestId),
+    [...lines, ['fix', fix]],
+    {
+      handler: culprit?.handler,
+      requestId: culprit?.requestId,
+      blockedMs: ms,
+      cpuMs,
+      starvedMs: starvedMs > 0 ? starvedMs : undefined,
+      at: siteOf(block),
+      stack: sites.map(describeCallSite).join(' < '),
+      waiting,
+      fix,
+      suppressed,
+    },
+  );
+}
+
+function headlineOf(block: LoopBlock, stallMs: number): string {
+  return isStarved(block, stallMs) ? starvedHeadline(block) : stallHeadline(block);
+}
+
+function stallHeadline(block: LoopBlock): string {
+  const { culprit, ms } = block;
+  const at = siteOf(block);
+  const name = culprit?.handler ?? (culprit === undefined ? NOBODY : 'A request');
+  return `${name} blocked the event loop for ${number(ms)} ms${at === undefined ? '' : ` at ${at}`}`;
+}
+
+function starvedHeadline({ ms, starvedMs }: LoopBlock): string {
+  return (
+    `Other processes had the CPU for ${number(starvedMs)} of the ${number(ms + starvedMs)} ms ` +
+    'in which the event loop stood still'
+  );
+}
+
+function starvedReport(block: LoopBlock, suppressed: number): Report {
+  const { ms, starvedMs, waiting } = block;
+  const lines: ReportLine[] = [
+    ['fix', FIX_STARVED],
+    ['waiting', unitsOf(waiting) + moreOf(suppressed)],
+  ];
+  return new Report(starvedHeadline(block), lines, {
+    starvedMs,
+    blockedMs: ms,
+    waiting,
+    fix: FIX_STARVED,
+    suppressed,
+  });
+}

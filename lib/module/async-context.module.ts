@@ -1,0 +1,98 @@
+import {
+  type DynamicModule,
+  Module,
+  type OptionalFactoryDependency,
+  type Provider,
+  type Type,
+} from '@nestjs/common';
+import { ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
+import { ApplicationRuntime } from './application-runtime';
+import { ASYNC_CONTEXT_OPTIONS, asyncOptionsProviders, optionsProvider } from './module-definition';
+import { otherNest } from './nest-version';
+import type { AsyncContextAsyncOptions, AsyncContextOptions } from './options';
+import { ContextService } from '../context/context.service';
+import { ProcessFigures } from '../record/process-figures';
+import { GUARD_KIT } from '../guards/guard-kit-token';
+import { ResourceMonitor } from '../detectors/resources/resource-monitor';
+
+const PROVIDERS: Provider[] = [
+  {
+    provide: ApplicationRuntime,
+    // Optional, because a container of another copy of Nest does not know these classes: see `runtimeOf()`.
+    inject: [ASYNC_CONTEXT_OPTIONS, ...[ModulesContainer, HttpAdapterHost, ApplicationConfig].map(optional)],
+    useFactory: runtimeOf,
+  },
+  {
+    provide: ContextService,
+    inject: [ApplicationRuntime],
+    useFactory: (runtime: ApplicationRuntime) => runtime.contextService,
+  },
+  {
+    provide: ProcessFigures,
+    inject: [ApplicationRuntime],
+    useFactory: (runtime: ApplicationRuntime) => runtime.processFigures,
+  },
+  {
+    provide: ResourceMonitor,
+    inject: [ApplicationRuntime],
+    useFactory: (runtime: ApplicationRuntime) => runtime.resourceMonitor,
+  },
+  {
+    provide: GUARD_KIT,
+    inject: [ApplicationRuntime],
+    useFactory: (runtime: ApplicationRuntime) => runtime.guardKit,
+  },
+];
+
+/**
+ * Gives every unit of work of the application a context, counts what it costs, and guards it.
+ *
+ * It is global; importing it twice is harmless, the first one's options are in force.
+ *
+ * @example
+ * @Module({ imports: [AsyncContextModule.forRoot({ budget: { queries: 100 } })] })
+ * export class AppModule {}
+ */
+@Module({})
+export class AsyncContextModule {
+  /**
+   * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an option that cannot be; the text
+   * names its path, its value and the remedy
+   */
+  static forRoot(options: AsyncContextOptions = {}): DynamicModule {
+    const { readOptions } = require('./options-reader') as typeof import('./options-reader');
+    readOptions(options);
+    return define([optionsProvider(options)], []);
+  }
+
+  /** The same with options that come from a factory, a class or a provider that exists. */
+  static forRootAsync(options: AsyncContextAsyncOptions): DynamicModule {
+    return define(asyncOptionsProviders(options), options.imports ?? []);
+  }
+}
+
+function optional(token: Type): OptionalFactoryDependency {
+  return { token, optional: true };
+}
+
+/** @throws AsyncContextError `ASYNC_CONTEXT_OTHER_NEST` where the application runs on another copy of Nest */
+function runtimeOf(
+  options: AsyncContextOptions,
+  modules: ModulesContainer | undefined,
+  host: HttpAdapterHost | undefined,
+  config: ApplicationConfig | undefined,
+): ApplicationRuntime {
+  if (modules === undefined || host === undefined || config === undefined) throw otherNest();
+  const { AsyncContextRuntime } = require('./runtime') as typeof import('./runtime');
+  return AsyncContextRuntime.of(options, modules, host, config);
+}
+
+function define(options: Provider[], imports: NonNullable<DynamicModule['imports']>): DynamicModule {
+  return {
+    module: AsyncContextModule,
+    global: true,
+    imports,
+    providers: [...options, ...PROVIDERS],
+    exports: [ContextService, ProcessFigures, ResourceMonitor, GUARD_KIT],
+  };
+}

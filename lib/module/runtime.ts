@@ -1,0 +1,374 @@
+import {
+  type BeforeApplicationShutdown,
+  Logger,
+  type OnApplicationBootstrap,
+  type OnApplicationShutdown,
+  type OnModuleInit,
+} from '@nestjs/common';
+import type { ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
+import { ApplicationRuntime } from './application-runtime';
+import type { AsyncContextOptions } from './options';
+import type { ResolvedOptions } from '../units/resolved-options';
+import { readOptions } from './options-reader';
+import { foundNest, unsupportedNest } from './nest-version';
+import { expiredExemptions } from '../budget/expired-exemptions';
+import { ContextService } from '../context/context.service';
+import { contextStorage, eventLoop } from '../context/context-storage';
+import { oncePerProcess, processShare } from '../kernel/once-per-process';
+import { oneLine } from '../kernel/one-line';
+import { setTimeout } from '../kernel/real-timers';
+import { hasOtherProtocol, isFirstProtocol } from '../kernel/protocol';
+import { prepareCallSites } from '../kernel/call-site';
+import { ProcessFigures } from '../record/process-figures';
+import { FaultReporter } from '../reporting/fault-reporter';
+import { loopMonitor, type LoopUser } from '../detectors/stalls/loop-monitor';
+import { reports } from '../reporting/reports';
+import { StallLog } from '../detectors/stalls/stall-log';
+import { ResourceMonitor } from '../detectors/resources/resource-monitor';
+import type { LostContextRules } from '../detectors/lost-contexts/lost-contexts';
+import { LostErrors } from '../detectors/errors/lost-errors';
+import { poolWatch } from '../detectors/pools/pool-watch';
+import { BullmqEntry } from '../entry/bullmq.entry';
+import { ContextInterceptor } from '../entry/context.interceptor';
+import { noteErrorsOfRequests } from '../units/error-note';
+import { interceptGateways } from '../entry/gateway.interceptor';
+import { graphqlDrivers } from '../entry/graphql/drivers';
+import { HttpEntry } from '../entry/http.entry';
+import { coverProviders } from '../entry/library-covers';
+import { FilterAnswer } from '../handlers/filter-answer';
+import { LostErrorAnswer } from '../units/lost-error-answer';
+import { closeRestingConnections } from '../units/resting-connections';
+import { forgetProviders, registerProviders } from '../units/owners';
+import { coverRoutes } from '../units/route-cover';
+import { RpcEntry } from '../entry/rpc.entry';
+import { UnitsOfWork } from '../units/units-of-work';
+import type { OverloadEntry } from '../entry/overload.entry';
+import { UpgradeEntry } from '../entry/upgrade.entry';
+import { coverWebSockets } from '../entry/websocket.entry';
+import type { OnClose } from '../guards/when-over';
+import { GuardKit } from '../guards/guard-kit';
+import { Breakers } from '../guards/breaker/breakers';
+import { Refusals } from '../guards/refusals';
+import { Instrumentations } from './instrumentations';
+import { attachSinks } from '../sinks/attached-sink';
+import { parts } from './parts';
+import type { HttpPropagation } from '../propagation/http/http-propagation';
+import { MessageClients } from '../propagation/messages/message-clients';
+import type { ProviderTracer } from '../detectors/calls/provider-tracer';
+
+/** What the sinks and the requests before them may take at a shutdown, in milliseconds: with the rest, 5 s. */
+const SHUTDOWN_MS = 4_000;
+/** For so long a stall waits for the end of the work that has caused it. */
+const STALL_TOLD_MS = 1_000;
+/** What is left to the sinks where the requests took longer. */
+const LEAST_SINKS_MS = 1_000;
+
+/**
+ * A module that is compiled and never closed, as in the spec that Nest generates, takes nothing back. So what
+ * the process keeps of an application that has not begun does not hold its container, and goes with it.
+ */
+const abandoned = new FinalizationRegistry<() => void>(takeBack => takeBack());
+
+/** Apart from the constructor, so that it does not hold the application. */
+function takeBackOf(...hooks: readonly ({ uninstall(): void } | undefined)[]): () => void {
+  return () => {
+    for (const hook of hooks) hook?.uninstall();
+  };
+}
+
+/** All that one application has of this package: made once, started and stopped with it. */
+export class AsyncContextRuntime
+  extends ApplicationRuntime
+  implements OnModuleInit, OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown
+{
+  readonly contextService: ContextService;
+  readonly processFigures: ProcessFigures;
+  readonly resourceMonitor: ResourceMonitor;
+  readonly guardKit: GuardKit;
+  readonly tracer: ProviderTracer | undefined;
+  readonly #logger = new Logger('AsyncContext');
+  readonly #modules: ModulesContainer;
+  readonly #config: ApplicationConfig;
+  readonly #units: UnitsOfWork;
+  readonly #interceptor: ContextInterceptor;
+  /** Absent without `overload`. */
+  readonly #overload: OverloadEntry | undefined;
+  readonly #upgrades: UpgradeEntry;
+  readonly #http: HttpEntry;
+  readonly #rpc = new RpcEntry();
+  readonly #messageClients = new MessageClients();
+  readonly #bullmq = new BullmqEntry();
+  readonly #faults: FaultReporter;
+  readonly #instrumentations: Instrumentations;
+  /** Absent without `propagate.hosts`. */
+  readonly #propagation: HttpPropagation | undefined;
+  readonly #options: AsyncContextOptions;
+  readonly #lostRules: LostContextRules;
+  readonly #stalls: Pick<ResolvedOptions, 'stallMs' | 'warmUpMs'>;
+  /** While it serves. */
+  #loopUser: LoopUser | undefined;
+  readonly #reportsPerMinute: number;
+  readonly #monitored: ResolvedOptions['resourceMonitor'];
+  readonly #host: HttpAdapterHost;
+  #leaveWebSockets: (() => void) | undefined;
+  #stopping: { readonly sinceMs: number; readonly leaveConnections: (() => void) | undefined } | undefined;
+  #phase: 'created' | 'initialized' | 'serving' | 'stopped' = 'created';
+
+  /** The one of an application: the module may have been imported twice. */
+  static of(
+    this: void,
+    options: AsyncContextOptions,
+    modules: ModulesContainer,
+    host: HttpAdapterHost,
+    config: ApplicationConfig,
+  ): AsyncContextRuntime {
+    // Of a second copy of the package it is the first one's: this one gives way.
+    const known = processShare.applications.get(modules) as AsyncContextRuntime | undefined;
+    if (known !== undefined) {
+      known.compare(options);
+      return known;
+    }
+    const runtime = new AsyncContextRuntime(options, modules, host, config);
+    processShare.applications.set(modules, runtime);
+    return runtime;
+  }
+
+  private constructor(
+    options: AsyncContextOptions,
+    modules: ModulesContainer,
+    host: HttpAdapterHost,
+    config: ApplicationConfig,
+  ) {
+    super();
+    const resolved: ResolvedOptions = readOptions(options);
+    const faults = (this.#faults = new FaultReporter(resolved.errorMessages));
+    this.tracer = resolved.trace ? new (parts.tracer().ProviderTracer)(faults) : undefined;
+    this.#options = options;
+    this.#modules = modules;
+    this.#config = config;
+    this.#host = host;
+    this.#instrumentations = new Instrumentations(resolved.instrumentations, resolved.pools, faults);
+    const refusals = new Refusals();
+    this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations);
+    if (this.#units.outgoing !== undefined) {
+      this.#propagation = new (parts.propagation().HttpPropagation)(words => faults.say('propagate', words));
+      this.#units.onFirstServed = () => this.#propagation?.installLoaded();
+    }
+    const answers = new FilterAnswer(modules, config, host);
+    if (resolved.answerLostErrors) this.#units.lostErrorAnswer = new LostErrorAnswer(answers);
+    const { breaker, problemJson } = resolved.guards;
+    if (breaker !== undefined) {
+      const onClose: OnClose = (context, fn) => this.#units.onClose(context, fn);
+      this.#units.breakers = new Breakers(
+        breaker,
+        answers,
+        refusals,
+        faults,
+        onClose,
+        problemJson,
+        poolWatch(),
+      );
+    }
+    const { overload } = resolved;
+    if (overload !== undefined) {
+      this.#units.overloadMonitor = new (parts.overloadMonitor().OverloadMonitor)(overload, refusals, faults);
+      this.#overload = new (parts.overloadEntry().OverloadEntry)(this.#units.overloadMonitor);
+    }
+    this.contextService = new ContextService(this.#units);
+    this.guardKit = new GuardKit(resolved.guards, this.#units, this.contextService, faults, refusals);
+    this.processFigures = new ProcessFigures({
+      attribution: () => this.#instrumentations.attribution,
+      eventLoopDelay: () => loopMonitor().delay,
+      sinkStats: () => this.#units.queue.stats(),
+      refusals: () => refusals.counts,
+      overload: () => this.#units.overloadMonitor?.state,
+    });
+    attachSinks(resolved.sinks, this.processFigures, (where, call) => faults.guard(where, call));
+    this.resourceMonitor = new ResourceMonitor(this.#units, faults);
+    this.#monitored = resolved.resourceMonitor;
+    this.#reportsPerMinute = resolved.reportsPerMinute;
+    this.#interceptor = new ContextInterceptor(this.#units);
+    this.#stalls = resolved;
+    this.#lostRules = resolved.lostContexts;
+    noteErrorsOfRequests();
+    interceptGateways(modules);
+    this.#http = new HttpEntry(this.#units, faults, resolved);
+    this.#http.install(host);
+    this.#upgrades = new UpgradeEntry(this.#units, faults, resolved);
+    // Routes that are out of reach have the interceptor: it is there before they are made.
+    if (!coverRoutes(modules, this.#units)) this.#intercept();
+    this.#rpc.install(modules, { units: this.#units, interceptor: this.#interceptor });
+    this.#messageClients.install();
+    coverProviders(modules, faults);
+    this.#installBullmq();
+    this.#instrumentations.install();
+    this.#propagation?.install();
+    abandoned.register(
+      this.#units,
+      takeBackOf(this.#instrumentations, this.#messageClients, this.#bullmq, this.#propagation),
+      this,
+    );
+  }
+
+  onModuleInit(): void {
+    if (this.#phase !== 'created') return;
+    this.#phase = 'initialized';
+    reports.use(this, this.#reportsPerMinute);
+    this.#bullmq.use(this.#modules, this.#units);
+    this.#installBullmq();
+    coverProviders(this.#modules, this.#faults);
+    registerProviders(this.#modules, this.#units);
+    this.tracer?.traceAll(this.#modules);
+    this.#leaveWebSockets = coverWebSockets(this.#config, this.#units);
+    this.#upgrades.install(this.#host);
+    this.#overload?.install(this.#host);
+    const drivers = graphqlDrivers(this.#modules);
+    if (drivers.length > 0) parts.graphql().coverGraphql(drivers, this.#modules, this.#units, this.#faults);
+    // Not earlier, so that routes, which are made by now, go without it. Hooks of global modules
+    // come first: GraphQL resolvers are made after this.
+    this.#intercept();
+  }
+
+  onApplicationBootstrap(): void {
+    if (this.#phase !== 'initialized') return;
+    this.#phase = 'serving';
+    // Drivers that were loaded since: by factories, by `await import()` in a provider.
+    this.#instrumentations.install();
+    this.#propagation?.install();
+    this.#installBullmq();
+    this.#instrumentations.lost.use(this, this.#lostRules);
+    prepareCallSites();
+    this.#loopUser = loopUser(this.#stalls, this.#faults, this.#units);
+    loopMonitor().start(this.#loopUser);
+    this.#units.overloadMonitor?.start();
+    this.#units.breakers?.start();
+    if (this.#monitored !== undefined) this.resourceMonitor.start(this.#monitored);
+    this.#warnOfNest();
+    const { warning: ofDrivers } = this.#instrumentations;
+    if (ofDrivers !== undefined) this.#logger.warn(ofDrivers);
+    if (this.tracer?.warning !== undefined) this.#logger.warn(this.tracer.warning);
+    LostErrors.ofProcess().install(this);
+    if (hasOtherProtocol()) oncePerProcess('other protocol', () => this.#sayOther());
+    for (const warning of expiredExemptions(this.#modules, Date.now())) this.#logger.warn(oneLine(warning));
+  }
+
+  beforeApplicationShutdown(): void {
+    if (this.#phase === 'stopped') return;
+    this.#stopping ??= {
+      sinceMs: performance.now(),
+      leaveConnections: this.#faults.ask('closing connections', () =>
+        closeRestingConnections(this.#host, () => this.#http.answered),
+      ),
+    };
+    // The server is closed after this, which takes as long as its requests: they are written afterwards.
+    void this.#faults.settle('writing to the sinks', () => this.#units.queue.flush());
+  }
+
+  /** One part that fails keeps no other from being taken back. */
+  async onApplicationShutdown(): Promise<void> {
+    if (this.#phase === 'stopped') return;
+    const isServing = this.#phase === 'serving';
+    this.#phase = 'stopped';
+    abandoned.unregister(this);
+    this.#takeBack('closing connections', () => this.#stopping?.leaveConnections?.());
+    if (isServing) this.#takeBack('lost contexts', () => this.#instrumentations.lost.leave(this));
+    this.#takeBack('lost errors', () => LostErrors.ofProcess().uninstall(this));
+    this.#takeBack('instrumentations', () => this.#instrumentations.uninstall());
+    this.#takeBack('propagate', () => this.#propagation?.uninstall());
+    this.#units.outgoing = undefined;
+    this.#takeBack('entry of requests', () => this.#http.uninstall());
+    this.#takeBack('breakers', () => this.#units.breakers?.stop());
+    this.#takeBack('overload', () => this.#units.overloadMonitor?.stop());
+    this.#takeBack('entry of overload', () => this.#overload?.uninstall());
+    this.#takeBack('entry of upgrades', () => this.#upgrades.uninstall());
+    this.#takeBack('entry of WebSockets', () => this.#leaveWebSockets?.());
+    this.#takeBack('entry of messages', () => this.#rpc.uninstall(this.#modules));
+    this.#takeBack('clients of messages', () => this.#messageClients.uninstall());
+    this.#takeBack('entry of bullmq', () => this.#bullmq.uninstall(this.#units));
+    this.#takeBack('providers', () => forgetProviders(this.#modules, this.#units));
+    // Of an older copy of the package, it is a promise.
+    const loopUser = this.#loopUser;
+    if (loopUser !== undefined)
+      await this.#faults.settle('watching the event loop, stop', () => loopMonitor().stop(loopUser));
+    await this.#faults.settle('closing the sinks', () => this.#units.queue.close(this.#leftMs()));
+    this.#takeBack('reports', () => reports.leave(this));
+  }
+
+  #takeBack(what: string, undo: () => unknown): void {
+    this.#faults.guard(`${what}, taking back`, undo);
+  }
+
+  /** What the sinks may take. A clock that a test has faked since may have gone back. */
+  #leftMs(): number {
+    const takenMs = this.#stopping === undefined ? 0 : performance.now() - this.#stopping.sinceMs;
+    return Math.min(SHUTDOWN_MS, Math.max(LEAST_SINKS_MS, SHUTDOWN_MS - takenMs));
+  }
+
+  /** Once a process: its applications have the same Nest. */
+  #warnOfNest(): void {
+    const warning = unsupportedNest(foundNest()?.version);
+    if (warning === undefined) return;
+    oncePerProcess('nest version', () => {
+      this.#logger.warn(warning);
+      return true;
+    });
+  }
+
+  #sayOther(): true {
+    const drivers = isFirstProtocol ? 'of the other one are' : 'of this one are';
+    this.#logger.warn(
+      'The process has loaded two versions of nestjs-async-context that cannot work as one. Each sees the ' +
+        `contexts of its own applications, and queries in those ${drivers} not counted. ` +
+        '`npm ls nestjs-async-context` names who brings them; have one version installed.',
+    );
+    return true;
+  }
+
+  /** First in the list, so that it is outermost. */
+  #intercept(): void {
+    const interceptors = this.#config.getGlobalInterceptors();
+    if (!interceptors.includes(this.#interceptor)) interceptors.unshift(this.#interceptor);
+  }
+
+  #installBullmq(): void {
+    this.#faults.guard('entry of bullmq', () => this.#bullmq.install());
+  }
+
+  /** Says so where options are given that are not in force. */
+  compare(options: AsyncContextOptions): void {
+    if (options === this.#options || Object.keys(options).length === 0) return;
+    this.#logger.warn(
+      'AsyncContextModule.forRoot() was imported twice in one application, the second time with options of its ' +
+        'own; those of the first are in force. Import it with options once, in the root module.',
+    );
+  }
+}
+
+/** What an application does about a blocked event loop. */
+function loopUser(
+  { stallMs, warmUpMs }: Pick<ResolvedOptions, 'stallMs' | 'warmUpMs'>,
+  faults: FaultReporter,
+  units: UnitsOfWork,
+): LoopUser {
+  const log = (units.workLog.stalls = new StallLog(stallMs, warmUpMs));
+  return {
+    stallMs,
+    report: reason => faults.report('watchdog of the event loop', reason),
+    onBlock(block) {
+      if (!log.isOf(block)) return;
+      // The loop has been blocked for long enough: the line is written when it has caught up, by nobody.
+      setImmediate(() => {
+        eventLoop.turns(performance.now());
+        contextStorage.run(undefined as never, () =>
+          faults.guard('log of a stall', () => {
+            // Whose work it was says it when that ends, with all else that is wrong; unless it takes long.
+            if (block.culprit === undefined) log.write(block);
+            else
+              setTimeout(() => faults.guard('log of a stall', () => log.write(block)), STALL_TOLD_MS).unref();
+          }),
+        );
+        eventLoop.turns(performance.now());
+      }).unref();
+    },
+  };
+}

@@ -1,0 +1,70 @@
+import type { AsyncContextError } from '../../kernel/errors';
+import { HostList } from './host-list';
+
+/**
+ * What of a context goes to other services: over HTTP to which hosts, by messages and by jobs.
+ *
+ * @example
+ * AsyncContextModule.forRoot({ propagate: { hosts: ['orders.internal:8080', '*.shop.internal'] } });
+ */
+export interface PropagateOptions {
+  /**
+   * Hosts that are told the trace, the request id and the `baggage`: `api.internal` on any port,
+   * `api.internal:8080` on one, `*.internal.example.com` for all below it, `[fd00::1]` for an address.
+   * @default none
+   */
+  readonly hosts?: readonly string[];
+  /**
+   * Whether the user and the values of a context go to these hosts as well, signed, and are taken over
+   * from signed requests. Wants `carrierSecret`.
+   * @default false
+   */
+  readonly carrier?: boolean;
+  /**
+   * Share, from 0 to 1, of the traces begun here that are flagged as sampled: what a service that traces
+   * by the flag of its caller records.
+   * @default 1
+   */
+  readonly sampled?: number;
+  /**
+   * Whether messages of `@nestjs/microservices` carry the context, in the headers or the metadata of their
+   * transport, and go on from what has arrived there. Handlers and other services can read these fields.
+   * @default false
+   */
+  readonly messages?: boolean;
+  /**
+   * Whether jobs of `bullmq` carry the context of who added them.
+   * @default true
+   */
+  readonly jobs?: boolean;
+}
+
+/** The same as it is in force. */
+export interface ResolvedPropagation {
+  readonly hosts: HostList;
+  readonly carrier: boolean;
+  readonly sampled: number;
+  readonly messages: boolean;
+  readonly jobs: boolean;
+}
+
+type Fail = (path: string, value: unknown, remedy: string) => AsyncContextError;
+
+/** @throws AsyncContextError what `fail` makes, for a value that an option cannot have */
+export function readPropagate(
+  options: PropagateOptions,
+  hasSecret: boolean,
+  fail: Fail,
+): ResolvedPropagation {
+  const { hosts = [], carrier = false, sampled = 1, messages = false, jobs = true } = options;
+  for (const [name, value] of Object.entries({ carrier, messages, jobs })) {
+    if (typeof value !== 'boolean') throw fail(name, value, 'Use true or false.');
+  }
+  if (carrier && !hasSecret) {
+    throw fail('carrier', carrier, 'Set carrierSecret: over HTTP only what is signed is believed.');
+  }
+  if (typeof sampled !== 'number' || !(sampled >= 0 && sampled <= 1)) {
+    throw fail('sampled', sampled, 'Use a share from 0 to 1.');
+  }
+  return Object.freeze({ hosts: HostList.read(hosts, fail), carrier, sampled, messages, jobs });
+}

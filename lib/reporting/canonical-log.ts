@@ -1,0 +1,35 @@
+import { contextStorage } from '../context/context-storage';
+import { contextLogFields } from './log-fields';
+import type { RequestContext } from '../context/request-context';
+import type { CostRecord } from '../cost/cost-record';
+import { buildCostRecord } from '../record/cost-record-builder';
+import type { FaultReporter } from './fault-reporter';
+import { CanonicalLine, levelOf } from './canonical-line';
+import { ReportLogger } from './report-logger';
+
+/** Writes one line for each unit of work, when it has closed, or for those that the filter picks. */
+export class CanonicalLog {
+  readonly #logger = new ReportLogger('Request');
+  readonly #option: true | ((record: CostRecord) => boolean);
+  readonly #faults: FaultReporter;
+
+  constructor(option: true | ((record: CostRecord) => boolean), faults: FaultReporter) {
+    this.#option = option;
+    this.#faults = faults;
+  }
+
+  /** Nothing for a part of a request, such as a command: the line of the request has what it cost. */
+  write(context: RequestContext): void {
+    if (context.within !== undefined) return;
+    contextStorage.run(context, () => {
+      // First: who asks gives the unit of work its trace, and the record says the same as the line.
+      const ids = contextLogFields()!;
+      const record = buildCostRecord(context);
+      if (this.#isWanted(record)) this.#logger.write(levelOf(record), new CanonicalLine(record, ids));
+    });
+  }
+  #isWanted(record: CostRecord): boolean {
+    const wants = this.#option;
+    return wants === true || this.#faults.ask('canonicalLog', () => wants(record)) === true;
+  }
+}

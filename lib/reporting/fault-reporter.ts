@@ -1,0 +1,95 @@
+import { Logger } from '@nestjs/common';
+import { oneLine } from '../kernel/one-line';
+import { isThenable, settled, whenSettled } from '../kernel/thenable';
+import { answerOf } from '../kernel/answer-of';
+import { describeError } from '../kernel/error-outline';
+import { number } from './report-text';
+import { type ReportKind, reports } from './reports';
+
+const FAULTS: ReportKind = { name: 'faults', one: 'fault', isError: false };
+
+/** Names of sinks and keys are the application's own. */
+const MAX_WHERE = 200;
+const MAX_WORDS = 500;
+
+/** Who is told what failed. */
+export type Faults = Pick<FaultReporter, 'report' | 'say'>;
+
+const ignore = (): void => undefined;
+
+/**
+ * Says once a minute that a hook of the application, or a part of this package, failed.
+ * The work that met the fault goes on with the default.
+ */
+export class FaultReporter {
+  readonly #logger = new Logger('AsyncContext');
+  readonly #withMessages: boolean;
+
+  /** @param withMessages whether the texts of errors are said, which may hold values of the application */
+  constructor(withMessages = false) {
+    this.#withMessages = withMessages;
+  }
+
+  /**
+   * Says that something failed with an error, which may be anything, of anybody. Never throws.
+   *
+   * @param where a fixed name (an option's path, a part of the package), never a value
+   */
+  report(where: string, error: unknown): void {
+    const suppressed = reports.admit(FAULTS, where);
+    if (suppressed === undefined) return;
+    this.#write(
+      `${named(where)} failed and was ignored`,
+      describeError(error, this.#withMessages),
+      suppressed,
+    );
+  }
+
+  /** Says in words of this package what is to be known of something, which need not have failed. Never throws. */
+  say(where: string, words: string): void {
+    const suppressed = reports.admit(FAULTS, where);
+    if (suppressed !== undefined) this.#write(named(where), words, suppressed);
+  }
+
+  /** Runs a hook of the application. What it throws or rejects with is reported, never passed on. */
+  guard(where: string, hook: () => unknown): void {
+    try {
+      const result = hook();
+      if (isThenable(result)) whenSettled(result, ignore, error => this.report(where, error));
+    } catch (error) {
+      this.report(where, error);
+    }
+  }
+
+  /** The same, and waits for what can be awaited. Never rejects. */
+  async settle(where: string, hook: () => unknown): Promise<void> {
+    try {
+      await settled(hook());
+    } catch (error) {
+      this.report(where, error);
+    }
+  }
+
+  /** Asks a hook whose answer is needed at once; `undefined` where it has failed, or answers with a promise. */
+  ask<T>(where: string, hook: () => T): T | undefined {
+    try {
+      return answerOf(hook());
+    } catch (error) {
+      this.report(where, error);
+      return undefined;
+    }
+  }
+
+  #write(what: string, words: string, suppressed: number): void {
+    const more = suppressed > 0 ? ` (${number(suppressed)} more since the last one)` : '';
+    try {
+      this.#logger.warn(oneLine(`${what}: ${words.slice(0, MAX_WORDS)}${more}`));
+    } catch {
+      // The application's logger failed; there is nowhere left to say so.
+    }
+  }
+}
+
+function named(where: string): string {
+  return where.slice(0, MAX_WHERE);
+}

@@ -1,0 +1,33 @@
+import { contextStorage } from '../context/context-storage';
+import { activeSpan } from '../w3c/open-telemetry';
+
+/** What a log line says about the unit of work that wrote it. */
+export interface ContextLogFields {
+  readonly requestId: string;
+  /** 32 hexadecimal digits. */
+  readonly traceId: string;
+  /** 16 hexadecimal digits: the active span of OpenTelemetry, else that of the unit of work. */
+  readonly spanId: string;
+  readonly userId?: string;
+  readonly handler?: string;
+}
+
+/**
+ * The fields for a log line that is written now; `undefined` outside of any unit of work.
+ *
+ * @example
+ * const line = { message: 'paid', ...contextLogFields() };
+ */
+export function contextLogFields(): ContextLogFields | undefined {
+  const context = contextStorage.getStore();
+  if (context === undefined) return undefined;
+  const userId = context.currentUserId();
+  const { traceId, spanId } = activeSpan() ?? context.trace;
+  return {
+    requestId: context.requestId,
+    traceId,
+    spanId,
+    ...(userId !== undefined && { userId }),
+    ...(context.handler !== undefined && { handler: context.handler.name }),
+  };
+}

@@ -1,0 +1,75 @@
+import { Logger } from '@nestjs/common';
+import { sharedName } from '../kernel/protocol';
+import type { Report } from './report-text';
+
+export type ReportLevel = 'debug' | 'log' | 'warn' | 'error';
+
+/** On a logger that takes the headline and the facts of a report beside each other: `ContextLogger`. */
+export const TAKES_REPORTS: unique symbol = Symbol.for(sharedName('takes reports')) as never;
+
+export interface TakesReports {
+  [TAKES_REPORTS](level: ReportLevel, report: Report, context: string): void;
+}
+
+/** What tells the loggers apart that take facts; each other one takes a text. */
+interface KnownLogger extends Partial<TakesReports> {
+  /** Of Nest's `ConsoleLogger`, which prints facts beside the text from Nest 12 on. */
+  readonly options?: { readonly json?: boolean; readonly structuredParams?: boolean };
+  readonly stringifyParams?: unknown;
+  /** Of both loggers of `nestjs-pino`. */
+  readonly contextName?: unknown;
+  readonly call?: unknown;
+  /** Of its `NativeLogger`. */
+  readonly structuredParams?: boolean;
+  /** Of `nest-winston`. */
+  readonly getWinstonLogger?: unknown;
+}
+
+/**
+ * The way of every report to the logger of the application: its headline is where that logger has the text of a
+ * line, the facts are fields where it has any, and nothing is said twice.
+ *
+ * Nest's own `ConsoleLogger` prints each further argument as a line, or as an object behind the text; so a text log
+ * gets one text, the lines below the headline included.
+ */
+export class ReportLogger {
+  readonly #name: string;
+  readonly #logger: Logger;
+
+  constructor(name: string) {
+    this.#name = name;
+    this.#logger = new Logger(name);
+  }
+
+  write(level: ReportLevel, report: Report): void {
+    const target = this.#logger.localInstance as KnownLogger | undefined;
+    if (typeof target?.[TAKES_REPORTS] === 'function') {
+      target[TAKES_REPORTS](level, report, this.#name);
+      return;
+    }
+    const [message, ...rest] = argumentsOf(report, target ?? {});
+    this.#logger[level](message, ...rest);
+  }
+
+  warn(report: Report): void {
+    this.write('warn', report);
+  }
+
+  error(report: Report): void {
+    this.write('error', report);
+  }
+}
+
+function argumentsOf(report: Report, target: KnownLogger): readonly [unknown, ...unknown[]] {
+  const { headline, fields } = report;
+  if (typeof target.getWinstonLogger === 'function') return [{ message: headline, ...fields }];
+  if (typeof target.contextName === 'string' && typeof target.call === 'function') {
+    if (target.structuredParams === undefined) return [fields, headline];
+    return target.structuredParams ? [headline, fields] : [report.text];
+  }
+  const { json, structuredParams = true } = target.options ?? {};
+  // In text mode it would print the facts behind the lines that say the same.
+  if (json === true && structuredParams && typeof target.stringifyParams === 'function')
+    return [headline, fields];
+  return [report.text];
+}

@@ -1,0 +1,47 @@
+import { invalidOption } from '../kernel/errors';
+import { checkObject } from '../kernel/option-checks';
+
+/**
+ * Whose word is taken for how long a caller still waits.
+ *
+ * @example
+ * AsyncContextModule.forRoot({ deadline: { trust: true } }); // behind a gateway that sets or removes the header
+ */
+export interface DeadlineOptions {
+  /**
+   * Header with the milliseconds that a caller still waits. Hosts of `propagate.hosts` are told what is left of a
+   * deadline in it, whoever is trusted.
+   * @default 'x-request-timeout'
+   */
+  readonly header?: string;
+  /**
+   * Whether that header, else `grpc-timeout`, of an HTTP request, and the deadline of a gRPC call, shorten the
+   * deadline; a function is given the request of the platform, or the call. Anybody may send it: one who is
+   * trusted can have a request end early, never late. What is no timeout is ignored.
+   * @default false
+   */
+  readonly trust?: boolean | ((request: unknown) => boolean);
+}
+
+/** The same, checked and filled in. */
+export interface ResolvedDeadline {
+  readonly header: string;
+  readonly trust: boolean | ((request: unknown) => boolean);
+}
+
+const OPTIONS = ['header', 'trust'] as const satisfies readonly (keyof DeadlineOptions)[];
+const DEFAULT_HEADER = 'x-request-timeout';
+
+/** @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` */
+export function readDeadline(
+  options: DeadlineOptions = {},
+  checkHeader: (path: string, value: unknown) => void,
+): ResolvedDeadline {
+  checkObject('deadline', options, OPTIONS);
+  const { header = DEFAULT_HEADER, trust = false } = options;
+  checkHeader('deadline.header', header);
+  if (typeof trust !== 'boolean' && typeof trust !== 'function') {
+    throw invalidOption('deadline.trust', trust, 'Use true, false or a function of the request.');
+  }
+  return Object.freeze({ header: header.toLowerCase(), trust });
+}

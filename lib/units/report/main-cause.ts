@@ -1,0 +1,183 @@
+import type { BreachRecord, CostRecord, ShapeCostRecord } from '../../cost/cost-record';
+import type { LoopBlock } from '../../cost/event-loop';
+import type { RepeatFinding } from '../../cost/repeat-finding';
+import type { StallRecord, TimePart } from '../../cost/time-record';
+import { causeOfFinding, causeOfRepeats, type MainCause } from '../../reporting/finding-cause';
+import type { PoolWait } from '../../cost/pool-wait';
+import { causeOfWait, isFanOut } from '../../detectors/pools/pool-wait-report';
+import { causeOfBlock } from '../../detectors/stalls/stall-cause';
+import {
+  callsOf,
+  cut,
+  linesOfShape,
+  mostRemote,
+  number,
+  remoteOf,
+  type ReportLine,
+} from '../../reporting/report-text';
+
+/** What a report about a unit of work is for, the gravest first. */
+export type Trouble = 'breach' | 'stall' | 'pool' | 'slow' | 'finding';
+
+/** A unit of work that is worth a report. */
+export interface TroubledWork {
+  readonly trouble: Trouble;
+  readonly record: CostRecord;
+  /** Breaches that are not known to have a cause that the log has already. */
+  readonly breaches: readonly BreachRecord[];
+  /** The longest block of the event loop of its own, and whether it is a stall that nobody has told of. */
+  readonly block: LoopBlock | undefined;
+  readonly isStall: boolean;
+  readonly waits: readonly PoolWait[];
+  /** The largest part of its time. */
+  readonly because: TimePart;
+  /** Of a report that is about nothing but it. */
+  readonly finding?: RepeatFinding | undefined;
+  /** Where the application was when the budget broke. */
+  readonly breachSite?: string | undefined;
+}
+
+const FIX_OF_TIME: Readonly<Record<TimePart, string>> = {
+  database: 'run EXPLAIN (ANALYZE, BUFFERS) on this statement, and see which queries could run in parallel',
+  pool: 'release connections sooner, above all before calling other services; only then make the pool larger',
+  http: 'call that service less often, in parallel, or with a timeout',
+  cache: 'fetch many keys at once, and check the cache server',
+  messages: 'check the broker, or publish after the response',
+  slot: 'make the handler faster; only then raise the limit of @Concurrency(), or lower waitMs so that callers are told sooner',
+  own: 'do less of it, or move it to a worker thread; in slices (setImmediate) it takes as long but lets others run',
+  stalled: 'fix the handler that blocked the event loop, not this one',
+  unknown: 'look for code that runs for 50 ms or longer between two awaits',
+  starved: 'give the process more CPU: raise its share or limit, or move what runs beside it',
+  other:
+    'check its timers, files and the thread pool (bcrypt, crypto, zlib, dns); report other clients with contextService.record()',
+};
+const FIX_OF_CALLS: Readonly<Record<string, string>> = {
+  cache:
+    'ask the cache for many keys at once (MGET, HMGET, a pipeline), or keep what the request needs again',
+  http: 'ask the other service once for all (a bulk route), or keep its answers for the request',
+  messages: 'publish one message for all, or a batch (addBulk, sendBatch)',
+};
+/** What an N+1 drives up. */
+const OF_QUERIES = ['queries', 'repeats', 'durationMs'];
+const TIME_OF_QUERIES: readonly TimePart[] = ['database', 'pool', 'own'];
+const WRITE = /^(?:INSERT|UPDATE|DELETE|MERGE|REPLACE)\b/i;
+
+export function causeOf(work: TroubledWork): MainCause {
+  const { trouble, record, breaches, block, because, waits } = work;
+  const repeats = mayBeRepeats(work)
+    ? causeOfRepeats(record.findings ?? [], record.queries.count)
+    : undefined;
+  if (repeats !== undefined) return repeats;
+  if (trouble === 'breach') return causeOfBreach(breaches[0]?.dimension ?? 'queries', work);
+  if (trouble === 'stall') return causeOfBlock(block);
+  if (trouble === 'finding') return causeOfFinding(work.finding!);
+  return trouble === 'pool' ? causeOfWait(waits[0]!) : causeOfTime(because, work);
+}
+
+function mayBeRepeats({ trouble, breaches, because, waits }: TroubledWork): boolean {
+  if (trouble === 'breach') {
+    const dimension = breaches[0]?.dimension ?? '';
+    return OF_QUERIES.includes(dimension) || dimension.startsWith('perTable.');
+  }
+  if (trouble === 'pool') return waits[0]!.own === 0 && isFanOut(waits[0]!);
+  return trouble === 'slow' && TIME_OF_QUERIES.includes(because);
+}
+
+function causeOfBreach(dimension: string, work: TroubledWork): MainCause {
+  const { record, because } = work;
+  const { queries, remote, traceId } = record;
+  if (dimension === 'durationMs' || dimension === 'deadlineMs') return causeOfTime(because, work);
+  if (dimension === 'loopBlockMs') return causeOfBlock(work.block);
+  if (dimension === 'rows') {
+    const shape = largest(queries.shapes, 'rows');
+    if (shape === undefined) return { lines: [], fix: 'let the database count, aggregate or page' };
+    const fix = `let the database count, aggregate or page (COUNT, GROUP BY, LIMIT) instead of fetching ${number(shape.rows)} rows${of(shape)}`;
+    return { lines: linesOfShape(shape), fix };
+  }
+  if (dimension === 'writes') {
+    const shape = queries.shapes.find(({ shape: text }) => WRITE.test(text)) ?? queries.shapes[0];
+    const to = shape?.table === undefined ? '' : ` to ${shape.table}`;
+    return {
+      lines: linesOfShape(shape),
+      fix: `write many rows at once${to} (multi-row VALUES, UPDATE … FROM, COPY)`,
+    };
+  }
+  if (dimension.startsWith('remote')) {
+    const [[host] = ['the other service']] = mostRemote(remote);
+    const where = traceId === undefined ? '' : ` under trace id ${traceId}`;
+    return {
+      lines: remoteOf(record),
+      fix: `look at the records of ${host}${where}, and ask it once for all (a bulk route)`,
+    };
+  }
+  const fix = FIX_OF_CALLS[dimension];
+  if (fix !== undefined) return { lines: callsOf(dimension as 'http', record[dimension as 'http']), fix };
+  return causeOfQueries(dimension, work);
+}
+
+function causeOfQueries(dimension: string, { record, breachSite }: TroubledWork): MainCause {
+  const { queries } = record;
+  // What is proven comes first, then the most frequent.
+  const finding = record.findings?.find(({ confidence }) => confidence !== 'suspected');
+  // It may be another shape than the most frequent one, which may be a batch for each row.
+  const isClear =
+    finding !== undefined &&
+    (dimension === 'repeats' || finding.confidence === 'proven' || 2 * finding.count > queries.count);
+  if (isClear) return causeOfFinding(finding);
+  const [top] = queries.shapes;
+  if (top !== undefined && 2 * top.count > queries.count) {
+    const how = queries.maxConcurrent > 1 ? 'side by side' : 'one after the other';
+    const lines: ReportLine[] = linesOfShape(top, top.callSite ?? breachSite);
+    const fix = WRITE.test(top.shape)
+      ? `write${of(top, 'to')} once for all rows (multi-row VALUES, UPDATE … FROM, COPY)`
+      : `fetch${of(top, 'from')} once for all (a JOIN, IN (…) or a DataLoader)`;
+    return { text: `one statement ${number(top.count)} times, ${how}`, lines, fix };
+  }
+  if (finding !== undefined && 4 * finding.count >= queries.count) return causeOfFinding(finding);
+  return {
+    text: `${number(queries.shapes.length)} different statements`,
+    lines: queries.shapes.slice(0, 2).flatMap(shape => linesOfShape(shape)),
+    fix: 'load what the handler needs together, or split the handler',
+  };
+}
+
+/** Where the time went, for what took too long. */
+function causeOfTime(part: TimePart, { record, block, waits }: TroubledWork): MainCause {
+  const fix = FIX_OF_TIME[part];
+  switch (part) {
+    case 'database':
+      return { lines: linesOfShape(largest(record.queries.shapes, 'durationMs')), fix };
+    case 'pool':
+      return waits[0] === undefined ? { lines: [], fix } : causeOfWait(waits[0]);
+    case 'own':
+      return { lines: causeOfBlock(block).lines, fix };
+    case 'stalled':
+      return { lines: (record.stalls ?? []).slice(0, 2).map(lineOfStall), fix };
+    case 'http':
+    case 'cache':
+    case 'messages':
+      return { lines: callsOf(part, record[part]), fix };
+    case 'slot':
+    case 'unknown':
+    case 'starved':
+    case 'other':
+      return { lines: [], fix };
+  }
+}
+
+/** Who kept it waiting, and for how long. */
+export function lineOfStall({ ms, handler, requestId, at }: StallRecord): ReportLine {
+  const where = at === undefined ? '' : ` at ${at}`;
+  const who = requestId === undefined ? undefined : `${handler ?? 'a request'} (request id ${requestId})`;
+  const nobody =
+    at === undefined ? 'cause unknown' : `by work outside of any request, job or message${where}`;
+  return ['blocked', `${number(ms)} ms ${who === undefined ? nobody : `by ${who}${where}`}`];
+}
+
+function largest(shapes: readonly ShapeCostRecord[], by: 'rows' | 'durationMs'): ShapeCostRecord | undefined {
+  return shapes.toSorted((a, b) => b[by] - a[by])[0];
+}
+
+function of({ table }: ShapeCostRecord, word = 'of'): string {
+  return table === undefined ? '' : ` ${word} ${cut(table)}`;
+}

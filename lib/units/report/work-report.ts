@@ -1,0 +1,182 @@
+import type { BreachRecord, CostRecord } from '../../cost/cost-record';
+import { partsOf, siteOf, type TimePart } from '../../cost/time-record';
+import type { MainCause } from '../../reporting/finding-cause';
+import { causeOf, type TroubledWork } from './main-cause';
+import { describeWaiting, fieldsOfWait } from '../../detectors/pools/pool-wait-report';
+import {
+  fieldsOfCalls,
+  fieldsOfRequest,
+  headlineOf,
+  number,
+  Report,
+  type ReportLine,
+} from '../../reporting/report-text';
+import { detailsOf, fieldsOfDetails } from './work-details';
+
+/** What the report of a unit of work says beside what was found. */
+export interface WorkReportOptions {
+  readonly isFull: boolean;
+  /** Whether records go to a sink. */
+  readonly hasSinks: boolean;
+  readonly fingerprint: string | undefined;
+  readonly suppressed: number;
+}
+
+/** Dimensions of a headline: the others are in the record. */
+const MAX_DIMENSIONS = 2;
+
+/** What it did in that time: `54 % of it …`. */
+const DOING: Readonly<Record<TimePart, string>> = {
+  database: 'waiting for the database',
+  pool: 'waiting for a connection from a pool',
+  http: 'waiting for other services',
+  cache: 'waiting for the cache',
+  messages: 'waiting for the message broker',
+  slot: 'waiting for a slot of @Concurrency()',
+  own: 'running its own code',
+  stalled: 'waiting while others blocked the event loop',
+  unknown: 'waiting while something unknown blocked the event loop',
+  starved: 'waiting for a CPU that other processes had',
+  other: 'in what is not measured (timers, files, the thread pool, the body of the request)',
+};
+
+/** Everything that is wrong with one unit of work: a headline and at most eight lines, the cause first. */
+export function reportOfWork(work: TroubledWork, options: WorkReportOptions): Report {
+  const cause = causeOf(work);
+  const { record } = work;
+  const headline = headlineOf(sentenceOf(work, cause), record.requestId);
+  const lines = options.isFull ? detailsOf(work, cause, options) : linesOf(work, cause, options);
+  return new Report(headline, lines, {
+    ...fieldsOf(work, cause, options),
+    ...(options.isFull && fieldsOfDetails(record)),
+  });
+}
+
+function sentenceOf(work: TroubledWork, { text }: MainCause): string {
+  const { trouble, record, breaches, block, because, waits } = work;
+  const name = record.handler ?? record.route ?? record.kind;
+  const cause = text === undefined ? '' : `, ${text}`;
+  switch (trouble) {
+    case 'breach': {
+      const hard = breaches.filter(breach => breach.hard === true);
+      return hard.length > 0
+        ? `${name} was stopped: ${describeBreaches(hard)}${cause}`
+        : `${name}: ${describeBreaches(breaches)}${cause}`;
+    }
+    case 'stall': {
+      const at = block && siteOf(block);
+      return `${name} blocked the event loop for ${number(block?.ms ?? 0)} ms${at === undefined ? '' : ` at ${at}`}`;
+    }
+    case 'pool':
+      return `${name} ${describeWaiting(waits[0]!, 'waited')}${cause}`;
+    case 'slow': {
+      const [, ms] = partsOf(record.time).find(([part]) => part === because) ?? [because, 0];
+      return `${name} took ${number(record.durationMs)} ms, ${share(ms, record)} of it ${DOING[because]}${cause}`;
+    }
+    case 'finding':
+      return `${name}: ${text} (${number(record.queries.count)} queries in all)`;
+  }
+}
+
+/** What is used of each dimension, in words; what has none is called as its option is. */
+const WORDS: Readonly<Record<string, (used: string) => string>> = {
+  durationMs: used => `took ${used} ms`,
+  deadlineMs: used => `took ${used} ms`,
+  loopBlockMs: used => `blocked the event loop for ${used} ms`,
+  cache: used => `${used} cache commands`,
+  http: used => `${used} HTTP calls`,
+  repeats: used => `${used} queries of an N+1`,
+  remoteQueries: used => `${used} queries in other services`,
+  remoteRows: used => `${used} rows in other services`,
+};
+
+function describeBreaches(breaches: readonly BreachRecord[]): string {
+  const named = breaches.slice(0, MAX_DIMENSIONS).map(describeBreach);
+  const more = breaches.length - named.length;
+  return named.join(', ') + (more > 0 ? `, and ${more} more` : '');
+}
+
+function describeBreach({ dimension, used, limit, hard }: BreachRecord): string {
+  const word = dimension === 'deadlineMs' ? 'deadline' : hard === true ? 'hard limit' : 'budget';
+  const table = dimension.startsWith('perTable.') ? dimension.slice('perTable.'.length) : undefined;
+  const what =
+    table === undefined
+      ? (WORDS[dimension]?.(number(used)) ?? `${number(used)} ${dimension}`)
+      : `${number(used)} queries on ${table}`;
+  return `${what} (${word} ${number(limit)})`;
+}
+
+function linesOf(work: TroubledWork, cause: MainCause, options: WorkReportOptions): ReportLine[] {
+  const { record } = work;
+  const lines: ReportLine[] = [...cause.lines.slice(0, 3), ['fix', cause.fix]];
+  const others = othersOf(work, cause);
+  if (others.length > 0) lines.push(['also', others.join('; ')]);
+  lines.push(['time', timeOf(record, options)]);
+  if (record.owner !== undefined) lines.push(['owner', record.owner]);
+  if (options.suppressed > 0) lines.push(['more', `${number(options.suppressed)} like it were not logged`]);
+  return lines;
+}
+
+/** What else is wrong, in words: its cause is that of the headline, or it is for another day. */
+function othersOf({ trouble, block, isStall, waits }: TroubledWork, { lines }: MainCause): string[] {
+  const others: string[] = [];
+  const isTold = lines.some(([label]) => label === 'at');
+  if (trouble !== 'stall' && isStall && block !== undefined && !isTold) {
+    const where = siteOf(block);
+    others.push(
+      `blocked the event loop for ${number(block.ms)} ms${where === undefined ? '' : ` at ${where}`}`,
+    );
+  }
+  if (trouble !== 'pool' && waits[0] !== undefined) others.push(describeWaiting(waits[0], 'waited'));
+  return others;
+}
+
+/** `177 ms: database 126, pool 36, own 15      details: record a8576eb9 in your sink` */
+function timeOf(record: CostRecord, { hasSinks }: WorkReportOptions): string {
+  const parts = partsOf(record.time)
+    .filter(([, ms]) => ms >= 1)
+    .map(([part, ms]) => `${part} ${number(Math.round(ms))}`);
+  const where = hasSinks
+    ? `details: record ${record.requestId} in your sink`
+    : `request id ${record.requestId}`;
+  return `${[`${number(Math.round(record.durationMs))} ms`, parts.join(', ')].filter(Boolean).join(': ')}      ${where}`;
+}
+
+function share(ms: number, { durationMs }: CostRecord): string {
+  return `${Math.round((100 * ms) / durationMs)} %`;
+}
+
+/** What a JSON log has, in any case. */
+function fieldsOf(
+  { trouble, record, breaches, block, because, waits }: TroubledWork,
+  { text, fix, lines }: MainCause,
+  { fingerprint, suppressed }: WorkReportOptions,
+): Record<string, unknown> {
+  const { queries, durationMs, time, owner, blockedMs, slow } = record;
+  const fields: Record<string, unknown> = {
+    ...fieldsOfRequest(record),
+    owner,
+    report: trouble,
+    durationMs,
+    because,
+    culprits: slow?.culprits.join(', '),
+    ...time,
+    blockedMs,
+    queries: queries.count,
+    rows: queries.rows,
+    ...fieldsOfCalls(record),
+    ...(waits[0] !== undefined && fieldsOfWait(waits[0])),
+    at: block && siteOf(block),
+    cause: text,
+    evidence: lines.map(([label, line]) => `${label} ${line}`.trim().replace(/ {4}/g, ', ')).join('; '),
+    fix,
+    fingerprint,
+    suppressed,
+  };
+  for (const { dimension, used, limit, from } of breaches) {
+    fields[`${dimension}.used`] = used;
+    fields[`${dimension}.limit`] = limit;
+    fields[`${dimension}.from`] = from;
+  }
+  return fields;
+}

@@ -1,0 +1,52 @@
+import type { BudgetBreach, BudgetDefaults } from '../budget/budget';
+import type { CarrierTerm } from '../propagation/carrier/carrier-term';
+import type { ContextUser } from '../context/request-context';
+import type { RequestIdOptions } from '../context/request-id';
+import type { CostRecord } from '../cost/cost-record';
+import type { FindingsOptions } from '../cost/findings-options';
+import type { ResourceMonitorOptions } from '../detectors/resources/resource-monitor-options';
+import type { LostContextRules } from '../detectors/lost-contexts/lost-contexts';
+import type { PoolLimits } from '../cost/pool-wait';
+import type { ResolvedOverload } from '../guards/overload/overload-options';
+import type { ResolvedDeadline } from './deadline-options';
+import type { ResolvedGuards } from '../guards/guard-options';
+import type { DriverInstrumentation } from '../instrumentation/driver-instrumentation';
+import type { ResolvedPropagation } from '../propagation/http/propagate-options';
+import type { CostRecordSink } from '../sinks/cost-record.sink';
+import type { SinkQueueOptions } from '../sinks/sink-queue-options';
+
+/** The options as they are in force: validated, with every default filled in. */
+export interface ResolvedOptions {
+  readonly requestId: RequestIdOptions;
+  readonly user: ((request: unknown) => ContextUser | undefined) | undefined;
+  readonly budget: BudgetDefaults;
+  readonly onExceeded: 'log' | 'throw' | ((breach: BudgetBreach) => void);
+  readonly breachWindowMs: number;
+  readonly reportsPerMinute: number;
+  readonly slowAfterMs: number;
+  readonly serverTiming: boolean | ((request: unknown) => boolean);
+  readonly stallMs: number;
+  readonly warmUpMs: number;
+  readonly lateAfterMs: number;
+  readonly lostContexts: LostContextRules;
+  readonly pools: PoolLimits;
+  readonly answerLostErrors: boolean;
+  readonly instrumentations: readonly DriverInstrumentation[] | 'auto';
+  readonly trace: boolean;
+  readonly sinks: readonly CostRecordSink[];
+  readonly sinkQueue: SinkQueueOptions;
+  readonly resourceMonitor: Required<ResourceMonitorOptions> | undefined;
+  readonly carrierSecrets: readonly [string, ...string[]] | undefined;
+  readonly carrierTerm: CarrierTerm;
+  readonly carrierUser: (user: ContextUser) => unknown;
+  readonly trustUnsignedCarriers: boolean;
+  readonly keepAfterClose: boolean;
+  readonly canonicalLog: boolean | ((record: CostRecord) => boolean);
+  readonly guards: ResolvedGuards;
+  readonly overload: ResolvedOverload | undefined;
+  readonly deadline: ResolvedDeadline;
+  readonly errorMessages: boolean;
+  readonly propagate: ResolvedPropagation;
+  readonly reports: 'short' | 'full';
+  readonly findings: Required<FindingsOptions>;
+}

@@ -1,0 +1,98 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Pool } from 'pg';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type AsyncContextOptions, ProcessFigures } from 'nestjs-async-context';
+import { databaseUrl } from '../../support/database';
+import { startApp, type TestApp, until } from '../../support/platforms';
+
+type Ask = (pool: Pool, text: string) => Promise<unknown>;
+
+let pool: Pool;
+let folder: string;
+/** Work of a package of somebody else, in the background. */
+let ask: Ask;
+let test: TestApp;
+
+beforeAll(() => {
+  pool = new Pool({ connectionString: databaseUrl(), max: 1 });
+  folder = mkdtempSync(join(tmpdir(), 'lost-'));
+  const home = join(folder, 'node_modules', '@acme', 'jobs');
+  mkdirSync(home, { recursive: true });
+  writeFileSync(join(home, 'index.js'), 'exports.ask = (pool, text) => pool.query(text);');
+  ({ ask } = createRequire(join(folder, 'app.js'))('@acme/jobs') as { ask: Ask });
+});
+afterEach(() => test.close());
+afterAll(async () => {
+  await pool.end();
+  rmSync(folder, { recursive: true });
+});
+
+async function start(lostContexts?: AsyncContextOptions['lostContexts']): Promise<void> {
+  test = await startApp({ ...(lostContexts !== undefined && { lostContexts }) });
+}
+
+/** All lines about them: the rest is written at the close. */
+async function lines(): Promise<string[]> {
+  await test.close();
+  return test.logs.of('warn', 'AsyncContext').filter(line => line.includes('charged to nobody'));
+}
+
+describe('queries outside of any unit of work', () => {
+  it('are one line that names the first three shapes and their places', async () => {
+    await start();
+    for (let i = 0; i < 9; i += 1) await pool.query(`SELECT 1 AS "a${i % 5}"`);
+    const line = await until(() => test.logs.of('warn', 'AsyncContext')[0], 'the line');
+    expect(line).toMatch(
+      /^9 queries ran outside of any request, job or message, and are charged to nobody\n/,
+    );
+    expect(line.match(/^ {2}query .*$/gm)).toEqual([
+      expect.stringMatching(/SELECT \? AS "a0" at lost-queries\.spec\.ts:\d+/),
+      expect.stringMatching(/SELECT \? AS "a1" at lost-queries\.spec\.ts:\d+/),
+      expect.stringMatching(/SELECT \? AS "a2" at lost-queries\.spec\.ts:\d+/),
+      expect.stringContaining('and others'),
+    ]);
+    expect(line).toContain('contextService.run(seed, fn)');
+    await pool.query('SELECT 2');
+    expect(await lines()).toEqual([line, expect.stringMatching(/^A query ran outside/)]);
+  });
+
+  it('name the package that makes them where no line of the application does', async () => {
+    await start();
+    setTimeout(ask, 1, pool, 'SELECT 3');
+    const line = await until(() => test.logs.of('warn', 'AsyncContext')[0], 'the line');
+    expect(line).toMatch(/SELECT \? at @acme\/jobs\/…\/index\.js:1 ask/);
+  });
+
+  it('are counted and not said where their package is ignored', async () => {
+    await start({ ignore: ['@acme/jobs'] });
+    const { attribution } = test.app.get(ProcessFigures);
+    await ask(pool, 'SELECT 4');
+    await pool.query('SELECT 5 AS "own"');
+    expect(test.app.get(ProcessFigures).attribution.lost - attribution.lost).toBe(2);
+    expect(await lines()).toEqual([expect.stringMatching(/^A query ran .*\n.*SELECT \? AS "own" at /)]);
+  });
+
+  it('are said once with log: once, and never with log: false', async () => {
+    await start({ log: 'once' });
+    await pool.query('SELECT 6');
+    await until(() => test.logs.of('warn', 'AsyncContext')[0], 'the line');
+    await pool.query('SELECT 7');
+    expect(await lines()).toHaveLength(1);
+    await start({ log: false });
+    await pool.query('SELECT 8');
+    expect(await lines()).toEqual([]);
+  });
+});
+
+it.each([
+  [{ log: 'always' }, /lostContexts\.log/],
+  [{ ignore: '@acme/jobs' }, /lostContexts\.ignore/],
+  [{ ignore: [''] }, /lostContexts\.ignore/],
+  [{ ignored: [] }, /lostContexts/],
+])('%j is refused', async (lostContexts, message) => {
+  await expect(start(lostContexts as never)).rejects.toThrow(message);
+  await start();
+});

@@ -1,0 +1,97 @@
+import { Logger } from '@nestjs/common';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { eventLoop } from '../../../lib/context/context-storage';
+import type { LoopBlock } from '../../../lib/cost/event-loop';
+import { LoopMonitor } from '../../../lib/detectors/stalls/loop-monitor';
+import { ProcessorTime } from '../../../lib/detectors/stalls/processor-time';
+import { reports } from '../../../lib/reporting/reports';
+import { StallLog } from '../../../lib/detectors/stalls/stall-log';
+
+/** A block that the watchdog has looked into. */
+function blockOf(facts: Partial<LoopBlock> = {}): LoopBlock {
+  return {
+    endMs: 1_000,
+    ms: 300,
+    starvedMs: 0,
+    knowsStarved: true,
+    cpuMs: 300,
+    culprit: { account: 1, requestId: 'r1', handler: 'Reports.list' },
+    suspects: [],
+    sites: [],
+    waiting: 0,
+    ...facts,
+  };
+}
+
+/** Each test begins with no window: they are the process's, until its last user leaves. */
+const user = {};
+let written: string[];
+beforeEach(() => {
+  reports.use(user, 1_000_000);
+  written = [];
+  for (const level of ['warn', 'error'] as const) {
+    vi.spyOn(Logger.prototype, level).mockImplementation(line => void written.push(String(line)));
+  }
+});
+afterEach(() => {
+  reports.leave(user);
+  vi.restoreAllMocks();
+});
+
+describe('while the application warms up', () => {
+  let debugged: string[];
+  beforeEach(() => {
+    debugged = [];
+    vi.useFakeTimers({ toFake: ['performance'] });
+    vi.spyOn(Logger.prototype, 'debug').mockImplementation(line => void debugged.push(String(line)));
+  });
+  afterEach(() => vi.useRealTimers());
+
+  it('a stall is no error, and hides none that comes after', () => {
+    const log = new StallLog(200, 10_000);
+    vi.advanceTimersByTime(9_999);
+    log.write(blockOf());
+    expect(written).toEqual([]);
+    expect(debugged).toEqual([
+      'Reports.list blocked the event loop for 300 ms, while the application warms up',
+    ]);
+    vi.advanceTimersByTime(1);
+    log.write(blockOf());
+    expect(written).toEqual([expect.stringMatching(/^Reports\.list blocked the event loop/)]);
+  });
+});
+
+describe('two applications that a block of the event loop is told to', () => {
+  it.each([
+    ['stall', blockOf(), /^Reports\.list blocked the event loop/],
+    ['pause', blockOf({ ms: 75, starvedMs: 812, culprit: undefined, sites: undefined }), /812 /],
+  ])('write one line of a %s, and hold none back', (_name, block, line) => {
+    for (const log of [new StallLog(200, 0), new StallLog(200, 0)]) log.write(block);
+    reports.leave(user);
+    expect(written).toEqual([expect.stringMatching(line)]);
+  });
+
+  it('hold back the next one of the same handler, once', () => {
+    const logs = [new StallLog(200, 0), new StallLog(200, 0)];
+    for (const block of [blockOf(), blockOf()]) for (const log of logs) log.write(block);
+    reports.leave(user);
+    expect(written).toEqual([
+      expect.stringMatching(/^Reports\.list blocked/),
+      expect.stringMatching(/^1 report /),
+    ]);
+  });
+
+  it('say one time that watching it has failed', async () => {
+    const users = [1, 2].map(() => ({ stallMs: 0, onBlock: vi.fn(), report: vi.fn() }));
+    const monitor = new LoopMonitor();
+    for (const one of users) monitor.start(one);
+    eventLoop.turns(performance.now());
+    vi.spyOn(ProcessorTime.prototype, 'take').mockImplementation(() => {
+      throw new Error('no such file');
+    });
+    await vi.waitFor(() => expect(users[0]!.report).toHaveBeenCalled());
+    vi.restoreAllMocks();
+    for (const one of users) monitor.stop(one);
+    expect(users[1]!.report).not.toHaveBeenCalled();
+  });
+});
