@@ -1,16 +1,31 @@
-import { ConsoleLogger, type ConsoleLoggerOptions, Injectable, Optional, Scope } from '@nestjs/common';
+import {
+  ConsoleLogger,
+  type ConsoleLoggerOptions,
+  Injectable,
+  type LogLevel,
+  Optional,
+  Scope,
+} from '@nestjs/common';
 import { type LogFieldNames, type NamedFields, readFieldNames } from './log-field-names';
 import { contextLogFields } from './log-fields';
 import { oneWord } from '../kernel/one-line';
 import { type ReportLevel, TAKES_REPORTS, type TakesReports } from './report-logger';
-import type { Report } from './report-text';
+import { type Report, shortId } from './report-text';
 
 type JsonOptions = Parameters<ConsoleLogger['getJsonLogObject']>[1];
 
 /** Options of Nest's `ConsoleLogger`, and what the fields of the unit of work are called. */
 export interface ContextLoggerOptions extends ConsoleLoggerOptions {
   readonly fieldNames?: LogFieldNames;
+  /**
+   * Whether a line of text begins with its message and ends with `req a8576eb9 OrdersController.list`, for people.
+   * Otherwise all fields stand in front of the message, for `grep`. No effect in JSON mode.
+   * @default whether standard output is a terminal
+   */
+  readonly short?: boolean;
 }
+
+const DIM = ['\u001b[2m', '\u001b[22m'] as const;
 
 /**
  * Nest's `ConsoleLogger` with request id, trace id, span id, user id and handler on each line that a unit
@@ -23,6 +38,7 @@ export interface ContextLoggerOptions extends ConsoleLoggerOptions {
 @Injectable({ scope: Scope.TRANSIENT })
 export class ContextLogger extends ConsoleLogger implements TakesReports {
   readonly #named: NamedFields;
+  readonly #isShort: boolean;
   /** Facts of the report that is being written. */
   #facts: Report['fields'] | undefined;
 
@@ -31,16 +47,21 @@ export class ContextLogger extends ConsoleLogger implements TakesReports {
     @Optional() contextOrOptions?: string | ContextLoggerOptions,
     @Optional() options?: ContextLoggerOptions,
   ) {
-    // Nest declares the two as overloads and takes them as they come.
-    super(contextOrOptions as string, options as ContextLoggerOptions);
     const given = typeof contextOrOptions === 'object' ? contextOrOptions : options;
+    const isTerminal = process.stdout.isTTY === true;
+    const colors = given?.json !== true && isTerminal && !process.env['NO_COLOR'];
+    const all = { ...given, colors: given?.colors ?? colors };
+    // Nest declares the two as overloads.
+    if (typeof contextOrOptions === 'string') super(contextOrOptions, all);
+    else super(all);
     this.#named = readFieldNames(given?.fieldNames, 'ContextLogger');
+    this.#isShort = given?.short ?? isTerminal;
   }
 
   /** @internal */
   [TAKES_REPORTS](level: ReportLevel, report: Report, context: string): void {
     const isJson = this.options.json === true;
-    this.#facts = isJson ? report.fields : undefined;
+    this.#facts = report.fields;
     try {
       this[level](isJson ? report.headline : report.text, context);
     } finally {
@@ -55,10 +76,29 @@ export class ContextLogger extends ConsoleLogger implements TakesReports {
     return line as ReturnType<ConsoleLogger['getJsonLogObject']>;
   }
 
+  protected override stringifyMessage(message: unknown, level: LogLevel): string {
+    // The headline of a report names the request itself.
+    if (!this.#isShort || this.options.json === true || this.#facts !== undefined)
+      return super.stringifyMessage(message, level) as string;
+    const end = typeof message === 'string' ? message.indexOf('\n') : -1;
+    if (end === -1) return `${super.stringifyMessage(message, level)}${this.#tail()}`;
+    const [first, rest] = [(message as string).slice(0, end), (message as string).slice(end + 1)];
+    return `${super.stringifyMessage(first, level)}${this.#tail()}\n${super.stringifyMessage(rest, level)}`;
+  }
+
   protected override formatContext(context: string): string {
+    if (this.#isShort) return super.formatContext(context);
     const text = this.#fields().map(([name, value]) => `${name}=${oneWord(value)}`);
     if (text.length === 0) return super.formatContext(context);
     return `${super.formatContext(context)}[${text.join(' ')}] `;
+  }
+
+  #tail(): string {
+    const fields = contextLogFields();
+    if (fields === undefined) return '';
+    const { requestId, handler } = fields;
+    const text = `req ${oneWord(shortId(requestId))}${handler === undefined ? '' : ` ${oneWord(handler)}`}`;
+    return this.options.colors === true ? `    ${DIM.join(text)}` : `    ${text}`;
   }
 
   #fields(): [name: string, value: string][] {

@@ -64,10 +64,13 @@ const MAX_ID = 40;
 
 /** `OrdersController.list: 61 queries (budget 20)    req a8576eb9` */
 export function headlineOf(sentence: string, requestId: string): string {
-  // The beginning of a UUID is one of its own; of other ids it may be that of all of them.
-  const id = UUID.test(requestId) ? requestId.slice(0, 8) : cutShape(requestId, MAX_ID);
-  const request = `    req ${id}`;
+  const request = `    req ${shortId(requestId)}`;
   return cutShape(sentence, HEADLINE_WIDTH - request.length) + request;
+}
+
+/** Enough of a request id to look for: the beginning of a UUID is one of its own, that of another id may be that of all. */
+export function shortId(requestId: string): string {
+  return UUID.test(requestId) ? requestId.slice(0, 8) : cutShape(requestId, MAX_ID);
 }
 
 /** What the line of a request says of those that were not logged. */

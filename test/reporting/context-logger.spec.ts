@@ -38,6 +38,22 @@ describe('ContextLogger', () => {
     expect(text(undefined)).toContain('[Shop] [requestId=r-1 traceId=… spanId=… handler=Orders.pay] paid');
   });
 
+  it('puts the message first, for people, and the request and its handler last', () => {
+    const logger = new ContextLogger({ colors: false, short: true });
+    expect(write(logger, '7')).toMatch(/\[Shop\] paid {4}req r-1 Orders\.pay\n$/);
+    expect(write(logger, '7', 'paid\n  in two parts')).toMatch(
+      /\[Shop\] paid {4}req r-1 Orders\.pay\n {2}in two parts\n$/,
+    );
+    const colored = write(new ContextLogger({ colors: true, short: true }), '7');
+    expect(colored).toContain('    \u001b[2mreq r-1 Orders.pay\u001b[22m');
+  });
+
+  it('writes no colors where there is no terminal', () => {
+    expect(process.stdout.isTTY).not.toBe(true);
+    expect(write(new ContextLogger(), '7')).not.toContain('\u001b');
+    expect(write(new ContextLogger({ colors: true }), '7')).toContain('\u001b');
+  });
+
   it('adds them as fields in JSON mode', () => {
     const line = JSON.parse(write(new ContextLogger({ json: true, colors: false }), '7')) as Record<
       string,
