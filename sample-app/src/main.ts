@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import { WsAdapter } from '@nestjs/platform-ws';
-import { ContextLogger, traceProviders } from 'nestjs-async-context';
+import { ContextLogger, ContextService, MemorySink, traceProviders } from 'nestjs-async-context';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { Pool } from 'pg';
@@ -10,6 +10,7 @@ import { startDatabase } from './database/database-server';
 import { dropSeed, SCHEMA, seed } from './database/seed';
 import { recordsTo } from './records/broker';
 import { consume } from './records/consume';
+import { takeTour } from './tour/tour';
 import { StatisticsSink } from './traffic/statistics.sink';
 import { tableOf } from './traffic/table';
 import { sendMinute } from './traffic/traffic';
@@ -22,7 +23,10 @@ function valueOf(flag: string): string | undefined {
   return at < 0 ? undefined : process.argv[at + 1];
 }
 
-async function main(serve: boolean): Promise<void> {
+/** What is to be done with the shop: `--serve` it, send it `--traffic`, or show one thing after the other. */
+type Mode = 'tour' | 'traffic' | 'serve';
+
+async function main(mode: Mode): Promise<void> {
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stop.abort());
 
@@ -39,7 +43,7 @@ async function main(serve: boolean): Promise<void> {
   try {
     console.log(`Seeding a shop of 10,000 orders into ${database.name} …`);
     await seed(pool);
-    if (!stop.signal.aborted) await run(pool, serve, stop.signal);
+    if (!stop.signal.aborted) await run(pool, mode, stop.signal);
   } finally {
     // Also when something failed: the database may be the reader's own.
     await dropSeed(pool);
@@ -48,37 +52,52 @@ async function main(serve: boolean): Promise<void> {
   }
 }
 
-async function run(pool: Pool, serve: boolean, stop: AbortSignal): Promise<void> {
+async function run(pool: Pool, mode: Mode, stop: AbortSignal): Promise<void> {
   const sink = new StatisticsSink();
+  const memory = new MemorySink();
   const broker = valueOf('--records');
-  const sinks = broker === undefined ? [sink] : [sink, recordsTo(broker)];
-  const app = await NestFactory.create(AppModule.forRoot(pool, { sinks }), {
-    logger: new ContextLogger({ logLevels: ['warn', 'error'], colors: Boolean(process.stdout.isTTY) }),
+  const sinks = [sink, memory, ...(broker === undefined ? [] : [recordsTo(broker)])];
+  const reports = process.argv.includes('--verbose') ? 'full' : 'short';
+  const app = await NestFactory.create(AppModule.forRoot(pool, { sinks, reports }), {
+    // For a person to read, also where it goes to a file.
+    logger: new ContextLogger({ logLevels: ['warn', 'error'], short: true }),
     forceCloseConnections: true,
     instrument: traceProviders(),
   });
   app.useWebSocketAdapter(new WsAdapter(app));
   try {
-    const server = await app.listen(serve ? (process.env['PORT'] ?? 3_000) : 0, '127.0.0.1');
+    const server = await app.listen(mode === 'serve' ? (process.env['PORT'] ?? 3_000) : 0, '127.0.0.1');
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    if (serve) {
+    if (mode === 'serve') {
       console.log(`Serving on ${url} until Ctrl+C. Try: curl -i '${url}/orders/one-by-one?count=60'\n`);
       if (!stop.aborted) await once(stop, 'abort');
-    } else {
+    } else if (mode === 'traffic') {
       console.log(`Sending a minute's worth of mixed traffic to ${url} in ${TRAFFIC_MS / 1_000} seconds …\n`);
       const { sent, unanswered } = await sendMinute(url, TRAFFIC_MS, stop);
       console.log(`\n${sent} requests were sent, ${unanswered} got no answer.`);
+    } else {
+      const context = app.get(ContextService);
+      const missing = await takeTour(
+        url,
+        () => memory.records,
+        () => context.flush(),
+        stop,
+      );
+      for (const title of missing) console.error(`\nThis did not show: ${title}`);
+      if (missing.length > 0) process.exitCode = 1;
     }
   } finally {
     // Closing writes the last cost records to the sink.
     await app.close();
   }
-  console.log(`What they cost, by handler:\n\n${tableOf(sink.handlers())}`);
-  if (!serve) {
+  console.log(`\nWhat each handler cost:\n\n${tableOf(sink.handlers())}`);
+  if (mode !== 'serve') {
     console.log(
       "\nNext: npm start -- --serve, then curl -i 'http://127.0.0.1:3000/orders/one-by-one?count=60'",
     );
+    console.log('      npm start -- --traffic for ten seconds of load, --verbose for all that is known');
   }
 }
 
-void main(process.argv.includes('--serve'));
+const has = (flag: string): boolean => process.argv.includes(flag);
+void main(has('--serve') ? 'serve' : has('--traffic') || has('--records') ? 'traffic' : 'tour');
