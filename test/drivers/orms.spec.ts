@@ -124,7 +124,7 @@ async function mikro(): Promise<Orm> {
 
 async function prisma(): Promise<Orm> {
   const PrismaClient = await generatePrisma<PrismaLike>(
-    'test/instrumentation/prisma/schema.prisma',
+    'test/drivers/prisma/schema.prisma',
     'prisma',
   );
   const client = new PrismaClient({ adapter: new PrismaPg({ connectionString: ormUrl(), max: MAX }) });

@@ -11,7 +11,7 @@ import { startTdsServer, type TdsServer } from '../../support/tds-server';
 import type { CallbacksApp, Said } from './lost-callbacks/app';
 import type { Servers } from './lost-callbacks/calls';
 
-const FOLDER = 'test/diagnosis/lost-callbacks';
+const FOLDER = 'test/detectors/errors/lost-callbacks';
 /** For a machine on which all takes long. */
 const PATIENCE = 900_000;
 

@@ -109,7 +109,7 @@ const lines = new MarkedLines(import.meta.url);
 describe.skipIf(isEmbedded)('Prisma', () => {
   beforeAll(async () => {
     const PrismaClient = await generatePrisma<PrismaLike>(
-      'test/instrumentation/orm-lines/schema.prisma',
+      'test/drivers/orm-lines/schema.prisma',
       'prisma-lines',
     );
     database = await createLineDatabase();

@@ -3,7 +3,7 @@ import { type Child, Programs } from '../../../support/child';
 import { until } from '../../../support/platforms';
 import type { LostErrorsApp, Said } from './app';
 
-const FOLDER = 'test/diagnosis/lost-errors';
+const FOLDER = 'test/detectors/errors/lost-errors';
 
 export type Line = Extract<Said, { level: string }>;
 export type ProcessEvent = Extract<Said, { event: string }>;

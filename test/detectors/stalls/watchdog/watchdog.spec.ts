@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it as test } from 'vitest';
 import { type Child, Programs } from '../../../support/child';
 import type { Said, SaidRecord, WatchedApp } from './app';
 
-const PROGRAM = 'test/diagnosis/watchdog/app.ts';
+const PROGRAM = 'test/detectors/stalls/watchdog/app.ts';
 const isLinux = process.platform === 'linux';
 /** Puts a process on one core with eight others that want all of it. They end by themselves. */
 function crowd(pid: number): ChildProcess[] {
