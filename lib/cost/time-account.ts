@@ -67,8 +67,9 @@ export class TimeAccount {
     this.#loop = loop;
     this.#outer = outer;
     this.number = outer?.number ?? numberOf(loop);
-    if (outer === undefined) loop.add(this);
+    // First: what ran up to now is not of the one that opens.
     loop.resumes(this, nowMs);
+    if (outer === undefined) loop.add(this);
     this.#sinceMs = nowMs;
     this.#blockedBeforeMs = loop.blockedMs;
     this.#starvedBeforeMs = loop.starvedMs;

@@ -53,6 +53,17 @@ describe('the accounts of units of work', () => {
   const close = (...accounts: TimeAccount[]): void =>
     accounts.forEach(account => account.close(performance.now()));
 
+  it.each([8, 80])(
+    'charges nothing of the %d ms that ran before it opened to the only one that is open',
+    ms => {
+      burn(ms);
+      const account = open();
+      burn(1);
+      close(account);
+      expect(partsOf(account)).toEqual({ own: 1, stalled: 0, starved: 0, other: 0, database: 0, blocked: 0 });
+    },
+  );
+
   it('charges a block to the unit of work that was seen before and after it', () => {
     const other = open();
     begin(other);
