@@ -22,6 +22,9 @@ export interface WorkReportOptions {
   readonly suppressed: number;
 }
 
+/** `    orders.service.ts:44 items` at the end of what shows a cause. */
+const NAMES_A_LINE = / {4}\S+:\d/;
+
 /** Dimensions of a headline: the others are in the record. */
 const MAX_DIMENSIONS = 2;
 
@@ -108,7 +111,10 @@ function describeBreach({ dimension, used, limit, hard }: BreachRecord): string 
 
 function linesOf(work: TroubledWork, cause: MainCause, options: WorkReportOptions): ReportLine[] {
   const { record } = work;
-  const lines: ReportLine[] = [...cause.lines.slice(0, 3), ['fix', cause.fix]];
+  const lines: ReportLine[] = cause.lines.slice(0, 3);
+  if (work.breachSite !== undefined && !lines.some(([, line]) => NAMES_A_LINE.test(line)))
+    lines.push(['line', `${work.breachSite}, where it crossed its budget`]);
+  lines.push(['fix', cause.fix]);
   const others = othersOf(work, cause);
   if (others.length > 0) lines.push(['also', others.join('; ')]);
   lines.push(['time', timeOf(record, options)]);
