@@ -128,10 +128,10 @@ describe.skipIf(isEmbedded)('the image of the sample application', () => {
     const lines = container.output
       .split('\n')
       .filter(line => line.startsWith('{'))
-      .map(line => JSON.parse(line) as { context: string; message: { handler?: string } });
+      .map(line => JSON.parse(line) as { context: string; handler?: string });
     const canonical = lines
       .filter(({ context }) => context === 'Request')
-      .map(({ message }) => message.handler);
+      .map(({ handler }) => handler);
     expect(canonical.filter(handler => handler === 'SlowController.search')).toHaveLength(8);
     expect(canonical.filter(handler => handler?.startsWith('Health'))).toEqual([]);
   });

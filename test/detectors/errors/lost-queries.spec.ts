@@ -51,8 +51,7 @@ describe('queries outside of any unit of work', () => {
     expect(line.match(/^ {2}query .*$/gm)).toEqual([
       expect.stringMatching(/SELECT \? AS "a0" at lost-queries\.spec\.ts:\d+/),
       expect.stringMatching(/SELECT \? AS "a1" at lost-queries\.spec\.ts:\d+/),
-      expect.stringMatching(/SELECT \? AS "a2" at lost-queries\.spec\.ts:\d+/),
-      expect.stringContaining('and others'),
+      expect.stringMatching(/SELECT \? AS "a2" at lost-queries\.spec\.ts:\d+, and others$/),
     ]);
     expect(line).toContain('contextService.run(seed, fn)');
     await pool.query('SELECT 2');
