@@ -65,7 +65,7 @@ describe('two copies of the package in one process', () => {
     query.waitFor(() => undefined)(undefined, client, () => undefined);
     const { takeFromPool } = copies.load<{ takeFromPool: typeof take }>(
       undefined,
-      'instrumentation/drivers/pg-hand-over.js',
+      'drivers/pg/pg-hand-over.js',
     );
     expect(takeFromPool(client, config, undefined)).toBe(query);
     expect(takeFromPool(client, config, undefined)).toBeUndefined();

@@ -89,7 +89,7 @@ describe('the drivers of the package', () => {
     load('dataloader');
     const { everyDriver } = copies.load<{ everyDriver(): DriverInstrumentation[] }>(
       undefined,
-      'instrumentation/drivers.js',
+      'drivers/drivers.js',
     );
     const found = everyDriver().filter(({ name }) => ['ioredis', 'dataloader', 'kafkajs'].includes(name));
     const undo = found.map(driver => driver.install(reporter));

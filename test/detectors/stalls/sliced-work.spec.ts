@@ -93,9 +93,10 @@ describe.each(platforms)('work in slices on %s', platform => {
 
   it.each(NAMES)('is its own where nothing else is open: %s', async name => {
     const { own } = await run(name, 0);
-    const { ownMs, stalledMs, unknownMs } = own.time;
+    const { ownMs, stalledMs, unknownMs, starvedMs } = own.time;
     expect(stalledMs + unknownMs).toBeLessThan(0.1 * used);
-    expect(ownMs).toBeGreaterThan(0.7 * used);
+    // What other threads of the process have used, such as its compilers, is in `used` as well.
+    expect(ownMs).toBeGreaterThan(0.7 * Math.min(used, own.durationMs - starvedMs));
   });
 
   it.each(NAMES)('is its own where others wait: %s', async name => {
