@@ -158,7 +158,7 @@ it('the name of an operation outside of any unit of work begins no line', async 
     () => undefined,
   );
   const line = await until(
-    () => test.logs.of('warn', 'AsyncContext').find(text => text.includes('charged to nobody')),
+    () => test.logs.of('warn', 'AsyncContext').find(text => text.includes('outside of any request')),
     'the line',
   );
   expect(line).not.toContain(ESCAPE);

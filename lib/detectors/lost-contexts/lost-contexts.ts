@@ -148,8 +148,8 @@ const FIX =
 function reportOf({ count, shapes, hasMore }: Collected): Report {
   const headline =
     count === 1
-      ? 'A query ran outside of any request, job or message, and is charged to nobody'
-      : `${number(count)} queries ran outside of any request, job or message, and are charged to nobody`;
+      ? 'A query ran outside of any request, job or message'
+      : `${number(count)} queries ran outside of any request, job or message`;
   const named = [...shapes].map(([shape, place]): ReportLine => [
     'query',
     place === undefined ? shape : `${shape} at ${place}`,

@@ -82,4 +82,4 @@ export function findBypasses(
 
 const BYPASSED =
   'some code calls a `connect` of pg-pool that it saved before nestjs-async-context was set up, so queries that ' +
-  'wait for the pool are charged to nobody: have it call `pool.connect()`';
+  'wait for the pool are not attributed to any request: have it call `pool.connect()`';
