@@ -129,9 +129,7 @@ describe.skipIf(isEmbedded)('the image of the sample application', () => {
       .split('\n')
       .filter(line => line.startsWith('{'))
       .map(line => JSON.parse(line) as { context: string; handler?: string });
-    const canonical = lines
-      .filter(({ context }) => context === 'Request')
-      .map(({ handler }) => handler);
+    const canonical = lines.filter(({ context }) => context === 'Request').map(({ handler }) => handler);
     expect(canonical.filter(handler => handler === 'SlowController.search')).toHaveLength(8);
     expect(canonical.filter(handler => handler?.startsWith('Health'))).toEqual([]);
   });

@@ -45,9 +45,7 @@ describe('queries outside of any unit of work', () => {
     await start();
     for (let i = 0; i < 9; i += 1) await pool.query(`SELECT 1 AS "a${i % 5}"`);
     const line = await until(() => test.logs.of('warn', 'AsyncContext')[0], 'the line');
-    expect(line).toMatch(
-      /^9 queries ran outside of any request, job or message\n/,
-    );
+    expect(line).toMatch(/^9 queries ran outside of any request, job or message\n/);
     expect(line.match(/^ {2}query .*$/gm)).toEqual([
       expect.stringMatching(/SELECT \? AS "a0" at lost-queries\.spec\.ts:\d+/),
       expect.stringMatching(/SELECT \? AS "a1" at lost-queries\.spec\.ts:\d+/),
