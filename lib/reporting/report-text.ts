@@ -65,12 +65,14 @@ const MAX_ID = 40;
 /** `OrdersController.list: 61 queries (budget 20)    req a8576eb9` */
 export function headlineOf(sentence: string, requestId: string): string {
   const request = `    req ${shortId(requestId)}`;
-  return cutShape(sentence, HEADLINE_WIDTH - request.length) + request;
+  // What is cut has a mark behind it.
+  return cutShape(sentence, HEADLINE_WIDTH - request.length - 1) + request;
 }
 
-/** Enough of a request id to look for: the beginning of a UUID is one of its own, that of another id may be that of all. */
+/** Enough of a request id to look for. A random UUID differs in its beginning; one of time (version 7) in its end. */
 export function shortId(requestId: string): string {
-  return UUID.test(requestId) ? requestId.slice(0, 8) : cutShape(requestId, MAX_ID);
+  if (!UUID.test(requestId)) return cutShape(requestId, MAX_ID);
+  return requestId[14] === '4' ? requestId.slice(0, 8) : requestId.slice(-12);
 }
 
 /** What the line of a request says of those that were not logged. */

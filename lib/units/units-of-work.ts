@@ -142,7 +142,7 @@ export class UnitsOfWork implements ContextHost {
       logsBreaches: typeof options.onExceeded !== 'function',
       minRepeats: options.findings.log === false ? Infinity : options.findings.min,
       isFull: options.reports === 'full',
-      hasSinks: options.sinks.length > 0,
+      hasSinks: keepsRecords(options),
     });
     this.#lateLog = new LateLog(options.lateAfterMs);
     const { canonicalLog } = options;
@@ -568,6 +568,11 @@ export class UnitsOfWork implements ContextHost {
     context.closeCallbacks = undefined;
     void Promise.all(ends).then(() => context.release(this.#options.keepAfterClose));
   }
+}
+
+/** Whether a record that a report points to is to be found: a sink has it, and is given all of them. */
+function keepsRecords({ sinks, sinkQueue }: ResolvedOptions): boolean {
+  return (sinkQueue.sample ?? 1) === 1 && sinks.some(({ everyRecord }) => everyRecord !== true);
 }
 
 /** Whether the client keeps it open for as long as it likes: server-sent events. */

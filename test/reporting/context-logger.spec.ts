@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ContextLogger, contextLogFields, ContextService } from 'nestjs-async-context';
+import { shortId } from '../../lib/reporting/report-text';
 import { startApp, type TestApp } from '../support/platforms';
 
 const IDS = / traceId=[0-9a-f]{32} spanId=[0-9a-f]{16}/;
@@ -47,6 +48,12 @@ describe('ContextLogger', () => {
     const colored = write(new ContextLogger({ colors: true, short: true }), '7');
     expect(colored).toContain('    \u001b[2mreq r-1 Orders.pay\u001b[22m');
   });
+
+  it.each([
+    ['6f1f9a3e-8d4b-4c55-9f0e-1f2a3b4c5d6e', '6f1f9a3e'],
+    ['019ac2f0-7d4b-7c55-9f0e-1f2a3b4c5d6e', '1f2a3b4c5d6e'],
+    ['order-4711', 'order-4711'],
+  ])('shortens the id %s where it tells requests apart', (id, short) => expect(shortId(id)).toBe(short));
 
   it('writes no colors where there is no terminal', () => {
     expect(process.stdout.isTTY).not.toBe(true);

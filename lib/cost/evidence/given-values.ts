@@ -29,15 +29,21 @@ export function addGiven(given: Set<Key>, text: string | ReadsValues, parameters
   };
   if (parameters !== MANY_ROWS) addEach(parameters, add);
   // TypeORM writes a list of numbers into the text.
-  if (typeof text === 'string') for (const literal of placesOf(text).pattern?.literals ?? []) add(literal);
+  if (typeof text !== 'string') return;
+  for (const literal of placesOf(text).pattern?.literals ?? []) if (!add(literal)) return;
 }
 
-function addEach(parameters: unknown, add: (value: unknown) => boolean): void {
+/** Whether there is room for more. */
+function addEach(parameters: unknown, add: (value: unknown) => boolean): boolean {
+  let hasRoom = true;
+  const note = (value: unknown): boolean => (hasRoom = hasRoom && add(value));
   if (Array.isArray(parameters)) {
     for (const one of parameters) {
-      if (Array.isArray(one)) addEach(one, add);
-      else if (isPlain(one)) visitValues(one, add);
-      else if (!add(one)) return;
+      if (Array.isArray(one)) hasRoom = addEach(one, add);
+      else if (isPlain(one)) visitValues(one, note);
+      else note(one);
+      if (!hasRoom) return false;
     }
-  } else if (isPlain(parameters)) visitValues(parameters, add);
+  } else if (isPlain(parameters)) visitValues(parameters, note);
+  return hasRoom;
 }

@@ -30,6 +30,8 @@ const FIX_STARVED =
 
 /** Each application of the process is told of a block; one of them speaks. */
 const told = oncePerProcess('stalls.told', () => new WeakSet<LoopBlock>());
+/** Those of them that the log has, or that were held back as what it has. */
+const said = oncePerProcess('stalls.said', () => new WeakSet<LoopBlock>());
 
 /** Says of each stall that the watchdog has seen who it was, once a minute for each. */
 export class StallLog {
@@ -45,7 +47,7 @@ export class StallLog {
 
   /** The longest stall of a unit of work that nobody has told of yet: whoever takes it does. */
   take(blocks: readonly LoopBlock[], account: number): LoopBlock | undefined {
-    if (blocks.length === 0 || this.#isWarmingUp) return undefined;
+    if (blocks.length === 0 || this.#stallMs === 0 || this.#isWarmingUp) return undefined;
     let longest: LoopBlock | undefined;
     for (const block of blocks) {
       if (block.culprit?.account !== account || told.has(block)) continue;
@@ -58,7 +60,7 @@ export class StallLog {
 
   /** Whether the log has it, as a stall of that unit of work. */
   hasSaid(block: LoopBlock, account: number): boolean {
-    return block.culprit?.account === account && told.has(block);
+    return block.culprit?.account === account && said.has(block);
   }
 
   get #isWarmingUp(): boolean {
@@ -80,6 +82,7 @@ export class StallLog {
       this.#logger.write('debug', new Report(headline, [], { blockedMs: block.ms }));
       return;
     }
+    said.add(block);
     if (isStarved(block, stallMs)) {
       const suppressed = reports.admit(PAUSES, 'starved', block.starvedMs);
       if (suppressed !== undefined) this.#logger.warn(starvedReport(block, suppressed));

@@ -64,9 +64,8 @@ const WRITE = /^(?:INSERT|UPDATE|DELETE|MERGE|REPLACE)\b/i;
 
 export function causeOf(work: TroubledWork): MainCause {
   const { trouble, record, breaches, block, because, waits } = work;
-  const repeats = mayBeRepeats(work)
-    ? causeOfRepeats(record.findings ?? [], record.queries.count)
-    : undefined;
+  const { findings, count } = ofDimension(breaches[0]?.dimension, record);
+  const repeats = mayBeRepeats(work) ? causeOfRepeats(findings, count) : undefined;
   if (repeats !== undefined) return repeats;
   if (trouble === 'breach') return causeOfBreach(breaches[0]?.dimension ?? 'queries', work);
   if (trouble === 'stall') return causeOfBlock(block);
@@ -86,7 +85,8 @@ function mayBeRepeats({ trouble, breaches, because, waits }: TroubledWork): bool
 function causeOfBreach(dimension: string, work: TroubledWork): MainCause {
   const { record, because } = work;
   const { queries, remote, traceId } = record;
-  if (dimension === 'durationMs' || dimension === 'deadlineMs') return causeOfTime(because, work);
+  if (dimension === 'durationMs') return causeOfTime('database', work);
+  if (dimension === 'deadlineMs') return causeOfTime(because, work);
   if (dimension === 'loopBlockMs') return causeOfBlock(work.block);
   if (dimension === 'rows') {
     const shape = largest(queries.shapes, 'rows');
@@ -95,7 +95,7 @@ function causeOfBreach(dimension: string, work: TroubledWork): MainCause {
     return { lines: linesOfShape(shape), fix };
   }
   if (dimension === 'writes') {
-    const shape = queries.shapes.find(({ shape: text }) => WRITE.test(text)) ?? queries.shapes[0];
+    const shape = queries.shapes.find(({ shape: text }) => WRITE.test(text));
     const to = shape?.table === undefined ? '' : ` to ${shape.table}`;
     return {
       lines: linesOfShape(shape),
@@ -115,28 +115,47 @@ function causeOfBreach(dimension: string, work: TroubledWork): MainCause {
   return causeOfQueries(dimension, work);
 }
 
-function causeOfQueries(dimension: string, { record, breachSite }: TroubledWork): MainCause {
+/** What a dimension counts: all queries, or those of its table. */
+function ofDimension(
+  dimension: string | undefined,
+  { queries, findings = [] }: CostRecord,
+): {
+  readonly shapes: readonly ShapeCostRecord[];
+  readonly findings: readonly RepeatFinding[];
+  readonly count: number;
+} {
+  const all = { shapes: queries.shapes, findings, count: queries.count };
+  if (dimension?.startsWith('perTable.') !== true) return all;
+  const name = dimension.slice('perTable.'.length);
+  const shapes = queries.shapes.filter(({ table }) => table === name);
+  if (shapes.length === 0) return all;
+  const count = shapes.reduce((sum, shape) => sum + shape.count, 0);
+  return { shapes, findings: findings.filter(({ table }) => table === name), count };
+}
+
+function causeOfQueries(dimension: string, { record }: TroubledWork): MainCause {
   const { queries } = record;
+  const { shapes, findings, count } = ofDimension(dimension, record);
   // What is proven comes first, then the most frequent.
-  const finding = record.findings?.find(({ confidence }) => confidence !== 'suspected');
+  const finding = findings.find(({ confidence }) => confidence !== 'suspected');
   // It may be another shape than the most frequent one, which may be a batch for each row.
-  const isClear =
-    finding !== undefined &&
-    (dimension === 'repeats' || finding.confidence === 'proven' || 2 * finding.count > queries.count);
+  const isClear = finding !== undefined && (dimension === 'repeats' || 2 * finding.count > count);
   if (isClear) return causeOfFinding(finding);
-  const [top] = queries.shapes;
-  if (top !== undefined && 2 * top.count > queries.count) {
+  const [top] = shapes;
+  if (top !== undefined && count === 1)
+    return { lines: linesOfShape(top), fix: 'do without the query, or raise the budget' };
+  if (top !== undefined && 2 * top.count > count) {
     const how = queries.maxConcurrent > 1 ? 'side by side' : 'one after the other';
-    const lines: ReportLine[] = linesOfShape(top, top.callSite ?? breachSite);
+    const lines: ReportLine[] = linesOfShape(top);
     const fix = WRITE.test(top.shape)
       ? `write${of(top, 'to')} once for all rows (multi-row VALUES, UPDATE … FROM, COPY)`
       : `fetch${of(top, 'from')} once for all (a JOIN, IN (…) or a DataLoader)`;
     return { text: `one statement ${number(top.count)} times, ${how}`, lines, fix };
   }
-  if (finding !== undefined && 4 * finding.count >= queries.count) return causeOfFinding(finding);
+  if (finding !== undefined && 4 * finding.count >= count) return causeOfFinding(finding);
   return {
-    text: `${number(queries.shapes.length)} different statements`,
-    lines: queries.shapes.slice(0, 2).flatMap(shape => linesOfShape(shape)),
+    text: `${number(shapes.length)} different statements`,
+    lines: shapes.slice(0, 2).flatMap(shape => linesOfShape(shape)),
     fix: 'load what the handler needs together, or split the handler',
   };
 }

@@ -6,7 +6,7 @@ import type { BreachRecord } from '../../cost/cost-record';
 import { buildCostRecord } from '../../record/cost-record-builder';
 import type { LoopBlock } from '../../cost/event-loop';
 import { hasRepeats, worthyFinding } from '../../cost/find-repeats';
-import { longestPart, type TimePart } from '../../cost/time-record';
+import { longestPart } from '../../cost/time-record';
 import type { Trouble, TroubledWork } from './main-cause';
 import { POOL_WAITS, saidWaits } from '../../detectors/pools/said-waits';
 import { ReportLogger } from '../../reporting/report-logger';
@@ -63,8 +63,15 @@ export class WorkLog {
 
   /** @param late a breach after the close, whose other troubles the log has by then */
   note(context: RequestContext, late?: BreachRecord): void {
-    const found = late === undefined ? this.#find(context) : this.#ofLate(context, late);
-    if (found === undefined) return;
+    let found = late === undefined ? this.#find(context) : this.#ofLate(context, late);
+    // What is worse may be held back, as it comes again and again: then the next is looked at, which has not been said.
+    for (; found !== undefined; found = afterHeldBack(found)) {
+      if (this.#write(context, found, late !== undefined)) return;
+    }
+  }
+
+  /** Whether it was written, or there is nothing else to be said. */
+  #write(context: RequestContext, found: Found, isLate: boolean): boolean {
     const { trouble } = found;
     const kind = trouble === 'stall' && isDoubtful(found.block!) ? PAUSES : KINDS[trouble];
     const subject = subjectOf(context, found);
@@ -72,8 +79,9 @@ export class WorkLog {
     const suppressed = reports.admit(kind, subject, msOf(context, found), windowMs);
     if (suppressed === undefined) {
       if (trouble === 'breach') rememberNextBreach(context, subject);
-      return;
+      return false;
     }
+    for (const wait of found.waits) saidWaits.add(wait);
     const record = buildCostRecord(context);
     const { isFull, hasSinks } = this.#options;
     const { breachStack } = context.cost;
@@ -86,12 +94,13 @@ export class WorkLog {
         ...found,
         record,
         finding: worthyFinding(record.findings, this.#options.minRepeats),
-        breachSite: breachStack && callSitesOf(breachStack)[0],
+        breachSite: trouble === 'breach' && !isLate && breachStack ? callSitesOf(breachStack)[0] : undefined,
       },
       { isFull, hasSinks, fingerprint, suppressed },
     );
     // The line belongs to the request that it speaks of.
     contextStorage.run(context, () => this.#loggerOf(trouble).write(kind.isError ? 'error' : 'warn', report));
+    return true;
   }
 
   /** All that is wrong with it, the gravest first; nothing where the log has the cause already. */
@@ -107,7 +116,7 @@ export class WorkLog {
     const waits = (poolWaits ?? []).filter(wait => !saidWaits.has(wait));
     const isStall = block !== undefined;
     const facts = { block: block ?? longestOwn(context), isStall, waits, because };
-    const ofBudget = logsBreaches ? breaches.filter(one => !(said && isOfBlock(one, because))) : [];
+    const ofBudget = logsBreaches ? breaches.filter(one => !(said && one.dimension === 'loopBlockMs')) : [];
     if (ofBudget.length > 0) return { trouble: 'breach', breaches: ofBudget, ...facts };
     const rest = { breaches: [], ...facts };
     if (block !== undefined) return { trouble: 'stall', ...rest };
@@ -157,9 +166,13 @@ function rememberNextBreach({ cost }: RequestContext, subject: string): void {
   cost.history.breachesHeldUntilMs = reports.heldUntilMs(BREACHES, subject) - AHEAD_MS;
 }
 
-/** Whether a breach says no more than that the event loop was blocked. */
-function isOfBlock({ dimension }: BreachRecord, because: TimePart): boolean {
-  return dimension === 'loopBlockMs' || (dimension === 'durationMs' && because === 'own');
+/** What else is wrong with it, where the worst is held back. */
+function afterHeldBack(found: Found): Found | undefined {
+  const { trouble, isStall, waits } = found;
+  if (trouble === 'breach' && isStall) return { ...found, trouble: 'stall', breaches: [] };
+  if ((trouble === 'breach' || trouble === 'stall') && waits.length > 0)
+    return { ...found, trouble: 'pool', breaches: [] };
+  return undefined;
 }
 
 function longestOwn({ blocks, time }: RequestContext): LoopBlock | undefined {

@@ -23,7 +23,7 @@ export interface WorkReportOptions {
 }
 
 /** `    orders.service.ts:44 items` at the end of what shows a cause. */
-const NAMES_A_LINE = / {4}\S+:\d/;
+const NAMES_A_LINE = /(?:^| {4})\S+:\d/;
 
 /** Dimensions of a headline: the others are in the record. */
 const MAX_DIMENSIONS = 2;
@@ -83,7 +83,7 @@ function sentenceOf(work: TroubledWork, { text }: MainCause): string {
 
 /** What is used of each dimension, in words; what has none is called as its option is. */
 const WORDS: Readonly<Record<string, (used: string) => string>> = {
-  durationMs: used => `took ${used} ms`,
+  durationMs: used => `${used} ms of database time`,
   deadlineMs: used => `took ${used} ms`,
   loopBlockMs: used => `blocked the event loop for ${used} ms`,
   cache: used => `${used} cache commands`,
@@ -104,16 +104,22 @@ function describeBreach({ dimension, used, limit, hard }: BreachRecord): string 
   const table = dimension.startsWith('perTable.') ? dimension.slice('perTable.'.length) : undefined;
   const what =
     table === undefined
-      ? (WORDS[dimension]?.(number(used)) ?? `${number(used)} ${dimension}`)
+      ? (WORDS[dimension]?.(number(used)) ?? countOf(used, dimension))
       : `${number(used)} queries on ${table}`;
   return `${what} (${word} ${number(limit)})`;
 }
 
+/** `61 queries`, `1 query` */
+function countOf(used: number, dimension: string): string {
+  const one = dimension.replace(/ies$/, 'y').replace(/s$/, '');
+  return `${number(used)} ${used === 1 ? one : dimension}`;
+}
+
 function linesOf(work: TroubledWork, cause: MainCause, options: WorkReportOptions): ReportLine[] {
   const { record } = work;
-  const lines: ReportLine[] = cause.lines.slice(0, 3);
-  if (work.breachSite !== undefined && !lines.some(([, line]) => NAMES_A_LINE.test(line)))
-    lines.push(['line', `${work.breachSite}, where it crossed its budget`]);
+  const isNamed = work.breachSite === undefined || cause.lines.some(([, line]) => NAMES_A_LINE.test(line));
+  const lines: ReportLine[] = cause.lines.slice(0, isNamed ? 3 : 2);
+  if (!isNamed) lines.push(['line', `${work.breachSite}, where it crossed its budget`]);
   lines.push(['fix', cause.fix]);
   const others = othersOf(work, cause);
   if (others.length > 0) lines.push(['also', others.join('; ')]);
@@ -154,7 +160,7 @@ function share(ms: number, { durationMs }: CostRecord): string {
 
 /** What a JSON log has, in any case. */
 function fieldsOf(
-  { trouble, record, breaches, block, because, waits }: TroubledWork,
+  { trouble, record, breaches, block, because, waits, breachSite }: TroubledWork,
   { text, fix, lines }: MainCause,
   { fingerprint, suppressed }: WorkReportOptions,
 ): Record<string, unknown> {
@@ -175,6 +181,7 @@ function fieldsOf(
     at: block && siteOf(block),
     cause: text,
     evidence: lines.map(([label, line]) => `${label} ${line}`.trim().replace(/ {4}/g, ', ')).join('; '),
+    exceededAt: breachSite,
     fix,
     fingerprint,
     suppressed,

@@ -82,11 +82,11 @@ async function show(
 ): Promise<CostRecord | undefined> {
   const known = records().length;
   for (let i = 0; i < times && !stop.aborted; i++) {
-    const response = await fetch(url + path, { method, headers: { 'x-user': 'ada' }, signal: stop });
+    const response = await fetch(url + path, { method, headers: { 'x-user': 'ada' } });
     await response.arrayBuffer();
     // The record of a request is written after its response.
     const until = Date.now() + SHOWN_WITHIN_MS;
-    while (records().length <= known + i && Date.now() < until) {
+    while (records().length <= known + i && Date.now() < until && !stop.aborted) {
       await flush();
       await sleep(LOOK_EVERY_MS);
     }

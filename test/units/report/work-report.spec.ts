@@ -39,6 +39,38 @@ class OrdersController {
     for (let i = 0; i < 4; i += 1) await pool.query('SELECT $1::int', [i]);
   }
 
+  @Get('one')
+  @QueryBudget(0)
+  async one(): Promise<void> {
+    await pool.query(`SELECT id FROM ${ORDERS} LIMIT 1`);
+  }
+
+  /** Computes longer than it asks the database. */
+  @Get('database')
+  @QueryBudget({ durationMs: 10 })
+  async database(): Promise<void> {
+    await pool.query('SELECT pg_sleep(0.05)');
+    const endMs = performance.now() + 200;
+    while (performance.now() < endMs);
+  }
+
+  /** Much of one table, and too much of another. */
+  @Get('tables')
+  @QueryBudget({ perTable: { [ITEMS]: 2 } })
+  async tables(): Promise<void> {
+    for (const id of await this.orders(3)) await this.items(id, 0);
+    for (let i = 0; i < 20; i += 1) await pool.query(`SELECT count(*) FROM ${ORDERS} WHERE id > $1`, [i]);
+  }
+
+  /** Over its budget in each request, and once it blocks the event loop. */
+  @Get('often/:ms')
+  @QueryBudget(0)
+  async often(@Param('ms') ms: string): Promise<void> {
+    await pool.query('SELECT 1');
+    const endMs = performance.now() + Number(ms);
+    while (performance.now() < endMs);
+  }
+
   /** Ends only when the test lets it. */
   @Get('deadlock')
   async deadlock(): Promise<void> {
@@ -164,6 +196,42 @@ describe.skipIf(isEmbedded).each(platforms)('the report of a request on %s', pla
     expect(reports).toHaveLength(1);
     expect(reports[0]).toMatchObject({ level: 'error', context: 'QueryBudget' });
   });
+
+  it.each([
+    [
+      'one',
+      /^OrdersController\.one: 1 query \(budget 0\) {4}req /,
+      /fix +do without the query, or raise the budget/,
+    ],
+    [
+      'database',
+      /^OrdersController\.database: [\d.]+ ms of database time \(budget 10\)/,
+      /1 × +SELECT pg_sleep[\s\S]*fix +run EXPLAIN/,
+    ],
+    ['tables', /: 3 queries on \S+_items \(budget 2\), an N\+1 on \S+_items/, /3 × +SELECT name/],
+  ])('speaks of what was counted: %s', async (path, headline, rest) => {
+    test = await startApp({ platform, controllers: [OrdersController], slowAfterMs: 0, stallMs: 0 });
+    await get(path);
+    await test!.records(1);
+    const text = String(reportsOf()[0]!.message);
+    expect(text).toMatch(headline);
+    expect(text).toMatch(rest);
+  });
+
+  // Once: the watchdog looks at a handler once a minute and process.
+  it.runIf(platform === 'express')(
+    'tells of a stall where the breach of its request is held back',
+    async () => {
+      test = await startApp({ platform, controllers: [OrdersController], slowAfterMs: 0, stallMs: 250 });
+      // The watchdog looks from a second on.
+      await new Promise(resolve => setTimeout(resolve, 1_500));
+      await get('often/0');
+      await get('often/700');
+      await until(() => reportsOf().length === 2, 'both');
+      expect(reportsOf().map(({ context }) => context)).toEqual(['QueryBudget', 'EventLoop']);
+      expect(String(reportsOf()[1]!.message)).toMatch(/^OrdersController\.often blocked the event loop for /);
+    },
+  );
 
   it('is not waited for by who waits for a connection that it holds itself', async () => {
     isLetGo = false;
