@@ -53,7 +53,8 @@ describe('the ledger of a part', () => {
       });
       expect(ledger.tables!.get('orders')).toMatchObject({ count: 2, rows: 5 });
     }
-    expect(part.waitMs).toBeCloseTo(whole.waitMs, 0);
+    // Each looks at the clock for itself, and the machine may be busy in between.
+    expect(Math.abs(part.waitMs - whole.waitMs)).toBeLessThan(20);
   });
 
   it('counts calls, waits and queries that were measured elsewhere in the whole, too', () => {
