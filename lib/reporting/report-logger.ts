@@ -26,8 +26,8 @@ interface KnownLogger extends Partial<TakesReports> {
 }
 
 /**
- * The way of every report to the logger of the application: its headline is where that logger has the text of a
- * line, the facts are fields where it has any, and nothing is said twice.
+ * Writes reports to the logger of the application: the headline as that logger's message, the facts as fields where
+ * it takes fields, and nothing twice.
  *
  * Nest's own `ConsoleLogger` prints each further argument as a line, or as an object behind the text; so a text log
  * gets one text, the lines below the headline included.

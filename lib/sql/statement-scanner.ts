@@ -133,7 +133,7 @@ export class StatementScanner {
     return statement;
   }
 
-  /** `EXECUTE` is what its `PREPARE` was; where that was not seen, it counts as a write, as any unknown verb does. */
+  /** `EXECUTE` has the kind of its `PREPARE`. If that was not seen, it counts as a write, like any unknown verb. */
   #execute(text: string, statement: Statement): Statement {
     // What the name stands for may change.
     this.#foundLiteral = true;
