@@ -97,8 +97,8 @@ function wrongCounts(processes, answers, { mode, outage }) {
     const said = count(lines, line => line.includes('the store of @CostLimit()'));
     const most = outage === undefined ? 0 : 1 + Math.floor(SECONDS / 60);
     if (said > most || (outage !== undefined && said === 0)) wrong.push(`${said} lines about the store`);
-    const faults = count(lines, line => line.includes('failed and was ignored'));
-    if (faults > said) wrong.push(`${faults - said} lines about other faults`);
+    const hookErrors = count(lines, line => line.includes('failed and was ignored'));
+    if (hookErrors > said) wrong.push(`${hookErrors - said} lines about other faults`);
     if (lastTakeMs < (outage?.backMs ?? 0)) wrong.push('a process has not found the store again');
   }
   return wrong;

@@ -144,14 +144,14 @@ function closedRequest(i) {
 
 async function measure({ sink, sample = 1 }) {
   const report = (where, reason) => console.error(where, reason);
-  const faults = { report, say: report };
+  const hookErrors = { report, say: report };
   const queue = new SinkQueue({
     sinks: [sink],
     capacity: BATCH,
     batchSize: BATCH,
     toRecord: buildCostRecord,
     weigh: recordSampler(sample),
-    faults,
+    hookErrors,
   });
   let offerNanos = 0;
   let cpuMicros = 0;

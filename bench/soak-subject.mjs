@@ -34,8 +34,8 @@ const OPTIONS = {
   all: {
     ...COMMON,
     serverTiming: true,
-    trace: true,
-    answerLostErrors: true,
+    providerCalls: true,
+    answerUnhandledErrors: true,
     canonicalLog: true,
     resourceMonitor: { sample: 0.05 },
   },

@@ -19,10 +19,10 @@ async function ours(options) {
   const { AsyncContextModule, ContextService, traceProviders } = await importLibrary();
   return {
     imports: [AsyncContextModule.forRoot(options)],
-    createOptions: options.trace ? { instrument: traceProviders() } : {},
+    createOptions: options.providerCalls ? { instrument: traceProviders() } : {},
     evidence: app => {
       const context = app.get(ContextService, { strict: false });
-      const calls = context.cost?.trace().find(({ call }) => call === 'OrdersService.find')?.count;
+      const calls = context.cost?.providerCalls().find(({ call }) => call === 'OrdersService.find')?.count;
       const { queries, cache, http } = context.cost ?? {};
       return { context: context.isActive, queries, cache, http, calls };
     },
@@ -115,7 +115,7 @@ export const VARIANTS = {
   trace: {
     label: 'nestjs-async-context, context and trace',
     expects: { context: true, calls: 1 },
-    create: () => ours({ instrumentations: [], trace: true }),
+    create: () => ours({ instrumentations: [], providerCalls: true }),
   },
   budget: {
     label: 'nestjs-async-context, budget and pg',
@@ -133,7 +133,7 @@ export const VARIANTS = {
   diagnosis: {
     label: 'nestjs-async-context, budget, pg and diagnosis',
     expects: { context: true, queries: 1 },
-    create: () => ours({ budget: { queries: 1000 }, serverTiming: true, answerLostErrors: true }),
+    create: () => ours({ budget: { queries: 1000 }, serverTiming: true, answerUnhandledErrors: true }),
   },
 };
 

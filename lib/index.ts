@@ -107,10 +107,10 @@ export {
 export type { SlowRecord, StallRecord, TimePart, TimeRecord } from './cost/time-record';
 export type { SqlDialect, Statement, StatementKind } from './sql/statement';
 
-export type { HeldStatement, HoldingState, PoolHolder, PoolWait } from './cost/pool-wait';
+export type { HeldStatement, LeaseState, PoolHolder, PoolWait } from './cost/pool-wait';
 
 export type { DriverInstrumentation, QueryReporter } from './instrumentation/driver-instrumentation';
-export type { Below, CallHandle, CheckoutHandle, QueryHandle } from './cost/query-handle';
+export type { StackBoundary, CallHandle, AcquisitionHandle, QueryHandle } from './cost/query-handle';
 export {
   amqplibInstrumentation,
   betterSqlite3Instrumentation,

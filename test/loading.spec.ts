@@ -63,7 +63,7 @@ describe('the files of the package', () => {
     [{ canonicalLog: true }, ['canonical-log']],
     [{ overload: {} }, ['overload-monitor', 'overload.entry']],
     [{ propagate: { hosts: ['127.0.0.1'] } }, ['http-propagation']],
-    [{ trace: true }, ['provider-tracer']],
+    [{ providerCalls: true }, ['provider-tracer']],
   ])('come with what asks for them: %j', async (options, parts) => {
     const names = await start({ stallMs: 0, ...(options as AsyncContextOptions) });
     expect(names.filter(name => PARTS.includes(name)).sort()).toEqual(parts);

@@ -1,5 +1,5 @@
 import type { ContextBudget } from '../context/request-context';
-import type { CostAlarm, IgnoredShape } from '../cost/cost-ledger';
+import type { LimitHook, IgnoredShape } from '../cost/cost-ledger';
 import type {
   BudgetDefaults,
   BudgetDimensions,
@@ -17,7 +17,7 @@ import { declaredExemption, declaredIgnores, declaredLimits, type Declared } fro
 
 /** The limits of one handler, each with its origin, found once. */
 export interface ResolvedBudget extends ContextBudget {
-  readonly alarm: CostAlarm | undefined;
+  readonly limitHook: LimitHook | undefined;
   /** What is declared not to be a finding; absent when nothing is. */
   readonly ignored: readonly IgnoredShape[] | undefined;
   /** What stops a unit of work; absent when nothing does. */
@@ -39,14 +39,14 @@ export interface BudgetOwners {
 /** Resolves each dimension: handler, controller, module, HTTP method default, `forRoot({ budget })`. */
 export class BudgetResolver {
   readonly #defaults: BudgetDefaults;
-  readonly #alarmFor: (limits: readonly ResolvedLimit[]) => CostAlarm | undefined;
+  readonly #limitHookFor: (limits: readonly ResolvedLimit[]) => LimitHook | undefined;
 
   constructor(
     defaults: BudgetDefaults,
-    alarmFor: (limits: readonly ResolvedLimit[]) => CostAlarm | undefined,
+    limitHookFor: (limits: readonly ResolvedLimit[]) => LimitHook | undefined,
   ) {
     this.#defaults = defaults;
-    this.#alarmFor = alarmFor;
+    this.#limitHookFor = limitHookFor;
   }
 
   /** Whether the budget of a handler depends on the method of the request. */
@@ -74,7 +74,7 @@ export class BudgetResolver {
     for (const layer of layers) found.add(layer);
     for (const owner of near) found.exempt(owner && declaredExemption(owner));
     const ignored = near.flatMap(owner => (owner === undefined ? [] : declaredIgnores(owner)));
-    return this.#withAlarm({
+    return this.#withLimitHook({
       limits: [...found.limits.values()],
       hard: hardBudget([...found.hard.values()], found.status),
       ignored: ignored.map(({ value }) => ignoredShape(value)),
@@ -87,7 +87,7 @@ export class BudgetResolver {
   /** What two handlers of one unit of work may cost: each dimension that both limit, by the higher limit. */
   loosest(a: ResolvedBudget, b: ResolvedBudget): ResolvedBudget {
     if (a === b) return a;
-    return this.#withAlarm({
+    return this.#withLimitHook({
       limits: loosestLimits(a.limits, b.limits),
       hard: loosestHard(a.hard, b.hard),
       ignored: [...(a.ignored ?? []), ...(b.ignored ?? [])],
@@ -100,11 +100,11 @@ export class BudgetResolver {
     });
   }
 
-  #withAlarm(budget: Omit<ResolvedBudget, 'alarm'>): ResolvedBudget {
+  #withLimitHook(budget: Omit<ResolvedBudget, 'limitHook'>): ResolvedBudget {
     const { limits, ignored } = budget;
     return {
       ...budget,
-      alarm: this.#alarmFor(limits),
+      limitHook: this.#limitHookFor(limits),
       ignored: ignored?.length === 0 ? undefined : ignored,
     };
   }

@@ -16,7 +16,7 @@ import { QueryBudgetExceededError } from './query-budget-exceeded.error';
 import { limitInForce } from './limit-in-force';
 import { isKeptBack, markUndo, releasesLock } from './refused-commit';
 
-type Below = (...args: never[]) => unknown;
+type StackBoundary = (...args: never[]) => unknown;
 
 /** How long after its end what a unit of work has begun is still stopped. */
 const STOPPED_FOR_MS = 60_000;
@@ -117,12 +117,12 @@ export class WorkStop implements CostGate {
     );
   }
 
-  admit(ledger: CostLedger, statement: Statement, below: Below): void {
+  admit(ledger: CostLedger, statement: Statement, stackBoundary: StackBoundary): void {
     if (!isOwnWork()) return;
     this.resolve();
     if (this.breach === undefined) {
       if (!this.isAtWork || !this.#isOverdue()) return;
-      this.#passDeadline(statement.shape, ledger, below);
+      this.#passDeadline(statement.shape, ledger, stackBoundary);
     }
     if (this.#isLongOver()) return;
     this.keepBack(statement);
@@ -134,12 +134,12 @@ export class WorkStop implements CostGate {
     throw this.#refusal(statement);
   }
 
-  check(ledger: CostLedger, what: string, below: Below): void {
+  check(ledger: CostLedger, what: string, stackBoundary: StackBoundary): void {
     const { limits = [] } = this.#hard ?? {};
     if (limits.length === 0 || !this.isAtWork || !isOwnWork()) return;
     const [breach] = ledger.isClosed ? this.#findLate(limits, ledger) : findBreaches(limits, ledger);
     if (breach === undefined || releasesLock(what)) return;
-    keepBreachStack(ledger, below);
+    keepBreachStack(ledger, stackBoundary);
     this.stop(breach, what);
     throw this.#refusal({ shape: what, kind: 'read' });
   }
@@ -155,13 +155,18 @@ export class WorkStop implements CostGate {
   }
 
   /** A lock in a cache is to be released also by a unit of work that has made too many queries. */
-  checkCall(ledger: CostLedger, dimension: CallDimension, target: string, below: Below): void {
+  checkCall(
+    ledger: CostLedger,
+    dimension: CallDimension,
+    target: string,
+    stackBoundary: StackBoundary,
+  ): void {
     if (!isOwnWork()) return;
     this.resolve();
     const limits = this.#hard?.limits.filter(limit => limit.dimension === dimension) ?? [];
     const [breach] = findBreaches(limits, ledger);
     if (breach === undefined) return;
-    keepBreachStack(ledger, below);
+    keepBreachStack(ledger, stackBoundary);
     this.stop(breach, target);
     throw new QueryBudgetExceededError(breach, target, true);
   }
@@ -270,10 +275,10 @@ export class WorkStop implements CostGate {
     };
   }
 
-  #passDeadline(what: string, ledger?: CostLedger, below?: Below): void {
+  #passDeadline(what: string, ledger?: CostLedger, stackBoundary?: StackBoundary): void {
     const breach = this.#overdue();
     if (breach === undefined) return;
-    if (ledger !== undefined && below !== undefined) keepBreachStack(ledger, below);
+    if (ledger !== undefined && stackBoundary !== undefined) keepBreachStack(ledger, stackBoundary);
     this.stop(breach, what);
   }
 

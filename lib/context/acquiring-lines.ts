@@ -11,7 +11,7 @@ const MAX_LINES = 3;
 /** Stacks that are taken once a connection has outlived its request: 2 to 5 µs each. */
 const STACKS_WHEN_SUSPECT = 1_000;
 
-type Below = (...args: never[]) => unknown;
+type StackBoundary = (...args: never[]) => unknown;
 
 /**
  * Where one handler asks for its connections.
@@ -21,17 +21,17 @@ type Below = (...args: never[]) => unknown;
  */
 export class AcquiringLines {
   readonly #lines: CallSite[] = [];
-  #checkouts = 0;
+  #acquisitions = 0;
   #lookAt = 1;
   #stacksLeft = 0;
 
   /** Counts a checkout; its own stack, if a connection of the handler has outlived its request before. */
-  see(below: Below): RawStack | undefined {
-    this.#checkouts += 1;
-    if (this.#checkouts === this.#lookAt) this.#look(below);
+  see(stackBoundary: StackBoundary): RawStack | undefined {
+    this.#acquisitions += 1;
+    if (this.#acquisitions === this.#lookAt) this.#look(stackBoundary);
     if (this.#stacksLeft === 0) return undefined;
     this.#stacksLeft -= 1;
-    return captureStack(below);
+    return captureStack(stackBoundary);
   }
 
   /** Says that a connection has outlived its request: the next one shall be named by its own stack. */
@@ -44,10 +44,10 @@ export class AcquiringLines {
     return this.#lines.length === 0 ? undefined : this.#lines.map(describeCallSite).join(', or ');
   }
 
-  #look(below: Below): void {
-    this.#lookAt = this.#checkouts < MAX_LINES ? this.#checkouts + 1 : this.#checkouts * 2;
+  #look(stackBoundary: StackBoundary): void {
+    this.#lookAt = this.#acquisitions < MAX_LINES ? this.#acquisitions + 1 : this.#acquisitions * 2;
     // Its frame and not the stack: that would keep the objects of this request.
-    const line = callSiteOf(captureStack(below));
+    const line = callSiteOf(captureStack(stackBoundary));
     if (line === undefined || this.#lines.some(known => isSame(known, line))) return;
     if (this.#lines.push(line) === MAX_LINES) this.#lookAt = Infinity;
   }

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { contextMissing, userMissing } from '../kernel/errors';
 import type { MeasuredQuery } from '../cost/measured-query';
 import type { RequestCost } from '../cost/request-cost';
-import { currentAside, runAgain, runAside } from './aside';
+import { currentRedirect, runAgain, runRedirected } from './charge-redirect';
 import { readBaggage } from '../w3c/baggage';
 import type { Carrier } from './carrier';
 import { checkedValue } from './checked-value';
@@ -283,9 +283,9 @@ export class ContextService {
   bind<F extends (...args: never[]) => unknown>(fn: F): F {
     if (this.#current() === undefined) return fn;
     const captured = contextStorage.capture();
-    const aside = currentAside();
+    const redirect = currentRedirect();
     const bound = function (this: unknown, ...args: never[]): unknown {
-      return runAndNote(captured, () => runAgain(aside, () => fn.apply(this, args)));
+      return runAndNote(captured, () => runAgain(redirect, () => fn.apply(this, args)));
     };
     Object.defineProperty(bound, 'name', { value: fn.name, configurable: true });
     Object.defineProperty(bound, 'length', { value: fn.length, configurable: true });
@@ -303,8 +303,8 @@ export class ContextService {
     // `run()` also without a store: `exit()` forgets on Node 20 and 22 that it has left as soon as
     // something inside it runs in another store.
     const captured = contextStorage.capture();
-    const aside = currentAside();
-    return fn => runAndNote(captured, () => runAgain(aside, fn));
+    const redirect = currentRedirect();
+    return fn => runAndNote(captured, () => runAgain(redirect, fn));
   }
 
   /**
@@ -342,7 +342,7 @@ export class ContextService {
    */
   uncounted<T>(reason: string, fn: () => T): T {
     const context = this.#current();
-    return context === undefined ? fn() : runAside(context.cost.keepApart(reason), fn);
+    return context === undefined ? fn() : runRedirected(context.cost.keepApart(reason), fn);
   }
 
   /**

@@ -59,7 +59,7 @@ export interface ContextApplication {
    * Answers a request that still waits when an error that nobody awaits has ended its work, where the
    * application wants it; whether it was answered. An older copy of the package does not have it.
    */
-  answerLostError?(context: RequestContext, error: unknown): boolean;
+  answerUnhandledError?(context: RequestContext, error: unknown): boolean;
   /** With `propagate.hosts`; an older copy of the package does not have it. */
   readonly outgoing?: OutgoingContext | undefined;
   /** Share of the traces begun here that are flagged as sampled; an older copy does not have it. */
@@ -77,7 +77,7 @@ export interface ContextApplication {
   /** Whether a sink of it looks at units of work while they are open. */
   observes(observer: object): boolean;
   /** Notes that a unit of work asks for something after its close. Never throws. */
-  noteLate(context: RequestContext, what: string, below: (...args: never[]) => unknown): void;
+  noteLate(context: RequestContext, what: string, stackBoundary: (...args: never[]) => unknown): void;
 }
 
 /** What a unit of work can have left open. */
@@ -161,7 +161,7 @@ export class RequestContext {
   /** Class name of the error that the handler ended with. */
   error: string | undefined = undefined;
   /** Errors of this work that nobody awaited. */
-  lostErrors = 0;
+  unhandledErrors = 0;
   /** HTTP method. */
   method: string | undefined = undefined;
   /** HTTP status, once one was sent. */
@@ -172,7 +172,7 @@ export class RequestContext {
   request: object | undefined = undefined;
   /** The response of `node:http`, until the close. */
   response: { readonly headersSent: boolean; readonly writableEnded: boolean } | undefined = undefined;
-  /** What an answer to a lost error needs, until the close; only where `answerLostErrors` is on. */
+  /** What an answer to an unhandled error needs, until the close; only where `answerUnhandledErrors` is on. */
   exchange: HttpExchange | undefined = undefined;
   /** What `setUser()` gave, until the close. */
   user: ContextUser | undefined = undefined;
@@ -302,7 +302,7 @@ export class RequestContext {
    * @param keepsData whether the user and the values stay for as long as something holds the context
    */
   release(keepsData: boolean): void {
-    this.cost.alarm = undefined;
+    this.cost.limitHook = undefined;
     if (keepsData) this.user = this.knownUser();
     else {
       this.user = undefined;

@@ -50,13 +50,13 @@ export class RequestIdSource {
   readonly #header: string;
   readonly #trust: RequestIdOptions['trust'];
   readonly #generate: (() => string) | undefined;
-  readonly #faults: Asks;
+  readonly #hookErrors: Asks;
 
-  constructor(options: RequestIdOptions, faults: Asks) {
+  constructor(options: RequestIdOptions, hookErrors: Asks) {
     this.#header = options.header.toLowerCase();
     this.#trust = options.trust;
     this.#generate = options.generate;
-    this.#faults = faults;
+    this.#hookErrors = hookErrors;
   }
 
   /** The id of a request; `request` is what the application's `trust` function is asked about. */
@@ -71,7 +71,7 @@ export class RequestIdSource {
   next(): string {
     const generate = this.#generate;
     if (generate === undefined) return randomUUID();
-    const id: unknown = this.#faults.ask('requestId.generate', () => {
+    const id: unknown = this.#hookErrors.ask('requestId.generate', () => {
       const made: unknown = generate();
       if (isRequestId(made) || isThenable(made)) return made;
       throw new OwnError('it did not return 1 to 200 characters of A-Z a-z 0-9 _ . : = + / @ -');
@@ -82,7 +82,7 @@ export class RequestIdSource {
   #isTrusted(request: unknown): boolean {
     const trust = this.#trust;
     if (typeof trust !== 'function') return trust;
-    return this.#faults.ask('requestId.trust', () => trust(request)) === true;
+    return this.#hookErrors.ask('requestId.trust', () => trust(request)) === true;
   }
 
   // Node joins duplicates with ', ' (which the pattern rejects) for most headers, but keeps only

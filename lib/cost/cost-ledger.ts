@@ -43,14 +43,14 @@ export interface IgnoredShape {
   matches(shape: string): boolean;
 }
 
-/** Asked before a query is sent once the alarm is set off; it may throw to keep the query back. */
-export interface CostAlarm {
+/** Asked before a query is sent once the limit hook applies; it may throw to keep the query back. */
+export interface LimitHook {
   /** Ask from this query of the unit of work on; 0 asks before each. */
   atQuery: number;
   /** The same for the calls of each other dimension. */
   atCall: number;
   /** @param what the shape of the query, or the target of the call */
-  beforeQuery(ledger: CostLedger, what: string, below: (...args: never[]) => unknown): void;
+  beforeQuery(ledger: CostLedger, what: string, stackBoundary: (...args: never[]) => unknown): void;
 }
 
 /** Stands in front of one unit of work that may have to be stopped; it throws to keep back what is asked for. */
@@ -58,15 +58,15 @@ export interface CostGate {
   /** Whether the unit of work is open, or works on where its client has left. */
   readonly isAtWork: boolean;
   /** Before anything else of a statement, also of one that comes late. */
-  admit(ledger: CostLedger, statement: Statement, below: (...args: never[]) => unknown): void;
+  admit(ledger: CostLedger, statement: Statement, stackBoundary: (...args: never[]) => unknown): void;
   /** When a query is counted, and not sent yet; also one that comes late. */
-  check(ledger: CostLedger, what: string, below: (...args: never[]) => unknown): void;
+  check(ledger: CostLedger, what: string, stackBoundary: (...args: never[]) => unknown): void;
   /** The same for a call. */
   checkCall(
     ledger: CostLedger,
     dimension: CallDimension,
     target: string,
-    below: (...args: never[]) => unknown,
+    stackBoundary: (...args: never[]) => unknown,
   ): void;
 }
 
@@ -92,7 +92,7 @@ export class CostLedger {
   bytes = 0;
   waitMs = 0;
   isClosed = false;
-  alarm: CostAlarm | undefined = undefined;
+  limitHook: LimitHook | undefined = undefined;
   /** Absent unless a hard limit or a deadline is declared: all that it costs the others is to look. */
   gate: CostGate | undefined = undefined;
   /** Where the application was when the budget broke. */
@@ -187,7 +187,7 @@ export class CostLedger {
   }
 
   /** Calls of traced providers, so far. */
-  trace(): readonly TracedCallRecord[] {
+  providerCalls(): readonly TracedCallRecord[] {
     return this.callTrace?.records() ?? [];
   }
 
@@ -200,14 +200,14 @@ export class CostLedger {
    */
   begin(
     statement: Statement,
-    below: (...args: never[]) => unknown,
+    stackBoundary: (...args: never[]) => unknown,
     parameters?: number,
     isQueued = false,
   ): Charge | undefined {
-    const { gate, alarm } = this;
+    const { gate, limitHook } = this;
     const { kind } = statement;
-    if (gate !== undefined) gate.admit(this, statement, below);
-    if (this.isClosed) return this.#beginLate(statement, below);
+    if (gate !== undefined) gate.admit(this, statement, stackBoundary);
+    if (this.isClosed) return this.#beginLate(statement, stackBoundary);
     if (kind === 'transaction') return this.#beginTransaction(isQueued);
     this.queries += 1;
     if (kind === 'write') this.writes += 1;
@@ -215,11 +215,13 @@ export class CostLedger {
     const table = this.#tableOf(shape, statement);
     const runs = (shape.count += 1);
     if (table !== undefined) table.count += 1;
-    if (gate !== undefined) gate.check(this, statement.shape, below);
-    if (alarm !== undefined && this.queries >= alarm.atQuery) alarm.beforeQuery(this, statement.shape, below);
-    if (runs === 1) this.history?.noteSite(shape.key, below);
-    else if (runs === CALL_SITE_AT_REPEAT) shape.stack = this.#seeRepeat(shape, below);
-    else if (runs === OWN_CALL_SITE_AT_REPEAT && shape.stack === undefined) this.#seeOwnRepeat(shape, below);
+    if (gate !== undefined) gate.check(this, statement.shape, stackBoundary);
+    if (limitHook !== undefined && this.queries >= limitHook.atQuery)
+      limitHook.beforeQuery(this, statement.shape, stackBoundary);
+    if (runs === 1) this.history?.noteSite(shape.key, stackBoundary);
+    else if (runs === CALL_SITE_AT_REPEAT) shape.stack = this.#seeRepeat(shape, stackBoundary);
+    else if (runs === OWN_CALL_SITE_AT_REPEAT && shape.stack === undefined)
+      this.#seeOwnRepeat(shape, stackBoundary);
     else if (runs === MIN_RUNS) shape.method = this.callTrace?.methodInForce();
     if (kind === 'read') this.#compare(shape, parameters);
     this.repeatTrace?.run(shape);
@@ -235,7 +237,7 @@ export class CostLedger {
   beginCall(
     dimension: CallDimension,
     target: string,
-    below: (...args: never[]) => unknown,
+    stackBoundary: (...args: never[]) => unknown,
   ): OpenCall | undefined {
     const calls = (this.calls ??= new Map<CallDimension, CallLedger>());
     let ledger = calls.get(dimension);
@@ -246,9 +248,10 @@ export class CostLedger {
       return undefined;
     }
     ledger.count += 1;
-    this.gate?.checkCall(this, dimension, target, below);
-    const alarm = this.alarm;
-    if (alarm !== undefined && ledger.count >= alarm.atCall) alarm.beforeQuery(this, target, below);
+    this.gate?.checkCall(this, dimension, target, stackBoundary);
+    const limitHook = this.limitHook;
+    if (limitHook !== undefined && ledger.count >= limitHook.atCall)
+      limitHook.beforeQuery(this, target, stackBoundary);
     return ledger.begin(target);
   }
 
@@ -389,21 +392,23 @@ export class CostLedger {
     return count === OWN_CALL_SITE_AT_REPEAT;
   }
 
-  #seeRepeat({ key }: ShapeCost, below: (...args: never[]) => unknown): RawStack | undefined {
-    return this.history === undefined ? captureStack(below) : this.history.seeRepeat(key, below);
+  #seeRepeat({ key }: ShapeCost, stackBoundary: (...args: never[]) => unknown): RawStack | undefined {
+    return this.history === undefined
+      ? captureStack(stackBoundary)
+      : this.history.seeRepeat(key, stackBoundary);
   }
 
-  #seeOwnRepeat(shape: ShapeCost, below: (...args: never[]) => unknown): void {
-    const stack = captureStack(below);
+  #seeOwnRepeat(shape: ShapeCost, stackBoundary: (...args: never[]) => unknown): void {
+    const stack = captureStack(stackBoundary);
     shape.stack = stack;
     wantCaller(stack, caller => (shape.stack = caller));
   }
 
-  #beginLate(statement: Statement, below: (...args: never[]) => unknown): Charge | undefined {
+  #beginLate(statement: Statement, stackBoundary: (...args: never[]) => unknown): Charge | undefined {
     this.late += 1;
     this.#noteLate(statement.shape);
-    if (statement.kind !== 'transaction') this.gate?.check(this, statement.shape, below);
-    return this.countsAfter ? (this.after ??= new CostLedger()).begin(statement, below) : undefined;
+    if (statement.kind !== 'transaction') this.gate?.check(this, statement.shape, stackBoundary);
+    return this.countsAfter ? (this.after ??= new CostLedger()).begin(statement, stackBoundary) : undefined;
   }
 
   #beginTransaction(isQueued: boolean): Charge | undefined {

@@ -192,7 +192,7 @@ export interface CostRecord {
   /** Class name of the error that the handler ended with. */
   readonly error?: string;
   /** Errors that nobody awaited, until the record was written; absent when there were none. */
-  readonly lostErrors?: number;
+  readonly unhandledErrors?: number;
   /** When the unit of work began. */
   readonly startedAt: string;
   /** How long the unit of work took. */
@@ -225,7 +225,7 @@ export interface CostRecord {
   /** What it asked for after it was closed, most frequent first, at most 20; absent when nothing. */
   readonly late?: readonly LateRecord[];
   /** Calls of providers, most self time first, at most 20; absent unless traced, or when there were none. */
-  readonly trace?: readonly TracedCallRecord[];
+  readonly providerCalls?: readonly TracedCallRecord[];
   readonly breaches: readonly BreachRecord[];
   /** Which guard of this package has refused it, and why; absent where none has. */
   readonly refused?: RefusedRecord;

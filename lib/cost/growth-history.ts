@@ -80,12 +80,12 @@ export class GrowthHistory implements Confirmations {
   }
 
   /** Keeps where the handler makes a shape, the first time that it does; by its key, as all others. */
-  noteSite(shape: string, below: (...args: never[]) => unknown): void {
+  noteSite(shape: string, stackBoundary: (...args: never[]) => unknown): void {
     const tries = this.#tries.get(shape) ?? 0;
     const isKnown = this.#sites.get(shape) !== undefined || tries >= MAX_TRIES;
     if (isKnown || (tries === 0 && this.#sites.size >= MAX_SITES)) return;
     // Its frames and not the stack: that would keep the objects of this request.
-    const stack = captureStack(below);
+    const stack = captureStack(stackBoundary);
     const site = callSiteOf(stack);
     this.#sites.set(shape, site);
     if (site === undefined) this.#tries.set(shape, tries + 1);
@@ -126,11 +126,11 @@ export class GrowthHistory implements Confirmations {
    * The stack of a shape that repeats in a unit of work, now and then: between a driver and a handler that are met
    * cold it costs a request 19 (Node 24) to 34 µs (Node 20). Of the others the last one that was taken speaks.
    */
-  seeRepeat(shape: string, below: (...args: never[]) => unknown): RawStack | undefined {
+  seeRepeat(shape: string, stackBoundary: (...args: never[]) => unknown): RawStack | undefined {
     const repeat = getOrAdd(this.#repeats, shape, MAX_SITES, newRepeat);
-    if (repeat === undefined) return captureStack(below);
+    if (repeat === undefined) return captureStack(stackBoundary);
     if (!isLookedAt(repeat)) return undefined;
-    const stack = captureStack(below);
+    const stack = captureStack(stackBoundary);
     const site = callSiteOf(stack);
     if (site !== undefined) repeat.site = site;
     else wantCaller(stack, caller => (repeat.site = callSiteOf(caller) ?? repeat.site));

@@ -54,14 +54,14 @@ class AwaitedCall implements OrmCall {
     if (this.#isOpen) (this.#wanted ??= []).push(give);
   }
 
-  end(below: (...args: never[]) => unknown): void {
+  end(stackBoundary: (...args: never[]) => unknown): void {
     // A connection that it has opened carries it on, to what others ask for.
     this.#isOpen = false;
     const wanted = this.#wanted;
     if (wanted === undefined) return;
     this.#wanted = undefined;
     try {
-      const stack = captureStack(below);
+      const stack = captureStack(stackBoundary);
       for (const give of wanted) give(stack);
     } catch {
       // No line is better than an error in place of what the application has asked for.

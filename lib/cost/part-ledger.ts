@@ -26,13 +26,15 @@ export class PartLedger extends CostLedger {
 
   override begin(
     statement: Statement,
-    below: (...args: never[]) => unknown,
+    stackBoundary: (...args: never[]) => unknown,
     parameters?: number,
     isQueued?: boolean,
   ): Charge | undefined {
-    const whole = this.#isShared ? this.#whole.begin(statement, below, parameters, isQueued) : undefined;
+    const whole = this.#isShared
+      ? this.#whole.begin(statement, stackBoundary, parameters, isQueued)
+      : undefined;
     try {
-      return both(whole, super.begin(statement, below, parameters, isQueued));
+      return both(whole, super.begin(statement, stackBoundary, parameters, isQueued));
     } catch (error) {
       // Kept back by the budget of this one: never sent, and so no error of the whole.
       whole?.end(0);
@@ -43,11 +45,11 @@ export class PartLedger extends CostLedger {
   override beginCall(
     dimension: CallDimension,
     target: string,
-    below: (...args: never[]) => unknown,
+    stackBoundary: (...args: never[]) => unknown,
   ): OpenCall | undefined {
-    const whole = this.#isShared ? this.#whole.beginCall(dimension, target, below) : undefined;
+    const whole = this.#isShared ? this.#whole.beginCall(dimension, target, stackBoundary) : undefined;
     try {
-      const part = super.beginCall(dimension, target, below);
+      const part = super.beginCall(dimension, target, stackBoundary);
       return whole === undefined || part === undefined ? part : new BothCalls(whole, part);
     } catch (error) {
       whole?.end();

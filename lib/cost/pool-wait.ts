@@ -1,5 +1,5 @@
 /** What a connection is busy with, while it is held. */
-export type HoldingState = 'running' | 'idle' | 'idle in transaction';
+export type LeaseState = 'running' | 'idle' | 'idle in transaction';
 
 /** From when on an application wants to hear of its pools; 0 is never. */
 export interface PoolLimits {
@@ -10,7 +10,7 @@ export interface PoolLimits {
 /** What connections of a pool are busy with. */
 export interface HeldStatement {
   /** `'idle'` is between two statements, `'idle in transaction'` the same while a transaction is open. */
-  readonly state: HoldingState;
+  readonly state: LeaseState;
   /** The statement that runs, or ran last; `undefined` before the first. */
   readonly shape: string | undefined;
   /** Connections that are in it. */

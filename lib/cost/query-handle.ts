@@ -2,7 +2,7 @@ import type { Columns } from './evidence/kept-results';
 import type { ReadsRows } from './unread-rows';
 
 /** The function whose callers are the application's: a call site is looked for above it. */
-export type Below = (...args: never[]) => unknown;
+export type StackBoundary = (...args: never[]) => unknown;
 
 /** A query under way, as a driver sees it. */
 export interface QueryHandle {
@@ -48,7 +48,7 @@ export interface CallHandle {
 }
 
 /** A connection that is asked of a pool. */
-export interface CheckoutHandle {
+export interface AcquisitionHandle {
   /** Says that it has to wait. Without it, nothing is measured: most get a free connection at once. */
   queued(): void;
   /** Says that it has got this connection, which is held until `released()`. Only the first outcome counts. */

@@ -47,7 +47,7 @@ export interface RepeatFinding {
   /** For an N+1 that earlier units of work of the same handler show: runs for each row of the parent. */
   readonly slope?: number;
   /**
-   * Where the application made it (`orders.service.ts:52 items`), where that is known; else, with `trace: true`, the
+   * Where the application made it (`orders.service.ts:52 items`), where that is known; else, with `providerCalls: true`, the
    * method of a provider that it ran in (`in OrdersService.items`).
    */
   readonly callSite?: string;

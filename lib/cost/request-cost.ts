@@ -53,10 +53,10 @@ export interface RequestCost {
   findings(): readonly RepeatFinding[];
   /**
    * Calls of providers by class and method, so far, most self time first; empty without
-   * `forRoot({ trace: true })`. A call under way counts up to now.
+   * `forRoot({ providerCalls: true })`. A call under way counts up to now.
    *
    * @example
-   * const [slowest] = context.cost?.trace() ?? [];
+   * const [slowest] = context.cost?.providerCalls() ?? [];
    */
-  trace(): readonly TracedCallRecord[];
+  providerCalls(): readonly TracedCallRecord[];
 }

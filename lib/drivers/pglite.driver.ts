@@ -104,14 +104,14 @@ async function counted(
   reporter: QueryReporter,
   text: unknown,
   parameters: unknown,
-  below: (...args: never[]) => unknown,
+  stackBoundary: (...args: never[]) => unknown,
   on: object,
   send: () => Promise<unknown>,
 ): Promise<unknown> {
   const handle = reporter.begin(
     typeof text === 'string' ? text : undefined,
     'postgresql',
-    below,
+    stackBoundary,
     parameters,
     on,
   );

@@ -1,16 +1,16 @@
 import { withoutValues } from '../sql/value-like';
 import type { QueryReporter } from '../instrumentation/driver-instrumentation';
-import type { Below, CallHandle } from '../cost/query-handle';
+import type { StackBoundary, CallHandle } from '../cost/query-handle';
 
 /** Counts as many messages as are published by one call; `end()` ends all of them. */
 export function beginMessages(
   reporter: QueryReporter,
   targets: readonly string[],
-  below: Below,
+  stackBoundary: StackBoundary,
 ): { end(failed?: boolean): void } {
   const handles: (CallHandle | undefined)[] = [];
   try {
-    for (const target of targets) handles.push(reporter.beginCall('messages', target, below));
+    for (const target of targets) handles.push(reporter.beginCall('messages', target, stackBoundary));
   } catch (error) {
     // The call is kept back as a whole.
     for (const handle of handles) handle?.end(true);
@@ -23,10 +23,10 @@ export function beginMessages(
 export async function publishCounted<T>(
   reporter: QueryReporter,
   targets: readonly string[],
-  below: Below,
+  stackBoundary: StackBoundary,
   publish: () => Promise<T>,
 ): Promise<T> {
-  const messages = beginMessages(reporter, targets, below);
+  const messages = beginMessages(reporter, targets, stackBoundary);
   try {
     // What the client sends to its broker is part of the message.
     const result = await reporter.uncharged(publish);

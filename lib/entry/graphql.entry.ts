@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 import { types } from 'node:util';
-import type { FaultReporter } from '../reporting/fault-reporter';
+import type { HookErrorReporter } from '../reporting/hook-error-reporter';
 import { apolloPlugin } from './graphql/apollo';
 import type { Driver, StartOptions } from './graphql/drivers';
 import { coverGraphqlWs, type GraphqlWsOptions } from './graphql/graphql-ws';
@@ -36,23 +36,23 @@ export function coverGraphql(
   drivers: readonly Driver[],
   modules: ModulesContainer,
   units: UnitsOfWork,
-  faults: FaultReporter,
+  hookErrors: HookErrorReporter,
 ): void {
   for (const driver of drivers) {
-    faults.guard('entry of GraphQL', () => new GraphqlEntry(modules, units, faults).cover(driver));
+    hookErrors.guard('entry of GraphQL', () => new GraphqlEntry(modules, units, hookErrors).cover(driver));
   }
 }
 
 class GraphqlEntry {
   readonly #modules: ModulesContainer;
   readonly #units: UnitsOfWork;
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
   readonly #operations: Operations;
 
-  constructor(modules: ModulesContainer, units: UnitsOfWork, faults: FaultReporter) {
+  constructor(modules: ModulesContainer, units: UnitsOfWork, hookErrors: HookErrorReporter) {
     this.#modules = modules;
     this.#units = units;
-    this.#faults = faults;
+    this.#hookErrors = hookErrors;
     this.#operations = new Operations(units);
   }
 
@@ -60,9 +60,9 @@ class GraphqlEntry {
   cover(driver: Driver): void {
     const { start, subscriptionWithFilter } = driver;
     driver.start = async options => {
-      this.#faults.guard('entry of GraphQL', () => this.#prepare(driver, options));
+      this.#hookErrors.guard('entry of GraphQL', () => this.#prepare(driver, options));
       const started: unknown = await start.call(driver, options);
-      this.#faults.guard('entry of GraphQL', () => {
+      this.#hookErrors.guard('entry of GraphQL', () => {
         const fastify = fastifyOf(driver);
         if (fastify !== undefined) coverExecutions(fastify, this.#operations);
       });

@@ -2,7 +2,7 @@ import type { HttpAdapterHost } from '@nestjs/core';
 import type { ServerResponse } from 'node:http';
 import type { ResolvedOptions } from '../units/resolved-options';
 import type { RequestContext } from '../context/request-context';
-import type { FaultReporter } from '../reporting/fault-reporter';
+import type { HookErrorReporter } from '../reporting/hook-error-reporter';
 import { emitInside } from '../units/emit-inside';
 import { IncomingHeaders } from '../units/incoming-headers';
 import {
@@ -25,17 +25,17 @@ const PARSED = /^application\/(?:json|x-www-form-urlencoded)\s*(?:;|$)/i;
 /** Opens the context of each HTTP request at the earliest point that the platform has. */
 export class HttpEntry implements RequestEntry {
   readonly #units: UnitsOfWork;
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
   readonly #responseHeader: string | false;
   readonly #serverTiming: ResolvedOptions['serverTiming'];
   readonly #incoming: IncomingHeaders;
   #leave: (() => void) | undefined;
   #answered = 0;
 
-  constructor(units: UnitsOfWork, faults: FaultReporter, options: HttpEntryOptions) {
+  constructor(units: UnitsOfWork, hookErrors: HookErrorReporter, options: HttpEntryOptions) {
     this.#incoming = new IncomingHeaders(units, options);
     this.#units = units;
-    this.#faults = faults;
+    this.#hookErrors = hookErrors;
     this.#responseHeader = options.requestId.responseHeader;
     this.#serverTiming = options.serverTiming;
   }
@@ -60,12 +60,12 @@ export class HttpEntry implements RequestEntry {
     // A microservice or a plain application context has none.
     if (!adapter) return;
     this.#leave = enterRequests(adapter, this);
-    this.#faults.guard('cover of middleware', () => coverMiddleware(adapter));
+    this.#hookErrors.guard('cover of middleware', () => coverMiddleware(adapter));
   }
 
   contextOf(request: PlatformRequest, response: PlatformResponse): RequestContext | undefined {
     const context = this.#find(request, 'writeHead' in response ? response : response.raw);
-    if (context !== undefined && this.#units.lostErrorAnswer !== undefined)
+    if (context !== undefined && this.#units.unhandledErrorAnswer !== undefined)
       context.exchange ??= [request, response];
     return context;
   }
@@ -81,7 +81,7 @@ export class HttpEntry implements RequestEntry {
     try {
       return this.#open(rawOf(request), response, request);
     } catch (error) {
-      this.#faults.report('entry of a request', error);
+      this.#hookErrors.report('entry of a request', error);
       return undefined;
     }
   }
@@ -89,7 +89,7 @@ export class HttpEntry implements RequestEntry {
   #wantsTiming(request: PlatformRequest): boolean {
     const wanted = this.#serverTiming;
     if (typeof wanted === 'boolean') return wanted;
-    return this.#faults.ask('serverTiming', () => wanted(request)) === true;
+    return this.#hookErrors.ask('serverTiming', () => wanted(request)) === true;
   }
 
   #open(raw: RawRequest, response: ServerResponse, request: PlatformRequest): RequestContext {

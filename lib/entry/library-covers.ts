@@ -1,6 +1,6 @@
 import type { ModulesContainer } from '@nestjs/core';
 import { types } from 'node:util';
-import type { FaultReporter } from '../reporting/fault-reporter';
+import type { HookErrorReporter } from '../reporting/hook-error-reporter';
 import { coverHandlers } from './cqrs.entry';
 import { coverListeners } from './event-emitter.entry';
 import { coverSchedules } from './schedule.entry';
@@ -15,7 +15,7 @@ const COVERS = [coverSchedules, coverListeners, coverHandlers, coverConnections]
  * Called twice: for classes before there is an instance, as a scheduler may look them up before any hook of
  * ours; then for what factories have made.
  */
-export function coverProviders(modules: ModulesContainer, faults: FaultReporter): void {
+export function coverProviders(modules: ModulesContainer, hookErrors: HookErrorReporter): void {
   const seen = new Set<unknown>();
   for (const module of modules.values()) {
     for (const { instance, metatype } of [...module.providers.values(), ...module.controllers.values()]) {
@@ -25,7 +25,7 @@ export function coverProviders(modules: ModulesContainer, faults: FaultReporter)
       ]) {
         if (prototype === undefined || prototype === Object.prototype || seen.has(prototype)) continue;
         seen.add(prototype);
-        for (const cover of COVERS) faults.guard('entry of a library', () => cover(prototype));
+        for (const cover of COVERS) hookErrors.guard('entry of a library', () => cover(prototype));
       }
     }
   }

@@ -5,7 +5,7 @@ import type { ResolvedOptions } from '../units/resolved-options';
 import { contextStorage } from '../context/context-storage';
 import { sharedName } from '../kernel/protocol';
 import type { RequestContext } from '../context/request-context';
-import type { FaultReporter } from '../reporting/fault-reporter';
+import type { HookErrorReporter } from '../reporting/hook-error-reporter';
 import { IncomingHeaders } from '../units/incoming-headers';
 import { type RawRequest, remember, rememberedContext } from '../context/remembered-context';
 import type { UnitsOfWork } from '../units/units-of-work';
@@ -34,17 +34,17 @@ type Write = (this: Duplex, ...args: never[]) => unknown;
  */
 export class UpgradeEntry {
   readonly #units: UnitsOfWork;
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
   readonly #incoming: IncomingHeaders;
   #leave: (() => void) | undefined;
 
   constructor(
     units: UnitsOfWork,
-    faults: FaultReporter,
+    hookErrors: HookErrorReporter,
     options: Pick<ResolvedOptions, 'requestId' | 'propagate'>,
   ) {
     this.#units = units;
-    this.#faults = faults;
+    this.#hookErrors = hookErrors;
     this.#incoming = new IncomingHeaders(units, options);
   }
 
@@ -74,7 +74,7 @@ export class UpgradeEntry {
 
   /** The unit of work of an upgrade, opened by the first application that is asked. Never throws. */
   enter([request, socket]: readonly unknown[]): RequestContext | undefined {
-    return this.#faults.ask('entry of an upgrade', () => {
+    return this.#hookErrors.ask('entry of an upgrade', () => {
       const raw = request as RawRequest;
       const known = rememberedContext(raw);
       if (known === undefined) return this.#open(raw, socket as Duplex);

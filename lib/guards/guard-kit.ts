@@ -1,7 +1,7 @@
 import type { ExecutionContext } from '@nestjs/common';
 import type { ContextService } from '../context/context.service';
 import type { ContextApplication, RequestContext } from '../context/request-context';
-import type { FaultReporter } from '../reporting/fault-reporter';
+import type { HookErrorReporter } from '../reporting/hook-error-reporter';
 import type { Handler, Handlers } from '../handlers/handlers';
 import { Callers } from './caller/callers';
 import { AllSlots } from './concurrency/concurrency';
@@ -27,7 +27,7 @@ export class GuardKit {
   readonly refusals: Refusals;
   readonly options: ResolvedGuards;
   readonly contextService: ContextService;
-  readonly faults: FaultReporter;
+  readonly hookErrors: HookErrorReporter;
   /** Of `@Concurrency()`. */
   readonly slots = new AllSlots();
   readonly callers = new Callers(this);
@@ -39,14 +39,14 @@ export class GuardKit {
     options: ResolvedGuards,
     units: GuardedUnits,
     contextService: ContextService,
-    faults: FaultReporter,
+    hookErrors: HookErrorReporter,
     refusals: Refusals,
   ) {
     this.refusals = refusals;
     this.options = options;
     this.#units = units;
     this.contextService = contextService;
-    this.faults = faults;
+    this.hookErrors = hookErrors;
   }
 
   /** The unit of work of this application that a guard is asked for. */
@@ -69,16 +69,16 @@ export class GuardKit {
   ): true {
     const context = this.contextOf(execution);
     // A logger of the application may throw.
-    this.faults.guard('log of a refusal', () =>
+    this.hookErrors.guard('log of a refusal', () =>
       this.refusals.note(context, this.#handlerOf(execution), refusal, dryRun, details),
     );
     if (dryRun) return true;
-    this.faults.guard('handler of a refusal', () => this.#nameHandler(execution, context));
+    this.hookErrors.guard('handler of a refusal', () => this.#nameHandler(execution, context));
     const { problemJson } = this.options;
     const type = execution.getType<string>();
     const reply: unknown =
       problemJson && type === 'http' ? execution.switchToHttp().getResponse() : undefined;
-    this.faults.guard('answer of a refusal', () => answerRefusal(refusal, context?.response, reply));
+    this.hookErrors.guard('answer of a refusal', () => answerRefusal(refusal, context?.response, reply));
     throw refusalError(type, refusal, problemJson);
   }
 
@@ -97,7 +97,7 @@ export class GuardKit {
   whenOver(context: RequestContext, maxHoldMs: number, over: (hasEnded: boolean) => void): void {
     whenOver(context, this.onClose, maxHoldMs, hasEnded =>
       // A timer may call it, and what it throws would end the process.
-      this.faults.guard('what a guard has taken', () => over(hasEnded)),
+      this.hookErrors.guard('what a guard has taken', () => over(hasEnded)),
     );
   }
 

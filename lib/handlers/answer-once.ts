@@ -8,7 +8,7 @@ export interface ExceptionsHandler {
   next(error: unknown, host: unknown): unknown;
 }
 
-/** Raw responses that filters were asked to answer for a lost error. */
+/** Raw responses that filters were asked to answer for an unhandled error. */
 const answered = oncePerProcess('answered', () => new WeakSet<object>());
 
 function rawOf(response: object): ServerResponse {
@@ -22,7 +22,7 @@ export function hasBegun(response: object): boolean {
   return sent === true || raw.headersSent || raw.writableEnded || raw.destroyed;
 }
 
-/** Whether the request of an error that Nest has caught was answered already, for a lost error. */
+/** Whether the request of an error that Nest has caught was answered already, for an unhandled error. */
 export function isAnswered(host: unknown): boolean {
   const response = (host as { getArgByIndex?(index: number): unknown } | undefined)?.getArgByIndex?.(1);
   if (typeof response !== 'object' || response === null) return false;

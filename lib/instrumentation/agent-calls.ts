@@ -3,7 +3,7 @@ import { contextStorage } from '../context/context-storage';
 import { oncePerProcess } from '../kernel/once-per-process';
 import type { RequestContext } from '../context/request-context';
 import { captureStack, framesOf } from '../kernel/call-site';
-import type { Below } from '../cost/query-handle';
+import type { StackBoundary } from '../cost/query-handle';
 import { loadedCopies } from '../kernel/loaded-copies';
 import { loadedPackages } from '../kernel/loaded-files';
 
@@ -75,7 +75,7 @@ export function noteOpened(context: RequestContext): void {
  * Whether an HTTP call is what an agent sends for itself: it asks that its own calls are not traced, or a file of
  * its that sends is on the stack. Its timers and sockets are made inside of requests, which have no part in that.
  */
-export function isOfAgent(target: string, below: Below): boolean {
+export function isOfAgent(target: string, stackBoundary: StackBoundary): boolean {
   if (!shared.hasAgent) return false;
   if (isQuiet()) {
     const context = contextStorage.getStore();
@@ -84,7 +84,7 @@ export function isOfAgent(target: string, below: Below): boolean {
   const { calls } = shared;
   const known = calls.get(target) ?? 0;
   if (known >= ENOUGH) return false;
-  if (framesOf(captureStack(below)).some(frame => EXPORTERS.test(frame.getFileName() ?? ''))) {
+  if (framesOf(captureStack(stackBoundary)).some(frame => EXPORTERS.test(frame.getFileName() ?? ''))) {
     calls.set(target, -Infinity);
     return true;
   }

@@ -1,4 +1,4 @@
-import { type Aside, currentAside, runUncharged } from '../context/aside';
+import { type ChargeRedirect, currentRedirect, runUncharged } from '../context/charge-redirect';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';
 import { isBudgetExceeded } from '../budget/query-budget-exceeded.error';
@@ -11,14 +11,20 @@ import { statementsOf } from '../sql/describe-statement';
 import { hashParameters, hashText, mixSeed } from '../sql/parameter-hash';
 import { placeOf, SessionPlace, standsFor } from '../sql/session-place';
 import type { Statement, SqlDialect } from '../sql/statement';
-import type { FaultReporter } from '../reporting/fault-reporter';
+import type { HookErrorReporter } from '../reporting/hook-error-reporter';
 import type { LostContexts } from '../detectors/lost-contexts/lost-contexts';
 import type { PooledQuery } from '../detectors/pools/pooled-query';
 import type { PoolWatch } from '../detectors/pools/pool-watch';
-import { holdingOf, releaseHolding } from '../detectors/pools/watched-pool';
+import { leaseOf, releaseLease } from '../detectors/pools/watched-pool';
 import type { AttributionFigures } from './attribution';
 import type { OwnQueryReporter } from './driver-instrumentation';
-import type { Below, CallHandle, CheckoutHandle, OwnQueryHandle, QueryHandle } from '../cost/query-handle';
+import type {
+  StackBoundary,
+  CallHandle,
+  AcquisitionHandle,
+  OwnQueryHandle,
+  QueryHandle,
+} from '../cost/query-handle';
 
 const NO_TEXT: Statement = Object.freeze({ shape: '?', table: undefined, operation: '?', kind: 'read' });
 
@@ -27,27 +33,27 @@ export class ContextQueryReporter implements OwnQueryReporter {
   readonly #driver: string;
   readonly #figures: AttributionFigures;
   readonly #lost: LostContexts;
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
   readonly #pools: PoolWatch;
 
   constructor(
     driver: string,
     figures: AttributionFigures,
     lost: LostContexts,
-    faults: FaultReporter,
+    hookErrors: HookErrorReporter,
     pools: PoolWatch,
   ) {
     this.#driver = driver;
     this.#figures = figures;
     this.#lost = lost;
-    this.#faults = faults;
+    this.#hookErrors = hookErrors;
     this.#pools = pools;
   }
 
   begin(
     text: string | undefined,
     dialect: SqlDialect,
-    below: Below,
+    stackBoundary: StackBoundary,
     parameters?: unknown,
     on?: object,
   ): QueryHandle | undefined {
@@ -57,7 +63,7 @@ export class ContextQueryReporter implements OwnQueryReporter {
       const literals = text !== undefined && statements.foundLiteral ? text : undefined;
       if (on !== undefined && statement.kind === 'transaction') admitByHolder(on, statement);
       const context = contextStorage.getStore();
-      const charge = this.#charge(context, statement, below, parameters, literals, false, on);
+      const charge = this.#charge(context, statement, stackBoundary, parameters, literals, false, on);
       if (text !== undefined) charge?.ran(text, parameters, on && placeOf(on).database);
       return on === undefined ? charge : this.#pools.note(on, statement, charge);
     } catch (error) {
@@ -72,7 +78,7 @@ export class ContextQueryReporter implements OwnQueryReporter {
     isFree: boolean,
     text: string | undefined,
     dialect: SqlDialect,
-    below: Below,
+    stackBoundary: StackBoundary,
     parameters?: unknown,
   ): void {
     try {
@@ -80,7 +86,7 @@ export class ContextQueryReporter implements OwnQueryReporter {
       const statements = statementsOf(dialect);
       const statement = text === undefined ? NO_TEXT : statements.describe(text);
       const literals = text !== undefined && statements.foundLiteral ? text : undefined;
-      const charge = this.#charge(context, statement, below, parameters, literals, !isFree, pool);
+      const charge = this.#charge(context, statement, stackBoundary, parameters, literals, !isFree, pool);
       if (text !== undefined) charge?.ran(text, parameters, placeOf(pool).database ?? pool);
       query.handle = charge;
       const watched = this.#pools.of(pool, this.#driver, size);
@@ -95,34 +101,38 @@ export class ContextQueryReporter implements OwnQueryReporter {
     }
   }
 
-  noteCall(text: string, dialect: SqlDialect, below: Below): void {
+  noteCall(text: string, dialect: SqlDialect, stackBoundary: StackBoundary): void {
     try {
       const history = contextStorage.getStore()?.cost.history;
       if (history === undefined || !history.takesCall()) return;
       const { shape, key = shape } = statementsOf(dialect).describe(text);
-      history.noteSite(key, below);
+      history.noteSite(key, stackBoundary);
     } catch (error) {
-      this.#faults.report('noting a call', error);
+      this.#hookErrors.report('noting a call', error);
     }
   }
 
   beginOperation(
     operation: Statement,
-    below: Below,
+    stackBoundary: StackBoundary,
     parameters?: unknown,
     on?: object,
     values?: GivenValues,
   ): OwnQueryHandle | undefined {
     try {
       const context = contextStorage.getStore();
-      const aside = currentAside();
+      const redirect = currentRedirect();
       let charge: Charge | undefined;
       if (context === undefined) {
-        this.#lose(aside, operation, below);
+        this.#lose(redirect, operation, stackBoundary);
       } else {
         const isComparable = operation.kind === 'read' && parameters !== undefined;
         const hash = isComparable ? hashParameters(parameters, on && placeOf(on).seed) : undefined;
-        charge = this.#ledgerOf(context, aside, operation.shape, below)?.begin(operation, below, hash);
+        charge = this.#ledgerOf(context, redirect, operation.shape, stackBoundary)?.begin(
+          operation,
+          stackBoundary,
+          hash,
+        );
         if (values !== undefined) charge?.ran(values.read, values.given, values.target);
       }
       return on === undefined ? charge : this.#pools.note(on, operation, charge);
@@ -131,12 +141,16 @@ export class ContextQueryReporter implements OwnQueryReporter {
     }
   }
 
-  beginCall(dimension: CallDimension, target: string, below: Below): CallHandle | undefined {
+  beginCall(dimension: CallDimension, target: string, stackBoundary: StackBoundary): CallHandle | undefined {
     try {
       const context = contextStorage.getStore();
-      const aside = currentAside();
-      if (context === undefined) return this.#lose(aside, undefined, below);
-      return this.#ledgerOf(context, aside, target, below)?.beginCall(dimension, target, below);
+      const redirect = currentRedirect();
+      if (context === undefined) return this.#lose(redirect, undefined, stackBoundary);
+      return this.#ledgerOf(context, redirect, target, stackBoundary)?.beginCall(
+        dimension,
+        target,
+        stackBoundary,
+      );
     } catch (error) {
       return this.#failed(error);
     }
@@ -145,23 +159,23 @@ export class ContextQueryReporter implements OwnQueryReporter {
   beginWait(): { end(): void } | undefined {
     const context = contextStorage.getStore();
     if (context === undefined || context.isClosed) return undefined;
-    const aside = currentAside();
-    const ledger = aside === undefined ? context.cost : aside.ledger;
+    const redirect = currentRedirect();
+    const ledger = redirect === undefined ? context.cost : redirect.ledger;
     return ledger?.beginWait();
   }
 
-  beginCheckout(pool: object, size: number, below: Below): CheckoutHandle | undefined {
+  beginAcquisition(pool: object, size: number, stackBoundary: StackBoundary): AcquisitionHandle | undefined {
     try {
-      const checkout = this.#pools.checkout(pool, this.#driver, size, below);
-      if (checkout !== undefined) standsFor(checkout, pool);
-      return checkout;
+      const acquisition = this.#pools.acquisition(pool, this.#driver, size, stackBoundary);
+      if (acquisition !== undefined) standsFor(acquisition, pool);
+      return acquisition;
     } catch (error) {
       return this.#failed(error);
     }
   }
 
   released(connection: object): void {
-    releaseHolding(connection);
+    releaseLease(connection);
   }
 
   uncharged<T>(fn: () => T): T {
@@ -169,23 +183,23 @@ export class ContextQueryReporter implements OwnQueryReporter {
   }
 
   warn(message: string): void {
-    this.#faults.say(`instrumentation of ${this.#driver}`, message);
+    this.#hookErrors.say(`instrumentation of ${this.#driver}`, message);
   }
 
   #charge(
     context: RequestContext | undefined,
     statement: Statement,
-    below: Below,
+    stackBoundary: StackBoundary,
     parameters: unknown,
     literals: string | undefined,
     isQueued: boolean,
     on: object | undefined,
   ): Charge | undefined {
-    const aside = currentAside();
+    const redirect = currentRedirect();
     const effects = statement.session ?? 0;
     if (effects !== 0 && on !== undefined) placeOf(on).note(effects, literals ?? statement.shape, parameters);
-    if (context === undefined) return this.#lose(aside, statement, below);
-    const ledger = this.#ledgerOf(context, aside, statement.shape, below);
+    if (context === undefined) return this.#lose(redirect, statement, stackBoundary);
+    const ledger = this.#ledgerOf(context, redirect, statement.shape, stackBoundary);
     if (ledger === undefined) return undefined;
     if (effects !== 0 && on === undefined) {
       (ledger.place ??= new SessionPlace(0)).note(effects, literals ?? statement.shape, parameters);
@@ -193,42 +207,46 @@ export class ContextQueryReporter implements OwnQueryReporter {
     const isComparable = statement.kind === 'read' && statement.isVolatile !== true;
     const place = on === undefined ? ledger.place : placeOf(on);
     const hash = isComparable ? hashOf(statement, literals, parameters, place?.seed) : undefined;
-    return ledger.begin(statement, below, hash, isQueued);
+    return ledger.begin(statement, stackBoundary, hash, isQueued);
   }
 
   #ledgerOf(
     context: RequestContext,
-    aside: Aside | undefined,
+    redirect: ChargeRedirect | undefined,
     what: string,
-    below: Below,
+    stackBoundary: StackBoundary,
   ): CostLedger | undefined {
-    if (aside !== undefined && aside.ledger === undefined) return undefined;
+    if (redirect !== undefined && redirect.ledger === undefined) return undefined;
     if (context.isClosed) {
       this.#figures.late += 1;
-      context.application.noteLate(context, what, below);
+      context.application.noteLate(context, what, stackBoundary);
       return context.cost;
     }
     this.#figures.charged += 1;
-    return aside?.ledger ?? context.cost;
+    return redirect?.ledger ?? context.cost;
   }
 
-  #lose(aside: Aside | undefined, statement: Statement | undefined, below: Below): undefined {
-    if (this.#lost.serving === 0 || aside !== undefined) return;
+  #lose(
+    redirect: ChargeRedirect | undefined,
+    statement: Statement | undefined,
+    stackBoundary: StackBoundary,
+  ): undefined {
+    if (this.#lost.serving === 0 || redirect !== undefined) return;
     this.#figures.lost += 1;
     // A cache or a broker is also asked by whoever keeps its connection; that is nothing to say each minute.
-    if (statement !== undefined) this.#lost.report(statement, below);
+    if (statement !== undefined) this.#lost.report(statement, stackBoundary);
   }
 
   #failed(error: unknown): undefined {
     if (isBudgetExceeded(error)) throw error;
-    this.#faults.report('counting a query', error);
+    this.#hookErrors.report('counting a query', error);
   }
 }
 
 /** Whoever commits: what was done on a connection is that of the unit of work which has taken it from its pool. */
 function admitByHolder(connection: object, statement: Statement): void {
-  const holder = holdingOf(connection)?.context;
-  if (holder === undefined || currentAside() !== undefined || !isStopped(holder)) return;
+  const holder = leaseOf(connection)?.context;
+  if (holder === undefined || currentRedirect() !== undefined || !isStopped(holder)) return;
   knownStop(holder)?.keepBack(statement);
 }
 

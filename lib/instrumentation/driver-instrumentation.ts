@@ -1,7 +1,13 @@
 import type { CallDimension } from '../cost/call-ledger';
 import type { GivenValues } from '../cost/evidence/operation-values';
 import type { SqlDialect, Statement } from '../sql/statement';
-import type { Below, CallHandle, CheckoutHandle, OwnQueryHandle, QueryHandle } from '../cost/query-handle';
+import type {
+  StackBoundary,
+  CallHandle,
+  AcquisitionHandle,
+  OwnQueryHandle,
+  QueryHandle,
+} from '../cost/query-handle';
 import type { PooledQuery } from '../detectors/pools/pooled-query';
 
 /**
@@ -27,7 +33,7 @@ export interface QueryReporter {
   begin(
     text: string | undefined,
     dialect: SqlDialect,
-    below: Below,
+    stackBoundary: StackBoundary,
     parameters?: unknown,
     on?: object,
   ): QueryHandle | undefined;
@@ -39,7 +45,7 @@ export interface QueryReporter {
    */
   beginOperation(
     operation: Statement,
-    below: Below,
+    stackBoundary: StackBoundary,
     parameters?: unknown,
     on?: object,
   ): QueryHandle | undefined;
@@ -48,12 +54,12 @@ export interface QueryReporter {
    *
    * @throws QueryBudgetExceededError as `begin()` does
    */
-  beginCall(dimension: CallDimension, target: string, below: Below): CallHandle | undefined;
+  beginCall(dimension: CallDimension, target: string, stackBoundary: StackBoundary): CallHandle | undefined;
   /**
    * Says that the application asks a pool for a connection; the wait is counted, and a connection that
    * outlives its unit of work is a leak. `size` is the most connections that the pool may have.
    */
-  beginCheckout(pool: object, size: number, below: Below): CheckoutHandle | undefined;
+  beginAcquisition(pool: object, size: number, stackBoundary: StackBoundary): AcquisitionHandle | undefined;
   /** Says that a connection was given back, or closed; one that was not acquired is ignored. */
   released(connection: object): void;
   /** Counts the time until `end()` as waiting for a pool whose connections are not known. */
@@ -69,7 +75,7 @@ export interface OwnQueryReporter extends QueryReporter {
   /** @param values what its fields are compared with, to find which rows they are of */
   beginOperation(
     operation: Statement,
-    below: Below,
+    stackBoundary: StackBoundary,
     parameters?: unknown,
     on?: object,
     values?: GivenValues,
@@ -78,7 +84,7 @@ export interface OwnQueryReporter extends QueryReporter {
    * Says where the application asks a pool for a statement, which will be begun when nothing of the application is on
    * the stack any more.
    */
-  noteCall(text: string, dialect: SqlDialect, below: Below): void;
+  noteCall(text: string, dialect: SqlDialect, stackBoundary: StackBoundary): void;
   /**
    * Counts a statement that is made on a pool, which finds a connection for it and takes that back at its end. Say
    * `acquired()` or `failed()` to `query`, and `end()` to its handle, if it has one.
@@ -94,7 +100,7 @@ export interface OwnQueryReporter extends QueryReporter {
     isFree: boolean,
     text: string | undefined,
     dialect: SqlDialect,
-    below: Below,
+    stackBoundary: StackBoundary,
     parameters?: unknown,
   ): void;
 }

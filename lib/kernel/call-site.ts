@@ -18,13 +18,13 @@ export interface RawStack {
 }
 
 /** Takes the stack of the caller without formatting it: about 2 to 5 µs. */
-export function captureStack(below: (...args: never[]) => unknown): RawStack {
+export function captureStack(stackBoundary: (...args: never[]) => unknown): RawStack {
   const limit = Error.stackTraceLimit;
   const holder: RawStack = {};
   Error.stackTraceLimit = FRAMES;
   try {
     // Throws where the stack is nearly full.
-    Error.captureStackTrace(holder, below);
+    Error.captureStackTrace(holder, stackBoundary);
   } finally {
     Error.stackTraceLimit = limit;
   }

@@ -13,6 +13,6 @@ export abstract class ApplicationRuntime {
   abstract readonly processFigures: ProcessFigures;
   abstract readonly resourceMonitor: ResourceMonitor;
   abstract readonly guardKit: GuardKit;
-  /** Absent without `forRoot({ trace: true })`. */
+  /** Absent without `forRoot({ providerCalls: true })`. */
   abstract readonly tracer: ProviderTracer | undefined;
 }

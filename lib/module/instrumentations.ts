@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import { oncePerProcess } from '../kernel/once-per-process';
 import { isFirstProtocol } from '../kernel/protocol';
 import { isBundled } from '../kernel/own-files';
-import type { FaultReporter } from '../reporting/fault-reporter';
+import type { HookErrorReporter } from '../reporting/hook-error-reporter';
 import { LostContexts } from '../detectors/lost-contexts/lost-contexts';
 import type { PoolLimits } from '../cost/pool-wait';
 import { poolWatch } from '../detectors/pools/pool-watch';
@@ -29,7 +29,7 @@ interface Shared {
 /** Drivers are shared by all applications of a process: the first installs, the last takes back. */
 export class Instrumentations {
   readonly #logger = new Logger('AsyncContext');
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
   readonly #shared = oncePerProcess<Shared>('instrumentations', () => ({
     lost: new LostContexts(),
     installed: new Map(),
@@ -45,9 +45,9 @@ export class Instrumentations {
   constructor(
     wanted: readonly DriverInstrumentation[] | 'auto',
     poolLimits: PoolLimits,
-    faults: FaultReporter,
+    hookErrors: HookErrorReporter,
   ) {
-    this.#faults = faults;
+    this.#hookErrors = hookErrors;
     this.#wanted = wanted === 'auto' ? everyDriver() : wanted;
     this.#orms = this.#wanted.length === 0 ? [] : everyOrm();
     this.#poolLimits = poolLimits;
@@ -84,7 +84,7 @@ export class Instrumentations {
     const installed = this.#shared.installed.get(name) ?? { users: new Set(), undo: [] };
     this.#shared.installed.set(name, installed);
     installed.users.add(this);
-    const undo: unknown = this.#faults.ask(`instrumentation ${name}`, () =>
+    const undo: unknown = this.#hookErrors.ask(`instrumentation ${name}`, () =>
       instrumentation.install(reporter),
     );
     if (typeof undo === 'function') installed.undo.push(undo as () => void);
@@ -122,7 +122,7 @@ export class Instrumentations {
       installed?.users.delete(this);
       if (installed === undefined || installed.users.size > 0) continue;
       this.#shared.installed.delete(name);
-      for (const undo of installed.undo.toReversed()) this.#faults.guard(`instrumentation ${name}`, undo);
+      for (const undo of installed.undo.toReversed()) this.#hookErrors.guard(`instrumentation ${name}`, undo);
     }
   }
 
@@ -142,7 +142,7 @@ export class Instrumentations {
   }
 
   #reporterFor(name: string, figures: AttributionFigures): ContextQueryReporter {
-    return new ContextQueryReporter(name, figures, this.#shared.lost, this.#faults, this.#pools);
+    return new ContextQueryReporter(name, figures, this.#shared.lost, this.#hookErrors, this.#pools);
   }
 }
 

@@ -48,7 +48,7 @@ export interface AsyncContextOptions {
   readonly breachWindowMs?: number;
   /**
    * Reports of all kinds that the process writes to the log in a minute, at least 2: breaches, slow
-   * requests, stalls, late work, lost contexts and errors, waits for pools, leaks and faults. Half of it is
+   * requests, stalls, late work, context loss, unhandled errors, waits for pools, leaks and hook errors. Half of it is
    * for errors alone. What is held back is counted, and said in one line a minute. Of several applications
    * in one process the largest holds.
    * @default 60
@@ -107,7 +107,7 @@ export interface AsyncContextOptions {
    * that nobody awaits has ended its work.
    * @default false
    */
-  readonly answerLostErrors?: boolean;
+  readonly answerUnhandledErrors?: boolean;
   /**
    * Database drivers whose queries are counted; `'auto'` takes every supported driver that is installed.
    * @default 'auto'
@@ -118,7 +118,7 @@ export interface AsyncContextOptions {
    * `instrument: traceProviders()` beside it.
    * @default false
    */
-  readonly trace?: boolean;
+  readonly providerCalls?: boolean;
   /** Where cost records go. */
   readonly sinks?: readonly CostRecordSink[];
   readonly sinkQueue?: SinkQueueOptions;

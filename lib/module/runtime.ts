@@ -20,13 +20,13 @@ import { setTimeout } from '../kernel/real-timers';
 import { hasOtherProtocol, isFirstProtocol } from '../kernel/protocol';
 import { prepareCallSites } from '../kernel/call-site';
 import { ProcessFigures } from '../record/process-figures';
-import { FaultReporter } from '../reporting/fault-reporter';
+import { HookErrorReporter } from '../reporting/hook-error-reporter';
 import { loopMonitor, type LoopUser } from '../detectors/stalls/loop-monitor';
 import { reports } from '../reporting/reports';
 import { StallLog } from '../detectors/stalls/stall-log';
 import { ResourceMonitor } from '../detectors/resources/resource-monitor';
 import type { LostContextRules } from '../detectors/lost-contexts/lost-contexts';
-import { LostErrors } from '../detectors/errors/lost-errors';
+import { UnhandledErrors } from '../detectors/errors/unhandled-errors';
 import { poolWatch } from '../detectors/pools/pool-watch';
 import { BullmqEntry } from '../entry/bullmq.entry';
 import { ContextInterceptor } from '../entry/context.interceptor';
@@ -36,8 +36,8 @@ import { graphqlDrivers } from '../entry/graphql/drivers';
 import { HttpEntry } from '../entry/http.entry';
 import { coverProviders } from '../entry/library-covers';
 import { FilterAnswer } from '../handlers/filter-answer';
-import { LostErrorAnswer } from '../units/lost-error-answer';
-import { closeRestingConnections } from '../units/resting-connections';
+import { UnhandledErrorAnswer } from '../units/unhandled-error-answer';
+import { closeIdleConnections } from '../units/idle-connections';
 import { forgetProviders, registerProviders } from '../units/owners';
 import { coverRoutes } from '../units/route-cover';
 import { RpcEntry } from '../entry/rpc.entry';
@@ -98,7 +98,7 @@ export class AsyncContextRuntime
   readonly #rpc = new RpcEntry();
   readonly #messageClients = new MessageClients();
   readonly #bullmq = new BullmqEntry();
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
   readonly #instrumentations: Instrumentations;
   /** Absent without `propagate.hosts`. */
   readonly #propagation: HttpPropagation | undefined;
@@ -141,21 +141,23 @@ export class AsyncContextRuntime
   ) {
     super();
     const resolved: ResolvedOptions = readOptions(options);
-    const faults = (this.#faults = new FaultReporter(resolved.errorMessages));
-    this.tracer = resolved.trace ? new (parts.tracer().ProviderTracer)(faults) : undefined;
+    const hookErrors = (this.#hookErrors = new HookErrorReporter(resolved.errorMessages));
+    this.tracer = resolved.providerCalls ? new (parts.tracer().ProviderTracer)(hookErrors) : undefined;
     this.#options = options;
     this.#modules = modules;
     this.#config = config;
     this.#host = host;
-    this.#instrumentations = new Instrumentations(resolved.instrumentations, resolved.pools, faults);
+    this.#instrumentations = new Instrumentations(resolved.instrumentations, resolved.pools, hookErrors);
     const refusals = new Refusals();
-    this.#units = new UnitsOfWork(resolved, modules, faults, this.#instrumentations);
+    this.#units = new UnitsOfWork(resolved, modules, hookErrors, this.#instrumentations);
     if (this.#units.outgoing !== undefined) {
-      this.#propagation = new (parts.propagation().HttpPropagation)(words => faults.say('propagate', words));
+      this.#propagation = new (parts.propagation().HttpPropagation)(words =>
+        hookErrors.say('propagate', words),
+      );
       this.#units.onFirstServed = () => this.#propagation?.installLoaded();
     }
     const answers = new FilterAnswer(modules, config, host);
-    if (resolved.answerLostErrors) this.#units.lostErrorAnswer = new LostErrorAnswer(answers);
+    if (resolved.answerUnhandledErrors) this.#units.unhandledErrorAnswer = new UnhandledErrorAnswer(answers);
     const { breaker, problemJson } = resolved.guards;
     if (breaker !== undefined) {
       const onClose: OnClose = (context, fn) => this.#units.onClose(context, fn);
@@ -163,7 +165,7 @@ export class AsyncContextRuntime
         breaker,
         answers,
         refusals,
-        faults,
+        hookErrors,
         onClose,
         problemJson,
         poolWatch(),
@@ -171,11 +173,15 @@ export class AsyncContextRuntime
     }
     const { overload } = resolved;
     if (overload !== undefined) {
-      this.#units.overloadMonitor = new (parts.overloadMonitor().OverloadMonitor)(overload, refusals, faults);
+      this.#units.overloadMonitor = new (parts.overloadMonitor().OverloadMonitor)(
+        overload,
+        refusals,
+        hookErrors,
+      );
       this.#overload = new (parts.overloadEntry().OverloadEntry)(this.#units.overloadMonitor);
     }
     this.contextService = new ContextService(this.#units);
-    this.guardKit = new GuardKit(resolved.guards, this.#units, this.contextService, faults, refusals);
+    this.guardKit = new GuardKit(resolved.guards, this.#units, this.contextService, hookErrors, refusals);
     this.processFigures = new ProcessFigures({
       attribution: () => this.#instrumentations.attribution,
       eventLoopDelay: () => loopMonitor().delay,
@@ -183,8 +189,8 @@ export class AsyncContextRuntime
       refusals: () => refusals.counts,
       overload: () => this.#units.overloadMonitor?.state,
     });
-    attachSinks(resolved.sinks, this.processFigures, (where, call) => faults.guard(where, call));
-    this.resourceMonitor = new ResourceMonitor(this.#units, faults);
+    attachSinks(resolved.sinks, this.processFigures, (where, call) => hookErrors.guard(where, call));
+    this.resourceMonitor = new ResourceMonitor(this.#units, hookErrors);
     this.#monitored = resolved.resourceMonitor;
     this.#reportsPerMinute = resolved.reportsPerMinute;
     this.#interceptor = new ContextInterceptor(this.#units);
@@ -192,14 +198,14 @@ export class AsyncContextRuntime
     this.#lostRules = resolved.lostContexts;
     noteErrorsOfRequests();
     interceptGateways(modules);
-    this.#http = new HttpEntry(this.#units, faults, resolved);
+    this.#http = new HttpEntry(this.#units, hookErrors, resolved);
     this.#http.install(host);
-    this.#upgrades = new UpgradeEntry(this.#units, faults, resolved);
+    this.#upgrades = new UpgradeEntry(this.#units, hookErrors, resolved);
     // Routes that are out of reach have the interceptor: it is there before they are made.
     if (!coverRoutes(modules, this.#units)) this.#intercept();
     this.#rpc.install(modules, { units: this.#units, interceptor: this.#interceptor });
     this.#messageClients.install();
-    coverProviders(modules, faults);
+    coverProviders(modules, hookErrors);
     this.#installBullmq();
     this.#instrumentations.install();
     this.#propagation?.install();
@@ -216,14 +222,15 @@ export class AsyncContextRuntime
     reports.use(this, this.#reportsPerMinute);
     this.#bullmq.use(this.#modules, this.#units);
     this.#installBullmq();
-    coverProviders(this.#modules, this.#faults);
+    coverProviders(this.#modules, this.#hookErrors);
     registerProviders(this.#modules, this.#units);
     this.tracer?.traceAll(this.#modules);
     this.#leaveWebSockets = coverWebSockets(this.#config, this.#units);
     this.#upgrades.install(this.#host);
     this.#overload?.install(this.#host);
     const drivers = graphqlDrivers(this.#modules);
-    if (drivers.length > 0) parts.graphql().coverGraphql(drivers, this.#modules, this.#units, this.#faults);
+    if (drivers.length > 0)
+      parts.graphql().coverGraphql(drivers, this.#modules, this.#units, this.#hookErrors);
     // Not earlier, so that routes, which are made by now, go without it. Hooks of global modules
     // come first: GraphQL resolvers are made after this.
     this.#intercept();
@@ -238,7 +245,7 @@ export class AsyncContextRuntime
     this.#installBullmq();
     this.#instrumentations.lost.use(this, this.#lostRules);
     prepareCallSites();
-    this.#loopUser = loopUser(this.#stalls, this.#faults, this.#units);
+    this.#loopUser = loopUser(this.#stalls, this.#hookErrors, this.#units);
     loopMonitor().start(this.#loopUser);
     this.#units.overloadMonitor?.start();
     this.#units.breakers?.start();
@@ -247,7 +254,7 @@ export class AsyncContextRuntime
     const { warning: ofDrivers } = this.#instrumentations;
     if (ofDrivers !== undefined) this.#logger.warn(ofDrivers);
     if (this.tracer?.warning !== undefined) this.#logger.warn(this.tracer.warning);
-    LostErrors.ofProcess().install(this);
+    UnhandledErrors.ofProcess().install(this);
     if (hasOtherProtocol()) oncePerProcess('other protocol', () => this.#sayOther());
     for (const warning of expiredExemptions(this.#modules, Date.now())) this.#logger.warn(oneLine(warning));
   }
@@ -256,12 +263,12 @@ export class AsyncContextRuntime
     if (this.#phase === 'stopped') return;
     this.#stopping ??= {
       sinceMs: performance.now(),
-      leaveConnections: this.#faults.ask('closing connections', () =>
-        closeRestingConnections(this.#host, () => this.#http.answered),
+      leaveConnections: this.#hookErrors.ask('closing connections', () =>
+        closeIdleConnections(this.#host, () => this.#http.answered),
       ),
     };
     // The server is closed after this, which takes as long as its requests: they are written afterwards.
-    void this.#faults.settle('writing to the sinks', () => this.#units.queue.flush());
+    void this.#hookErrors.settle('writing to the sinks', () => this.#units.queue.flush());
   }
 
   /** One part that fails keeps no other from being taken back. */
@@ -272,7 +279,7 @@ export class AsyncContextRuntime
     abandoned.unregister(this);
     this.#takeBack('closing connections', () => this.#stopping?.leaveConnections?.());
     if (isServing) this.#takeBack('lost contexts', () => this.#instrumentations.lost.leave(this));
-    this.#takeBack('lost errors', () => LostErrors.ofProcess().uninstall(this));
+    this.#takeBack('unhandled errors', () => UnhandledErrors.ofProcess().uninstall(this));
     this.#takeBack('instrumentations', () => this.#instrumentations.uninstall());
     this.#takeBack('propagate', () => this.#propagation?.uninstall());
     this.#units.outgoing = undefined;
@@ -289,13 +296,13 @@ export class AsyncContextRuntime
     // Of an older copy of the package, it is a promise.
     const loopUser = this.#loopUser;
     if (loopUser !== undefined)
-      await this.#faults.settle('watching the event loop, stop', () => loopMonitor().stop(loopUser));
-    await this.#faults.settle('closing the sinks', () => this.#units.queue.close(this.#leftMs()));
+      await this.#hookErrors.settle('watching the event loop, stop', () => loopMonitor().stop(loopUser));
+    await this.#hookErrors.settle('closing the sinks', () => this.#units.queue.close(this.#leftMs()));
     this.#takeBack('reports', () => reports.leave(this));
   }
 
   #takeBack(what: string, undo: () => unknown): void {
-    this.#faults.guard(`${what}, taking back`, undo);
+    this.#hookErrors.guard(`${what}, taking back`, undo);
   }
 
   /** What the sinks may take. A clock that a test has faked since may have gone back. */
@@ -331,7 +338,7 @@ export class AsyncContextRuntime
   }
 
   #installBullmq(): void {
-    this.#faults.guard('entry of bullmq', () => this.#bullmq.install());
+    this.#hookErrors.guard('entry of bullmq', () => this.#bullmq.install());
   }
 
   /** Says so where options are given that are not in force. */
@@ -347,24 +354,27 @@ export class AsyncContextRuntime
 /** What an application does about a blocked event loop. */
 function loopUser(
   { stallMs, warmUpMs }: Pick<ResolvedOptions, 'stallMs' | 'warmUpMs'>,
-  faults: FaultReporter,
+  hookErrors: HookErrorReporter,
   units: UnitsOfWork,
 ): LoopUser {
   const log = (units.workLog.stalls = new StallLog(stallMs, warmUpMs));
   return {
     stallMs,
-    report: reason => faults.report('watchdog of the event loop', reason),
+    report: reason => hookErrors.report('watchdog of the event loop', reason),
     onBlock(block) {
       if (!log.isOf(block)) return;
       // The loop has been blocked for long enough: the line is written when it has caught up, by nobody.
       setImmediate(() => {
         eventLoop.turns(performance.now());
         contextStorage.run(undefined as never, () =>
-          faults.guard('log of a stall', () => {
+          hookErrors.guard('log of a stall', () => {
             // Whose work it was says it when that ends, with all else that is wrong; unless it takes long.
             if (block.culprit === undefined) log.write(block);
             else
-              setTimeout(() => faults.guard('log of a stall', () => log.write(block)), STALL_TOLD_MS).unref();
+              setTimeout(
+                () => hookErrors.guard('log of a stall', () => log.write(block)),
+                STALL_TOLD_MS,
+              ).unref();
           }),
         );
         eventLoop.turns(performance.now());

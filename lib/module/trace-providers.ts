@@ -9,7 +9,7 @@ export interface ProviderInstrument {
 }
 
 /**
- * Lets Nest hand over each provider that it makes, so that `forRoot({ trace: true })` counts the calls
+ * Lets Nest hand over each provider that it makes, so that `forRoot({ providerCalls: true })` counts the calls
  * of its methods. Without that option nothing is done to any provider.
  *
  * @example

@@ -28,7 +28,7 @@ export function jsonOf(value: object | string): string {
 
 /**
  * The record itself when it is at most 64 KB, else one without its rarest shapes, which are counted
- * in `shapesDropped`, and in need without its rarest tables, then without its findings, targets and trace.
+ * in `shapesDropped`, and in need without its rarest tables, then without its findings, targets and provider calls.
  *
  * @throws RangeError when the rest is still too large; the queue counts the record as dropped
  * @example
@@ -66,11 +66,11 @@ export function boundRecord(record: CostRecord): CostRecord {
   });
 }
 
-/** The totals of calls, without what they were made to; no findings, no trace, no late work. */
+/** The totals of calls, without what they were made to; no findings, no provider calls, no late work. */
 function withoutDetails({
   findings: _findings,
   late: _late,
-  trace: _trace,
+  providerCalls: _providerCalls,
   cache,
   http,
   messages,
@@ -92,7 +92,7 @@ function withoutLast<T>(list: readonly T[], takesOff: (item: T) => boolean): T[]
 }
 
 function estimateBytes(record: CostRecord): number {
-  const { queries, breaches, findings = [], uncounted = [], trace = [] } = record;
+  const { queries, breaches, findings = [], uncounted = [], providerCalls = [] } = record;
   const { handler = '', route = '', error = '', userId = '', owner = '' } = record;
   const {
     requestId,
@@ -135,8 +135,8 @@ function estimateBytes(record: CostRecord): number {
     entries += 1;
     characters += reason.length;
   }
-  entries += trace.length;
-  for (const { call } of trace) characters += call.length;
+  entries += providerCalls.length;
+  for (const { call } of providerCalls) characters += call.length;
   for (const calls of [record.cache, record.http, record.messages, record.remote]) {
     if (calls === undefined) continue;
     entries += 1;

@@ -28,7 +28,7 @@ const MAX_TRACED = 20;
 
 /** The record of a closed unit of work, frozen. */
 export function buildCostRecord(context: RequestContext): CostRecord {
-  const { parentRequestId, handler, route, method, status, error, lostErrors, userId, within } = context;
+  const { parentRequestId, handler, route, method, status, error, unhandledErrors, userId, within } = context;
   const exempted = context.budget?.limits.find(
     ({ exemption }) => (exemption?.endsAt ?? 0) > context.startedAt,
   );
@@ -43,7 +43,7 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     ...recordCalls(context.cost),
     ...(stalls.length > 0 && { stalls }),
   };
-  const trace = recordCallTrace(context.cost);
+  const providerCalls = recordCallTrace(context.cost);
   const owner = exempted?.exemption?.owner ?? context.budget?.owner;
   return Object.freeze<CostRecord>({
     v: 1,
@@ -58,7 +58,7 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     ...(status !== undefined && { status }),
     aborted: context.aborted,
     ...(error !== undefined && { error }),
-    ...(lostErrors > 0 && { lostErrors }),
+    ...(unhandledErrors > 0 && { unhandledErrors }),
     startedAt: new Date(context.startedAt).toISOString(),
     durationMs: roundMs(context.elapsedMs),
     ...(userId !== undefined && { userId }),
@@ -73,7 +73,7 @@ export function buildCostRecord(context: RequestContext): CostRecord {
     ...(findings.length > 0 && { findings }),
     ...(context.cost.apart !== undefined && { uncounted: recordUncounted(context.cost.apart) }),
     ...(context.cost.lateWork !== undefined && { late: recordLate(context.cost.lateWork) }),
-    ...(trace.length > 0 && { trace }),
+    ...(providerCalls.length > 0 && { providerCalls }),
     breaches: context.breaches,
     ...(context.refused !== undefined && { refused: context.refused }),
   });
@@ -139,7 +139,7 @@ function recordLate(work: ReadonlyMap<string, number>): readonly LateRecord[] {
 }
 
 function recordCallTrace(cost: CostLedger): readonly TracedCallRecord[] {
-  const calls = cost.trace().slice(0, MAX_TRACED);
+  const calls = cost.providerCalls().slice(0, MAX_TRACED);
   return Object.freeze(
     calls.map(({ totalMs, selfMs, ...call }) =>
       Object.freeze({ ...call, totalMs: roundMs(totalMs), selfMs: roundMs(selfMs) }),

@@ -3,7 +3,7 @@ import { contextLogFields } from './log-fields';
 import type { RequestContext } from '../context/request-context';
 import type { CostRecord } from '../cost/cost-record';
 import { buildCostRecord } from '../record/cost-record-builder';
-import type { FaultReporter } from './fault-reporter';
+import type { HookErrorReporter } from './hook-error-reporter';
 import { CanonicalLine, levelOf } from './canonical-line';
 import { ReportLogger } from './report-logger';
 
@@ -11,11 +11,11 @@ import { ReportLogger } from './report-logger';
 export class CanonicalLog {
   readonly #logger = new ReportLogger('Request');
   readonly #option: true | ((record: CostRecord) => boolean);
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
 
-  constructor(option: true | ((record: CostRecord) => boolean), faults: FaultReporter) {
+  constructor(option: true | ((record: CostRecord) => boolean), hookErrors: HookErrorReporter) {
     this.#option = option;
-    this.#faults = faults;
+    this.#hookErrors = hookErrors;
   }
 
   /** Nothing for a part of a request, such as a command: the line of the request has what it cost. */
@@ -30,6 +30,6 @@ export class CanonicalLog {
   }
   #isWanted(record: CostRecord): boolean {
     const wants = this.#option;
-    return wants === true || this.#faults.ask('canonicalLog', () => wants(record)) === true;
+    return wants === true || this.#hookErrors.ask('canonicalLog', () => wants(record)) === true;
   }
 }

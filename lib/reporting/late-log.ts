@@ -18,13 +18,13 @@ export class LateLog {
   }
 
   /** @param what the shape of a query, or what a call was made to */
-  note(context: RequestContext, what: string, below: (...args: never[]) => unknown): void {
+  note(context: RequestContext, what: string, stackBoundary: (...args: never[]) => unknown): void {
     const lateMs = performance.now() - context.endMs;
     if (this.#lateAfterMs === 0 || lateMs <= this.#lateAfterMs) return;
     const name = workOf(context);
     const suppressed = reports.admit(LATE_WORK, name, lateMs);
     if (suppressed === undefined) return;
-    const at = callSitesOf(captureStack(below))[0];
+    const at = callSitesOf(captureStack(stackBoundary))[0];
     const headline = headlineOf(
       `${name} is still working ${number(Math.round(lateMs))} ms after the response${at === undefined ? '' : `, at ${at}`}`,
       context.requestId,

@@ -1,5 +1,5 @@
 import type { CostRecord } from '../cost/cost-record';
-import { FaultReporter } from '../reporting/fault-reporter';
+import { HookErrorReporter } from '../reporting/hook-error-reporter';
 import { jsonOf } from '../record/bound-record';
 import type { CostRecordSink } from './cost-record.sink';
 import type { AppendFile } from './files/append-file';
@@ -28,7 +28,7 @@ export class NdjsonFileSink implements CostRecordSink {
   readonly #rotated: RotatedFiles;
   readonly #maxBytes: number;
   readonly #periodMs: number;
-  readonly #faults = new FaultReporter();
+  readonly #hookErrors = new HookErrorReporter();
   #isTidy = false;
   #lastTurn: Promise<void> = Promise.resolve();
 
@@ -42,7 +42,7 @@ export class NdjsonFileSink implements CostRecordSink {
     const files = require('./files/append-file') as typeof import('./files/append-file');
     const rotated = require('./files/rotated-files') as typeof import('./files/rotated-files');
     this.#file = new files.AppendFile(path);
-    const report = this.#faults.report.bind(this.#faults);
+    const report = this.#hookErrors.report.bind(this.#hookErrors);
     this.#rotated = new rotated.RotatedFiles(path, { gzip, maxFiles, report });
   }
 
@@ -106,7 +106,7 @@ export class NdjsonFileSink implements CostRecordSink {
       this.#rotated.tidy();
     } catch (error) {
       // A file that is too large is better than records that are lost.
-      this.#faults.report(this.name, error);
+      this.#hookErrors.report(this.name, error);
     }
     await this.#file.ready();
   }

@@ -1,11 +1,11 @@
 import type { CostRecord } from '../cost/cost-record';
-import type { Faults } from '../reporting/fault-reporter';
+import type { HookErrors } from '../reporting/hook-error-reporter';
 import { boundRecord } from '../record/bound-record';
 
 /** How the records of a batch are made. */
 export interface RecordMaking<Closed> {
   readonly toRecord: (closed: Closed) => CostRecord;
-  readonly faults: Faults;
+  readonly hookErrors: HookErrors;
   /** Whether there is a sink that gets what sampling leaves out. */
   readonly hasEvery: boolean;
 }
@@ -57,12 +57,12 @@ export function makeRecords<Closed>(
 /** One record; `undefined` where it cannot be made, which is reported. */
 export function recordOf<Closed>(
   closed: Closed,
-  { toRecord, faults }: RecordMaking<Closed>,
+  { toRecord, hookErrors }: RecordMaking<Closed>,
 ): CostRecord | undefined {
   try {
     return boundRecord(toRecord(closed));
   } catch (error) {
-    faults.report('making a cost record', error);
+    hookErrors.report('making a cost record', error);
     return undefined;
   }
 }

@@ -23,14 +23,21 @@ export function recordSampler(sample: number): ((context: RequestContext) => num
   };
 }
 
-function isRemarkable({ isSlow, breaches, error, status = 0, blocks, lostErrors }: RequestContext): boolean {
+function isRemarkable({
+  isSlow,
+  breaches,
+  error,
+  status = 0,
+  blocks,
+  unhandledErrors,
+}: RequestContext): boolean {
   return (
     isSlow ||
     breaches.length > 0 ||
     error !== undefined ||
     status >= SERVER_ERROR ||
     blocks.length > 0 ||
-    lostErrors > 0
+    unhandledErrors > 0
   );
 }
 

@@ -2,7 +2,7 @@ import { AsyncResource } from 'node:async_hooks';
 import * as timers from '../kernel/real-timers';
 import type { CostRecord } from '../cost/cost-record';
 import type { CostRecordSink } from './cost-record.sink';
-import type { Faults } from '../reporting/fault-reporter';
+import type { HookErrors } from '../reporting/hook-error-reporter';
 import { makeRecords, recordOf, type RecordMaking } from './record-batch';
 import type { SinkStats } from '../record/process-figures';
 import { SinkWriter } from './sink-writer';
@@ -29,7 +29,7 @@ interface SinkQueueSettings<Closed> extends Partial<Readonly<Record<keyof Limits
   readonly toRecord: (closed: Closed) => CostRecord;
   /** The weight of its record, 0 for none; without it each has a record. Never throws. */
   readonly weigh?: ((closed: Closed) => number) | undefined;
-  readonly faults: Faults;
+  readonly hookErrors: HookErrors;
 }
 
 /**
@@ -40,7 +40,7 @@ interface SinkQueueSettings<Closed> extends Partial<Readonly<Record<keyof Limits
  * own behind it, of the same capacity, so that one that hangs loses its own records only.
  *
  * @example
- * const queue = new SinkQueue<RequestContext>({ sinks, toRecord: buildCostRecord, faults });
+ * const queue = new SinkQueue<RequestContext>({ sinks, toRecord: buildCostRecord, hookErrors });
  * queue.offer(context);
  * await queue.close();
  */
@@ -59,15 +59,15 @@ export class SinkQueue<Closed> {
   #isDispatchDue = false;
   #closing: Promise<void> | undefined;
 
-  constructor({ sinks, toRecord, weigh, faults, ...limits }: SinkQueueSettings<Closed>) {
+  constructor({ sinks, toRecord, weigh, hookErrors, ...limits }: SinkQueueSettings<Closed>) {
     // Not a spread: `{ capacity: undefined }` would take the bound away.
     const names = Object.keys(SINK_QUEUE_DEFAULTS) as (keyof Limits)[];
     this.#limits = Object.fromEntries(
       names.map(name => [name, limits[name] ?? SINK_QUEUE_DEFAULTS[name]]),
     ) as Record<keyof Limits, number>;
     this.#weigh = weigh;
-    this.#writers = sinks.map(sink => new SinkWriter(sink, { ...this.#limits, faults }));
-    this.#making = { toRecord, faults, hasEvery: this.#writers.some(({ everyRecord }) => everyRecord) };
+    this.#writers = sinks.map(sink => new SinkWriter(sink, { ...this.#limits, hookErrors }));
+    this.#making = { toRecord, hookErrors, hasEvery: this.#writers.some(({ everyRecord }) => everyRecord) };
   }
 
   /** Queues a closed unit of work, or drops it when the queue is full. Never waits, never throws. */

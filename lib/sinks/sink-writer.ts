@@ -1,6 +1,6 @@
 import { isThenable, settled, whenSettled } from '../kernel/thenable';
 import type { CostRecord } from '../cost/cost-record';
-import type { Faults } from '../reporting/fault-reporter';
+import type { HookErrors } from '../reporting/hook-error-reporter';
 import type { SinkStats } from '../record/process-figures';
 import type { CostRecordSink, SinkFailure } from './cost-record.sink';
 import { readFailure, SinkRetry, type SinkRetrySettings } from './sink-retry';
@@ -11,7 +11,7 @@ const ignore = (): void => undefined;
 export interface SinkWriterSettings extends SinkRetrySettings {
   readonly capacity: number;
   readonly batchSize: number;
-  readonly faults: Faults;
+  readonly hookErrors: HookErrors;
 }
 
 /** Writes to one sink, one batch at a time, so that a sink that fails or hangs stands alone. */
@@ -90,7 +90,7 @@ export class SinkWriter {
   lose(count: number): void {
     if (count === 0) return;
     this.#dropped += count;
-    this.#settings.faults.say(
+    this.#settings.hookErrors.say(
       `queue of sink ${this.#sink.name}`,
       `it is full, ${this.#dropped} records are lost`,
     );
@@ -111,7 +111,7 @@ export class SinkWriter {
     try {
       await settled(this.#sink.close?.());
     } catch (error) {
-      this.#settings.faults.report(`sink ${this.#sink.name}, close()`, error);
+      this.#settings.hookErrors.report(`sink ${this.#sink.name}, close()`, error);
     }
   }
 
@@ -159,6 +159,6 @@ export class SinkWriter {
   }
 
   #report(reason: unknown): void {
-    this.#settings.faults.report(`sink ${this.#sink.name}`, reason);
+    this.#settings.hookErrors.report(`sink ${this.#sink.name}`, reason);
   }
 }

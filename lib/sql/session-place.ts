@@ -79,8 +79,8 @@ export function placeOf(on: object): SessionPlace {
 }
 
 /** Says that a checkout is in the place of its pool. */
-export function standsFor(checkout: object, pool: object): void {
-  (checkout as Placed)[SLOT] = placeOf(pool);
+export function standsFor(acquisition: object, pool: object): void {
+  (acquisition as Placed)[SLOT] = placeOf(pool);
 }
 
 function watch(on: object): SessionPlace {

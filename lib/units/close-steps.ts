@@ -1,5 +1,5 @@
 import type { RequestContext } from '../context/request-context';
-import type { Faults } from '../reporting/fault-reporter';
+import type { HookErrors } from '../reporting/hook-error-reporter';
 
 /** One thing that is done when a unit of work closes. */
 export interface CloseStep {
@@ -9,12 +9,16 @@ export interface CloseStep {
 }
 
 /** Takes each step, whatever becomes of those before it. Never throws. */
-export function takeSteps(steps: readonly CloseStep[], context: RequestContext, faults: Faults): void {
+export function takeSteps(
+  steps: readonly CloseStep[],
+  context: RequestContext,
+  hookErrors: HookErrors,
+): void {
   for (const step of steps) {
     try {
       step.take(context);
     } catch (error) {
-      faults.report(step.name, error);
+      hookErrors.report(step.name, error);
     }
   }
 }

@@ -24,7 +24,7 @@ export function noteErrorsOfRequests(): void {
     prototype.next = function (exception, host) {
       const context = contextStorage.getStore();
       if (context !== undefined) noteError(context, exception);
-      // The handler of a request whose lost error was answered may still fail, or answer.
+      // The handler of a request whose unhandled error was answered may still fail, or answer.
       if (isAnswered(host)) return undefined;
       return next.call(this, hardAnswer(exception, host, this), host);
     };

@@ -1,4 +1,4 @@
-import type { FaultReporter } from '../reporting/fault-reporter';
+import type { HookErrorReporter } from '../reporting/hook-error-reporter';
 import type { RequestContext } from '../context/request-context';
 import { readGrpcTimeout, readTimeout } from '../context/request-timeout';
 import type { ResolvedDeadline } from './deadline-options';
@@ -16,12 +16,12 @@ type LimitTime = (context: RequestContext, atMs: number, from: string) => void;
 /** Takes over how long a caller that is trusted still waits. */
 export class IncomingDeadline {
   readonly #options: ResolvedDeadline;
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
   readonly #limit: LimitTime;
 
-  constructor(options: ResolvedDeadline, faults: FaultReporter, limit: LimitTime) {
+  constructor(options: ResolvedDeadline, hookErrors: HookErrorReporter, limit: LimitTime) {
     this.#options = options;
-    this.#faults = faults;
+    this.#hookErrors = hookErrors;
     this.#limit = limit;
   }
 
@@ -42,7 +42,7 @@ export class IncomingDeadline {
   /** Of a call of gRPC, whose library has read the header. Never throws. */
   readCall(context: RequestContext, args: readonly unknown[]): void {
     if (this.#options.trust === false) return;
-    this.#faults.guard('deadline of a call', () => {
+    this.#hookErrors.guard('deadline of a call', () => {
       const call = args.find(isCall);
       const deadline = Number(call?.getDeadline?.() ?? Infinity);
       const leftMs = deadline - Date.now();
@@ -54,7 +54,7 @@ export class IncomingDeadline {
   #isTrusted(request: unknown): boolean {
     const { trust } = this.#options;
     if (typeof trust !== 'function') return trust;
-    return this.#faults.ask('deadline.trust', () => trust(request)) === true;
+    return this.#hookErrors.ask('deadline.trust', () => trust(request)) === true;
   }
 }
 

@@ -30,9 +30,9 @@ export interface ResolvedOptions {
   readonly lateAfterMs: number;
   readonly lostContexts: LostContextRules;
   readonly pools: PoolLimits;
-  readonly answerLostErrors: boolean;
+  readonly answerUnhandledErrors: boolean;
   readonly instrumentations: readonly DriverInstrumentation[] | 'auto';
-  readonly trace: boolean;
+  readonly providerCalls: boolean;
   readonly sinks: readonly CostRecordSink[];
   readonly sinkQueue: SinkQueueOptions;
   readonly resourceMonitor: Required<ResourceMonitorOptions> | undefined;

@@ -152,7 +152,7 @@ function run(
     if (admitted !== true) return admitted.answer;
   }
   context.time.runs();
-  if (units.lostErrorAnswer !== undefined) context.exchange = [request, response as object, next];
+  if (units.unhandledErrorAnswer !== undefined) context.exchange = [request, response as object, next];
   // A middleware may have lost the context, or run this in that of another request.
   return (context.handling =
     contextStorage.capture() === context

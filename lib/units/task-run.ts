@@ -1,4 +1,4 @@
-import { runAgain } from '../context/aside';
+import { runAgain } from '../context/charge-redirect';
 import { activeSpan } from '../w3c/open-telemetry';
 import type { ContextKind, ContextTask, RequestContext } from '../context/request-context';
 import type { Handler } from '../handlers/handlers';

@@ -1,10 +1,10 @@
 import type { ModulesContainer } from '@nestjs/core';
 import type { ResolvedOptions } from './resolved-options';
-import { rememberingAlarm, throwingAlarm } from '../budget/budget-alarm';
+import { rememberingLimitHook, throwingLimitHook } from '../budget/limit-hooks';
 import { findBreaches } from '../budget/budget-check';
 import { fingerprintOf } from '../budget/fingerprint';
 import { BudgetResolver, type ResolvedBudget } from '../budget/budget-resolver';
-import { currentAside } from '../context/aside';
+import { currentRedirect } from '../context/charge-redirect';
 import { readBudgetOf } from '../budget/query-budget.decorator';
 import { knownStop, type StopRules, stopOf } from '../budget/work-stop';
 import { type ContextHost, type ContextSeed, ContextService } from '../context/context.service';
@@ -19,7 +19,7 @@ import { type Carrier, CONTEXT, SIGNATURE } from '../context/carrier';
 import type { CarrierRules } from '../propagation/carrier/carrier-rules';
 import { readCarrier } from '../propagation/carrier/carrier-reader';
 import { isThenable } from '../kernel/thenable';
-import { CarrierSeal } from '../propagation/carrier/carrier-seal';
+import { CarrierSigner } from '../propagation/carrier/carrier-signer';
 import type { CarrierWay } from '../propagation/carrier/carrier-term';
 import { writeCarrier } from '../propagation/carrier/carrier-writer';
 import { activeSpan, type ExtractedContext, extractContext } from '../w3c/open-telemetry';
@@ -30,7 +30,7 @@ import { buildCostRecord } from '../record/cost-record-builder';
 import { GrowthHistory } from '../cost/growth-history';
 import { describeQuery, type MeasuredQuery } from '../cost/measured-query';
 import { RecentMap } from '../kernel/recent-map';
-import type { FaultReporter } from '../reporting/fault-reporter';
+import type { HookErrorReporter } from '../reporting/hook-error-reporter';
 import { LateLog } from '../reporting/late-log';
 import { OwnError } from '../kernel/own-error';
 import { WorkLog } from './report/work-log';
@@ -53,7 +53,7 @@ import { answerHardErrors } from './hard-answer';
 import { IncomingDeadline } from './incoming-deadline';
 import { Handler, Handlers, nextHandlerNumber } from '../handlers/handlers';
 import { type PlatformRequest, rawOf } from '../context/remembered-context';
-import type { LostErrorAnswer } from './lost-error-answer';
+import type { UnhandledErrorAnswer } from './unhandled-error-answer';
 import { routePattern } from './route-pattern';
 import { runToEnd } from './settle';
 
@@ -74,8 +74,8 @@ export class UnitsOfWork implements ContextHost {
   readonly handlers: Handlers;
   readonly requestIds: RequestIdSource;
   readonly queue: SinkQueue<RequestContext>;
-  /** With `answerLostErrors`. */
-  lostErrorAnswer: LostErrorAnswer | undefined = undefined;
+  /** With `answerUnhandledErrors`. */
+  unhandledErrorAnswer: UnhandledErrorAnswer | undefined = undefined;
   /** Unless `guards.breaker` is `false`. */
   breakers: Breakers | undefined = undefined;
   /** With `forRoot({ overload })`. */
@@ -83,7 +83,7 @@ export class UnitsOfWork implements ContextHost {
   readonly carriesOnMessages: boolean;
   readonly incomingDeadline: IncomingDeadline;
   readonly #options: ResolvedOptions;
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
   /** Absent where no sink looks at units of work themselves. */
   readonly #observers: readonly ObservingSink[] | undefined;
   readonly workLog: WorkLog;
@@ -102,7 +102,7 @@ export class UnitsOfWork implements ContextHost {
   readonly #service = new ContextService(this);
   readonly #stopRules: StopRules = {
     ask: (limits, where) =>
-      this.#faults.ask(`the function of @QueryBudget on ${where}`, () => {
+      this.#hookErrors.ask(`the function of @QueryBudget on ${where}`, () => {
         const given: unknown = limits(this.#service);
         // A promise is none, and is reported as what it is.
         return isThenable(given) ? (given as never) : readBudgetOf(given, where);
@@ -123,7 +123,7 @@ export class UnitsOfWork implements ContextHost {
   constructor(
     options: ResolvedOptions,
     modules: ModulesContainer,
-    faults: FaultReporter,
+    hookErrors: HookErrorReporter,
     instrumentations: DriversOfProcess,
   ) {
     this.#instrumentations = instrumentations;
@@ -131,10 +131,10 @@ export class UnitsOfWork implements ContextHost {
     this.poolLimits = options.pools;
     this.comparesValues = options.findings.compareValues;
     this.carriesOnMessages = options.propagate.messages;
-    this.incomingDeadline = new IncomingDeadline(options.deadline, faults, (context, atMs, from) =>
+    this.incomingDeadline = new IncomingDeadline(options.deadline, hookErrors, (context, atMs, from) =>
       this.limitTime(context, atMs, from),
     );
-    this.#faults = faults;
+    this.#hookErrors = hookErrors;
     const observers = observersAmong(options.sinks);
     this.#observers = observers.length > 0 ? observers : undefined;
     this.workLog = new WorkLog({
@@ -148,12 +148,12 @@ export class UnitsOfWork implements ContextHost {
     const { canonicalLog } = options;
     if (canonicalLog !== false) {
       const logging = require('../reporting/canonical-log') as typeof import('../reporting/canonical-log');
-      this.#canonicalLog = new logging.CanonicalLog(canonicalLog, faults);
+      this.#canonicalLog = new logging.CanonicalLog(canonicalLog, hookErrors);
     }
-    this.requestIds = new RequestIdSource(options.requestId, faults);
+    this.requestIds = new RequestIdSource(options.requestId, hookErrors);
     this.#budgets = new BudgetResolver(
       options.budget,
-      options.onExceeded === 'throw' ? throwingAlarm : rememberingAlarm,
+      options.onExceeded === 'throw' ? throwingLimitHook : rememberingLimitHook,
     );
     const areLimited = options.guards.costLimit.policy !== undefined;
     this.handlers = new Handlers(this.#budgets, modules, (type, method) =>
@@ -161,11 +161,11 @@ export class UnitsOfWork implements ContextHost {
     );
     const { carrierSecrets: secrets, carrierUser, trustUnsignedCarriers } = options;
     this.#carrierRules = {
-      seal: secrets && new CarrierSeal(secrets),
+      signer: secrets && new CarrierSigner(secrets),
       term: options.carrierTerm,
       trustsUnsigned: trustUnsignedCarriers,
       user: carrierUser,
-      faults,
+      hookErrors,
     };
     this.sampledShare = options.propagate.sampled;
     if (!options.propagate.hosts.isEmpty) {
@@ -182,7 +182,7 @@ export class UnitsOfWork implements ContextHost {
       ...options.sinkQueue,
       toRecord: buildCostRecord,
       weigh: recordSampler(options.sinkQueue.sample ?? 1),
-      faults,
+      hookErrors,
     });
   }
 
@@ -193,19 +193,19 @@ export class UnitsOfWork implements ContextHost {
   userOf(request: object): ContextUser | undefined {
     const { user } = this.#options;
     if (user === undefined) return undefined;
-    return this.#faults.ask('user', () => user(request));
+    return this.#hookErrors.ask('user', () => user(request));
   }
 
   routeOf(request: object): string | undefined {
-    return this.#faults.ask('route', () => routePattern(request));
+    return this.#hookErrors.ask('route', () => routePattern(request));
   }
 
-  noteLate(context: RequestContext, what: string, below: (...args: never[]) => unknown): void {
-    this.#faults.guard('late work', () => this.#lateLog.note(context, what, below));
+  noteLate(context: RequestContext, what: string, stackBoundary: (...args: never[]) => unknown): void {
+    this.#hookErrors.guard('late work', () => this.#lateLog.note(context, what, stackBoundary));
   }
 
-  answerLostError(context: RequestContext, error: unknown): boolean {
-    return this.lostErrorAnswer?.give(context, error) ?? false;
+  answerUnhandledError(context: RequestContext, error: unknown): boolean {
+    return this.unhandledErrorAnswer?.give(context, error) ?? false;
   }
 
   /** Runs `fn` in a unit of work of its own, which ends when its result has settled. */
@@ -300,12 +300,12 @@ export class UnitsOfWork implements ContextHost {
 
   /** Counts a query that the application measured itself. */
   recordQuery(context: RequestContext, query: MeasuredQuery): void {
-    this.#faults.guard('contextService.record()', () => {
+    this.#hookErrors.guard('contextService.record()', () => {
       const { rows = 0, durationMs } = query;
       if (!(rows >= 0) || !(durationMs >= 0)) {
         throw new OwnError('rows and durationMs must be numbers of at least 0');
       }
-      const apart = context.isClosed ? undefined : currentAside()?.ledger;
+      const apart = context.isClosed ? undefined : currentRedirect()?.ledger;
       (apart ?? context.cost).record(describeQuery(query), rows, durationMs);
     });
   }
@@ -333,7 +333,7 @@ export class UnitsOfWork implements ContextHost {
     context.method = method;
     context.knownTrace = activeSpan();
     if (this.sampler !== undefined) context.resources = this.sampler.sample();
-    if (this.#options.trace) context.cost.callTrace = new CallTrace();
+    if (this.#options.providerCalls) context.cost.callTrace = new CallTrace();
     setBudget(context, this.#nobody.budget(method), this.#stopRules);
     return context;
   }
@@ -344,8 +344,8 @@ export class UnitsOfWork implements ContextHost {
   }
 
   /** Whether a unit of work has asked for nothing so far. */
-  isUntouched({ cost, resources, lostErrors, closeCallbacks }: RequestContext): boolean {
-    if (resources !== undefined || closeCallbacks !== undefined || lostErrors > 0) return false;
+  isUntouched({ cost, resources, unhandledErrors, closeCallbacks }: RequestContext): boolean {
+    if (resources !== undefined || closeCallbacks !== undefined || unhandledErrors > 0) return false;
     return (
       cost.shapes === undefined &&
       cost.calls === undefined &&
@@ -376,7 +376,7 @@ export class UnitsOfWork implements ContextHost {
   #take(context: RequestContext): void {
     const opener = context.application;
     context.application = this;
-    if (this.#options.trace) context.cost.callTrace ??= new CallTrace();
+    if (this.#options.providerCalls) context.cost.callTrace ??= new CallTrace();
     const observers = this.#observers ?? [];
     opener.handOver(context, observers);
     this.#tell('begins', observer => {
@@ -417,7 +417,7 @@ export class UnitsOfWork implements ContextHost {
   /** Closes a unit of work: once, and never with an error. */
   close(context: RequestContext): void {
     if (context.application !== this) return context.application.close(context);
-    if (!context.isClosed) takeSteps(this.#closing, context, this.#faults);
+    if (!context.isClosed) takeSteps(this.#closing, context, this.#hookErrors);
   }
 
   /**
@@ -474,7 +474,7 @@ export class UnitsOfWork implements ContextHost {
 
   #tell(what: string, tell: (observer: ObservingSink) => void): void {
     for (const observer of this.#observers ?? []) {
-      this.#faults.guard(`sink ${observer.name}, ${what}()`, () => tell(observer));
+      this.#hookErrors.guard(`sink ${observer.name}, ${what}()`, () => tell(observer));
     }
   }
 
@@ -482,8 +482,8 @@ export class UnitsOfWork implements ContextHost {
   #afterFirst(): void {
     this.#hasServed = true;
     setImmediate(() => {
-      this.#faults.guard('drivers that were loaded since', () => this.#instrumentations.installLoaded());
-      this.#faults.guard('propagate', () => this.onFirstServed?.());
+      this.#hookErrors.guard('drivers that were loaded since', () => this.#instrumentations.installLoaded());
+      this.#hookErrors.guard('propagate', () => this.onFirstServed?.());
     }).unref();
   }
 
@@ -530,7 +530,7 @@ export class UnitsOfWork implements ContextHost {
     const before = context.breaches;
     context.breaches = Object.freeze([breach]);
     this.#announce(context);
-    this.#faults.guard('report of a unit of work', () => this.workLog.note(context, breach));
+    this.#hookErrors.guard('report of a unit of work', () => this.workLog.note(context, breach));
     context.breaches = Object.freeze([...before, breach]);
   }
 
@@ -542,7 +542,7 @@ export class UnitsOfWork implements ContextHost {
       const record = buildCostRecord(context);
       const fingerprint = fingerprintOf(record.handler ?? record.route ?? record.kind, record.breaches);
       for (const breach of record.breaches) {
-        this.#faults.guard('onExceeded', () => onExceeded({ ...breach, fingerprint, record }));
+        this.#hookErrors.guard('onExceeded', () => onExceeded({ ...breach, fingerprint, record }));
       }
     });
   }
@@ -552,7 +552,7 @@ export class UnitsOfWork implements ContextHost {
       (context.closeCallbacks ??= []).push(fn);
       return;
     }
-    queueMicrotask(() => void contextStorage.run(context, () => this.#faults.settle('onClose', fn)));
+    queueMicrotask(() => void contextStorage.run(context, () => this.#hookErrors.settle('onClose', fn)));
   }
 
   #runCloseCallbacks(context: RequestContext): void {
@@ -563,7 +563,7 @@ export class UnitsOfWork implements ContextHost {
     }
     // What the request holds stays until the last callback is done: it may be asynchronous.
     const ends = contextStorage.run(context, () =>
-      callbacks.map(callback => this.#faults.settle('onClose', callback)),
+      callbacks.map(callback => this.#hookErrors.settle('onClose', callback)),
     );
     context.closeCallbacks = undefined;
     void Promise.all(ends).then(() => context.release(this.#options.keepAfterClose));
@@ -606,7 +606,7 @@ function newNamed(name: string): ContextHandler {
 function setBudget(context: RequestContext, budget: ResolvedBudget, rules: StopRules): void {
   context.cost.ignored = budget.ignored;
   context.budget = budget;
-  context.cost.alarm = budget.alarm;
+  context.cost.limitHook = budget.limitHook;
   if (budget.byFunction !== undefined) watchGuards();
   if (budget.byFunction !== undefined || budget.hard !== undefined) {
     answerHardErrors(context.kind);

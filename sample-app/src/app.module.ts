@@ -22,7 +22,7 @@ export class AppModule {
         AsyncContextModule.forRoot({
           budget: { queries: 100 },
           serverTiming: true,
-          trace: true,
+          providerCalls: true,
           // Who is told the trace, and whose cost is read; here the shop itself.
           propagate: { hosts: ['127.0.0.1'] },
           sinkQueue: { intervalMs: 500 },

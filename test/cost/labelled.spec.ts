@@ -104,8 +104,8 @@ describe.skipIf(isEmbedded)(`${handlers.length} labelled handlers`, () => {
       scores.table('by kind of ids', 'ids '),
       scores.table('by half', 'half '),
       `look-ups: ${lookUps.named} of ${lookUps.of} named`,
-      ...(scores.faults.length === 0 ? [] : [scores.table('by kind and half', 'kind ')]),
-      ...scores.faults.toSorted(),
+      ...(scores.hookErrors.length === 0 ? [] : [scores.table('by kind and half', 'kind ')]),
+      ...scores.hookErrors.toSorted(),
     ];
     process.stdout.write(`${lines.join('\n')}\n`);
   });

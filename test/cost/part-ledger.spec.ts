@@ -5,7 +5,7 @@ import { PartLedger } from '../../lib/cost/part-ledger';
 import { TimeAccount } from '../../lib/cost/time-account';
 import type { Statement } from '../../lib/sql/statement';
 
-const below = (): void => undefined;
+const stackBoundary = (): void => undefined;
 const read: Statement = { shape: 'SELECT ?', table: 'orders', operation: 'SELECT', kind: 'read' };
 const begin: Statement = { shape: 'BEGIN', table: undefined, operation: 'BEGIN', kind: 'transaction' };
 
@@ -35,7 +35,11 @@ describe('the ledger of a part', () => {
   });
 
   it('counts what it is asked for in the whole, too', () => {
-    const charges = [part.begin(read, below), part.begin(read, below), part.begin(begin, below)];
+    const charges = [
+      part.begin(read, stackBoundary),
+      part.begin(read, stackBoundary),
+      part.begin(begin, stackBoundary),
+    ];
     charges[0]!.queued();
     charges[0]!.sent();
     charges[0]!.received(1);
@@ -58,7 +62,7 @@ describe('the ledger of a part', () => {
   });
 
   it('counts calls, waits and queries that were measured elsewhere in the whole, too', () => {
-    part.beginCall('http', 'api', below)!.end(true, 10);
+    part.beginCall('http', 'api', stackBoundary)!.end(true, 10);
     part.beginWait().end();
     part.record(read, 3, 2);
     for (const ledger of [part, whole]) {
@@ -69,33 +73,33 @@ describe('the ledger of a part', () => {
   });
 
   it('counts what is kept apart in the whole alone', () => {
-    part.keepApart('a test').begin(read, below)!.end(1);
+    part.keepApart('a test').begin(read, stackBoundary)!.end(1);
     expect(part.queries + whole.queries).toBe(0);
     expect(whole.apart!.get('a test')).toMatchObject({ queries: 1 });
   });
 
   it('leaves nothing open in the whole when its own budget keeps a query back', () => {
-    part.alarm = {
+    part.limitHook = {
       atQuery: 1,
       atCall: 1,
       beforeQuery() {
         throw new Error('no more');
       },
     };
-    expect(() => part.begin(read, below)).toThrow('no more');
-    expect(() => part.beginCall('cache', 'get', below)).toThrow('no more');
+    expect(() => part.begin(read, stackBoundary)).toThrow('no more');
+    expect(() => part.beginCall('cache', 'get', stackBoundary)).toThrow('no more');
     expect(whole).toMatchObject({ queries: 1, errors: 0, rows: 0 });
-    whole.begin(read, below)!.end(1);
+    whole.begin(read, stackBoundary)!.end(1);
     expect(whole.maxConcurrent).toBe(1);
   });
 
   it('counts alone what is begun when the whole is closed, and as late what is begun after its own end', () => {
     whole.isClosed = true;
-    part.begin(read, below)!.end(1);
+    part.begin(read, stackBoundary)!.end(1);
     expect(part.queries).toBe(1);
     expect([whole.queries, whole.late]).toEqual([0, 0]);
     part.isClosed = true;
-    expect(part.begin(read, below)).toBeUndefined();
+    expect(part.begin(read, stackBoundary)).toBeUndefined();
     expect([part.late, whole.late]).toEqual([1, 0]);
   });
 

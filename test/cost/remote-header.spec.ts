@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { throwingAlarm } from '../../lib/budget/budget-alarm';
+import { throwingLimitHook } from '../../lib/budget/limit-hooks';
 import { CostLedger } from '../../lib/cost/cost-ledger';
 import { costEntry, readCost } from '../../lib/cost/remote-header';
 
@@ -97,7 +97,7 @@ describe('a budget of remote queries with onExceeded: throw', () => {
   it('keeps back the next query once an answer has told of too many', () => {
     const cost = new CostLedger();
     const limits = [{ dimension: 'remoteQueries', limit: 2, from: 'test' }];
-    cost.alarm = throwingAlarm(limits);
+    cost.limitHook = throwingLimitHook(limits);
     const statement = { shape: 'SELECT ?', table: undefined, kind: 'read', operation: 'SELECT' } as never;
     const begin = (): unknown => cost.begin(statement, begin);
     cost.addRemote('a', { queries: 2, rows: 0, durationMs: 0 });

@@ -111,8 +111,8 @@ describe('a query of an ORM that has nothing of the application on its stack', (
   it('is made where a call is awaited that has sent it at once, of which all else is left alone', async () => {
     const history = new GrowthHistory();
     const promise = Promise.resolve(1);
-    function send(shape: string, below: () => void): Promise<number> {
-      history.noteSite(shape, below);
+    function send(shape: string, stackBoundary: () => void): Promise<number> {
+      history.noteSite(shape, stackBoundary);
       return promise;
     }
     const known = (): Promise<number> => runOrmCallAtOnce(() => send('known', known as never));

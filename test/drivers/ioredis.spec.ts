@@ -344,10 +344,10 @@ describe.skipIf(!hasRedis)('the instrumentation of ioredis', () => {
     const bareFacts = facts();
     const bare = Redis.prototype.sendCommand;
     let theirs = 0;
-    const wrap = (below: typeof bare): typeof bare =>
+    const wrap = (stackBoundary: typeof bare): typeof bare =>
       function (this: Redis, ...args) {
         theirs += 1;
-        return below.apply(this, args);
+        return stackBoundary.apply(this, args);
       };
     Redis.prototype.sendCommand = wrap(bare);
     const one = await startApp({ instrumentations: [...instrumentations, ioredisInstrumentation()] });

@@ -362,11 +362,11 @@ describe.skipIf(!hasRedis)('the instrumentation of redis', () => {
     const client = prototypes[0]!;
     const bare = client.sendCommand as (...args: unknown[]) => unknown;
     let theirs = 0;
-    const wrap = (below: unknown) =>
+    const wrap = (stackBoundary: unknown) =>
       function (this: unknown, ...args: unknown[]): unknown {
         // Other clients of this file keep their connections.
         if (String(args[0]).startsWith('GET')) theirs += 1;
-        return (below as typeof bare).apply(this, args);
+        return (stackBoundary as typeof bare).apply(this, args);
       };
     client.sendCommand = wrap(bare);
     const one = await startApp({ instrumentations: [...instrumentations, redisInstrumentation()] });

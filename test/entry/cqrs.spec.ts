@@ -527,13 +527,13 @@ describe("commands of @nestjs/cqrs with onExceeded: 'throw'", () => {
 });
 
 describe('commands of @nestjs/cqrs, and what looks at their request,', () => {
-  starts('express', { trace: true, answerLostErrors: true });
+  starts('express', { providerCalls: true, answerUnhandledErrors: true });
 
-  it('have their calls of providers in the trace of the request', async () => {
+  it('have their calls of providers in the record of the request', async () => {
     const { requestId } = await request(({ commands }) => commands.execute(new CreateOrder(1)));
-    const { trace } = await recordOf(requestId, 'OrdersController.handle');
-    expect(trace!.map(({ call }) => call)).toContain('CreateOrderHandler.execute');
-    expect((await recordOf(requestId, 'CreateOrderHandler.execute')).trace).toBeUndefined();
+    const { providerCalls } = await recordOf(requestId, 'OrdersController.handle');
+    expect(providerCalls!.map(({ call }) => call)).toContain('CreateOrderHandler.execute');
+    expect((await recordOf(requestId, 'CreateOrderHandler.execute')).providerCalls).toBeUndefined();
   });
 
   it('have the request answered when an error that nobody awaits ends their work', async () => {

@@ -184,8 +184,10 @@ describe.each(drivers)('A schema of type definitions: $name', ({ platform, isApo
       ({ parentRequestId }) => parentRequestId === undefined,
     );
     const events = await until(() => {
-      const below = test.sink.records.filter(record => record.parentRequestId === operation.requestId);
-      return below.length === 3 && below;
+      const stackBoundary = test.sink.records.filter(
+        record => record.parentRequestId === operation.requestId,
+      );
+      return stackBoundary.length === 3 && stackBoundary;
     }, 'three events');
     expect(events.map(({ queries }) => queries.count)).toEqual([3, 3, 3]);
     expect(asked).toBe(9);

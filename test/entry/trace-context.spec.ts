@@ -249,11 +249,11 @@ describe('our own member of a tracestate', () => {
     const calling = await startApp({ propagate: { hosts: ['127.0.0.1'] } });
     const { ContextService } = await import('nestjs-async-context');
     await calling.app.get(ContextService).run({}, () => fetch(`${called.url}/?to=/end`));
-    const [[above], [below]] = [await calling.records(1), await called.records(1)];
-    expect(below).toMatchObject({ traceId: above!.traceId, parentSpanId: above!.spanId });
+    const [[above], [stackBoundary]] = [await calling.records(1), await called.records(1)];
+    expect(stackBoundary).toMatchObject({ traceId: above!.traceId, parentSpanId: above!.spanId });
     // The one of whoever asks next, and no other.
     expect(server.at('/end').headers['tracestate']).toMatch(
-      new RegExp(`^nac=${below!.spanId}\\.[0-9a-f]{16}$`),
+      new RegExp(`^nac=${stackBoundary!.spanId}\\.[0-9a-f]{16}$`),
     );
 
     // Somebody stood between, who has a span of its own and passes on the rest.

@@ -14,7 +14,7 @@ import { AsyncResource } from 'node:async_hooks';
 import { describe, expect, it } from 'vitest';
 import { Registry } from 'prom-client';
 import { WebSocket } from 'ws';
-import { Checkout } from '../../lib/detectors/pools/checkout';
+import { Acquisition } from '../../lib/detectors/pools/acquisition';
 import { WatchedPool } from '../../lib/detectors/pools/watched-pool';
 import { platforms, startApp, type TestApp, until } from '../support/platforms';
 
@@ -118,9 +118,9 @@ describe.each(platforms)('overload on %s', platform => {
     expect(lines).toHaveLength(2);
     expect(lines[0]).toContain('The process is overloaded: the event loop is');
     expect(lines[1]).toContain(`in which ${before} requests were shed`);
-    const faults = test.logs.of('warn', 'AsyncContext').join('\n');
-    expect(faults).toContain('overload.priority');
-    expect(faults).not.toContain('a secret');
+    const hookErrors = test.logs.of('warn', 'AsyncContext').join('\n');
+    expect(hookErrors).toContain('overload.priority');
+    expect(hookErrors).not.toContain('a secret');
     const server = test.app.getHttpServer() as { emit: unknown };
     const { emit } = server;
     await test.close();
@@ -176,14 +176,14 @@ describe('the wait for a pool', () => {
     const pool = new WatchedPool('pg', {
       activate: () => undefined,
       outside: fn => fn(),
-      fault: () => undefined,
+      hookError: () => undefined,
       reportWait: () => undefined,
       hearsOfShares: false,
       tellShares: () => undefined,
       isInUse: true,
     });
     const checkouts = [1, 2].map(
-      () => new Checkout(pool, undefined, undefined, undefined as never, undefined),
+      () => new Acquisition(pool, undefined, undefined, undefined as never, undefined),
     );
     expect(pool.longestWaitMs(performance.now())).toBe(0);
     for (const checkout of checkouts) checkout.queued();

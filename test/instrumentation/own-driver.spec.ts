@@ -19,23 +19,27 @@ describe('what an instrumentation of one’s own reports', () => {
   });
   afterAll(() => test.close());
 
-  const below = (): void => undefined;
+  const stackBoundary = (): void => undefined;
   const operation = { shape: 'find ?', table: 'ledger', operation: 'find', kind: 'read' } as const;
 
   it.each<[string, () => unknown, number | undefined]>([
-    ['a text without values', () => reporter.begin('SELECT * FROM ledger', 'generic', below)?.end(1), 2],
+    [
+      'a text without values',
+      () => reporter.begin('SELECT * FROM ledger', 'generic', stackBoundary)?.end(1),
+      2,
+    ],
     [
       'the same values',
-      () => reporter.begin('SELECT * FROM ledger WHERE id = ?', 'generic', below, [1])?.end(1),
+      () => reporter.begin('SELECT * FROM ledger WHERE id = ?', 'generic', stackBoundary, [1])?.end(1),
       2,
     ],
     [
       'values that are not given',
-      () => reporter.begin('SELECT * FROM ledger WHERE id = ?', 'generic', below)?.end(1),
+      () => reporter.begin('SELECT * FROM ledger WHERE id = ?', 'generic', stackBoundary)?.end(1),
       undefined,
     ],
-    ['an operation with its values', () => reporter.beginOperation(operation, below, [1])?.end(1), 2],
-    ['an operation without', () => reporter.beginOperation(operation, below)?.end(1), undefined],
+    ['an operation with its values', () => reporter.beginOperation(operation, stackBoundary, [1])?.end(1), 2],
+    ['an operation without', () => reporter.beginOperation(operation, stackBoundary)?.end(1), undefined],
   ])('is a duplicate only where its values are known: %s', async (_what, report, duplicates) => {
     const record = await recordOfUnit(test, () => {
       for (let i = 0; i < 3; i++) report();

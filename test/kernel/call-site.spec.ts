@@ -117,16 +117,16 @@ describe('callSitesOf()', () => {
     const { query } = load(join(folder, 'node_modules/driver/index.js')) as {
       query(take: () => unknown): unknown;
     };
-    const below = (): unknown => query(take);
-    const sites = callSitesOf(await new (service('orders.service.js'))(below).loadItems(), 10);
+    const stackBoundary = (): unknown => query(take);
+    const sites = callSitesOf(await new (service('orders.service.js'))(stackBoundary).loadItems(), 10);
     expect(sites[0]).toBe(`call-site.spec.ts:${lineOf('query(take);')} below`);
     expect(sites[1]).toBe('orders.service.ts:7 loadItems');
     expect(sites.join()).not.toContain('index.js');
   });
 
   it('names the line of a file that is compiled in memory, as here, or none', async () => {
-    const below = (): unknown => take(); // this line
-    expect(callSitesOf(below() as ReturnType<typeof captureStack>)).toEqual([
+    const stackBoundary = (): unknown => take(); // this line
+    expect(callSitesOf(stackBoundary() as ReturnType<typeof captureStack>)).toEqual([
       `call-site.spec.ts:${lineOf('// this line')} below`,
     ]);
     const compiled = runInThisContext(
@@ -149,8 +149,8 @@ describe('callSitesOf()', () => {
       data.default,
     ];
     for (const place of places) {
-      const below = (): unknown => place(take);
-      const sites = callSitesOf(below() as ReturnType<typeof captureStack>, 2);
+      const stackBoundary = (): unknown => place(take);
+      const sites = callSitesOf(stackBoundary() as ReturnType<typeof captureStack>, 2);
       expect(sites[0]).toBe(`call-site.spec.ts:${lineOf('place(take);')} below`);
     }
   });

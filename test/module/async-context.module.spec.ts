@@ -65,7 +65,7 @@ describe('AsyncContextModule.forRoot()', () => {
     {},
     { budget: 0 },
     { breachWindowMs: 0 },
-    { trace: true },
+    { providerCalls: true },
     { breachWindowMs: 2 ** 31 - 1 },
     { sinkQueue: { capacity: 1, batchSize: 1, intervalMs: 1 } },
     { sinkQueue: { retryDelayMs: 1, maxRetryDelayMs: 2 ** 31 - 1, retryForMs: 0, sample: 0 } },

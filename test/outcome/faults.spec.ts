@@ -16,14 +16,14 @@ class FaultController {
   @QueryBudget(0)
   get(@Query('close') close?: string): unknown {
     this.context.record({ system: 'test', durationMs: 1 });
-    if (close !== undefined) this.context.onClose(faults[close as keyof typeof faults]);
+    if (close !== undefined) this.context.onClose(hookErrors[close as keyof typeof hookErrors]);
     // Asks the option `user`; what a broken one gives is not to be sent.
     const hasUser = this.context.user !== undefined;
     return { id: this.context.requestId, hasUser };
   }
 }
 
-const faults = {
+const hookErrors = {
   throws: (): never => {
     throw new Error('of the application');
   },
@@ -41,9 +41,9 @@ const faults = {
 };
 
 describe.each(platforms)("the application's own hooks on %s", platform => {
-  it.each(Object.keys(faults) as (keyof typeof faults)[])('may fail: each %s', async fault => {
+  it.each(Object.keys(hookErrors) as (keyof typeof hookErrors)[])('may fail: each %s', async hookError => {
     unhandled.length = 0;
-    const broken = faults[fault] as () => never;
+    const broken = hookErrors[hookError] as () => never;
     const test = await startApp({
       platform,
       controllers: [FaultController],
@@ -54,7 +54,7 @@ describe.each(platforms)("the application's own hooks on %s", platform => {
       sinkQueue: { intervalMs: 5 },
     });
     for (let i = 0; i < 5; i++) {
-      const response = await fetch(`${test.url}/?close=${encodeURIComponent(fault)}`, {
+      const response = await fetch(`${test.url}/?close=${encodeURIComponent(hookError)}`, {
         headers: { 'x-request-id': 'theirs' },
       });
       expect(response.status).toBe(200);
@@ -69,7 +69,7 @@ describe.each(platforms)("the application's own hooks on %s", platform => {
     // One line a hook and minute, however often it failed.
     const hooks = words.map(line => line.split(' failed')[0]);
     expect(hooks).toEqual([...new Set(hooks)]);
-    if (fault === 'throws') {
+    if (hookError === 'throws') {
       for (const hook of ['requestId.trust', 'requestId.generate', 'user', 'onExceeded', 'onClose']) {
         expect(words.some(line => line.startsWith(`${hook} failed and was ignored`))).toBe(true);
       }
@@ -97,9 +97,9 @@ describe('a sink that fails', () => {
 
   it.each(Object.keys(sinkOf))(
     `%s: ${REQUESTS} answers are the same, and what was dropped is counted`,
-    async fault => {
+    async hookError => {
       unhandled.length = 0;
-      const sink = sinkOf[fault]!();
+      const sink = sinkOf[hookError]!();
       const [bare, test] = await Promise.all([
         startApp({ controllers: [PlainController], requestId: { responseHeader: false } }),
         startApp({
@@ -121,7 +121,7 @@ describe('a sink that fails', () => {
       await bare.close();
       expect(unhandled).toEqual([]);
       expect(sink.taken).toBeLessThanOrEqual(REQUESTS);
-      if (fault === 'blocks') expect(sink.taken).toBeGreaterThan(0);
+      if (hookError === 'blocks') expect(sink.taken).toBeGreaterThan(0);
     },
   );
 });

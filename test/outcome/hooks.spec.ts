@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Child, Programs } from '../support/child';
 import { type Platform, platforms } from '../support/platforms';
 import type { HooksEnd } from './hooks/app';
-import { faults, type Outcome } from './hooks/faults';
+import { hookErrors, type Outcome } from './hooks/faults';
 
 const FILES = ['app', 'faults'].map(name => `test/outcome/hooks/${name}.ts`);
 const UUID = /^[0-9a-f]{8}-[0-9a-f-]{27}$/;
@@ -63,7 +63,7 @@ beforeAll(() => {
   const start = (platform: Platform): Child<HooksEnd> =>
     programs.start('test/outcome/hooks/app.ts', {
       platform,
-      faults: ['fails never', ...Object.keys(faults)],
+      hookErrors: ['fails never', ...Object.keys(hookErrors)],
     });
   children = new Map(platforms.map(platform => [platform, start(platform)]));
 });
@@ -78,24 +78,24 @@ describe.each(platforms)('every function of the application on %s', platform => 
     child = children.get(platform)!;
   });
 
-  async function endOf(fault: string): Promise<HooksEnd> {
+  async function endOf(hookError: string): Promise<HooksEnd> {
     for (;;) {
-      const end = child.said.find(said => said.fault === fault);
+      const end = child.said.find(said => said.hookError === hookError);
       if (end !== undefined) return end;
       const code = await Promise.race([
         child.exited,
         new Promise(resolve => setTimeout(resolve, 20, 'runs')),
       ]);
-      if (code !== 'runs' && !child.said.some(said => said.fault === fault)) {
+      if (code !== 'runs' && !child.said.some(said => said.hookError === hookError)) {
         throw new Error(`the process ended with ${String(code)}: ${child.stderr}`);
       }
     }
   }
 
-  it.each(Object.entries(faults))(
+  it.each(Object.entries(hookErrors))(
     'may fail, in a process that lives on: it %s',
     { timeout: 300_000 },
-    async (name, fault) => {
+    async (name, hookError) => {
       const end = await endOf(name);
       const sound = await endOf('fails never');
       expect(end.answers).toEqual(
@@ -108,7 +108,7 @@ describe.each(platforms)('every function of the application on %s', platform => 
           const begin = begins.find(one => line.startsWith(one));
           return begin === undefined ? [] : [line.slice(begin.length)];
         });
-        const expected = said[fault.outcome];
+        const expected = said[hookError.outcome];
         expect.soft(words, where).toEqual(expected === undefined ? [] : [expect.stringMatching(expected)]);
       }
       expect(end.warnings.join()).not.toContain('@shop.example');

@@ -83,13 +83,13 @@ describe('boundRecord()', () => {
         messages: calls,
         remote: { calls: 50, queries: 50, rows: 1, durationMs: 1, byTarget: hosts },
         findings: Array.from({ length: 10 }, () => finding),
-        trace: Array.from({ length: 20 }, () => traced),
+        providerCalls: Array.from({ length: 20 }, () => traced),
       },
     );
     const bounded = boundRecord(record);
     expect(bytes(bounded)).toBeLessThanOrEqual(MAX_RECORD_BYTES);
     expect(bounded).not.toHaveProperty('findings');
-    expect(bounded).not.toHaveProperty('trace');
+    expect(bounded).not.toHaveProperty('providerCalls');
     expect(bounded.http).toMatchObject({ count: 50, byTarget: {} });
     expect(bounded.remote).toMatchObject({ queries: 50, byTarget: {} });
     expect(
@@ -99,7 +99,7 @@ describe('boundRecord()', () => {
         messages: undefined,
         remote: undefined,
         findings: [finding],
-        trace: [],
+        providerCalls: [],
       }).findings,
     ).toHaveLength(1);
   });

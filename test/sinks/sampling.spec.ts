@@ -6,7 +6,14 @@ import { recordSampler } from '../../lib/sinks/record-sampler';
 import { platforms, startApp, type TestApp } from '../support/platforms';
 
 function contextOf(differences: Partial<RequestContext> = {}): RequestContext {
-  const context = { requestId: 'one', isSlow: false, breaches: [], blocks: [], lostErrors: 0, status: 200 };
+  const context = {
+    requestId: 'one',
+    isSlow: false,
+    breaches: [],
+    blocks: [],
+    unhandledErrors: 0,
+    status: 200,
+  };
   return { ...context, ...differences } as unknown as RequestContext;
 }
 
@@ -57,7 +64,7 @@ describe('recordSampler()', () => {
     ['ended with an error', { error: 'NotFoundException' }],
     ['answered 500', { status: 500 }],
     ['had a block of the event loop in it', { blocks: [{}] as unknown as RequestContext['blocks'] }],
-    ['lost an error', { lostErrors: 1 }],
+    ['lost an error', { unhandledErrors: 1 }],
   ])('keeps what %s, for itself alone', (_name, differences) => {
     expect(recordSampler(0)!(contextOf(differences))).toBe(1);
   });

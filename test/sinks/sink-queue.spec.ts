@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { Logger } from '@nestjs/common';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { CostRecord, CostRecordSink } from 'nestjs-async-context';
-import { FaultReporter } from '../../lib/reporting/fault-reporter';
+import { HookErrorReporter } from '../../lib/reporting/hook-error-reporter';
 import { SINK_QUEUE_DEFAULTS, SinkQueue } from '../../lib/sinks/sink-queue';
 import { recordOf } from '../support/records';
 
@@ -30,7 +30,7 @@ vi.mock('../../lib/kernel/real-timers', () => ({
 
 const reports: string[] = [];
 const note = (where: string, what: unknown): void => void reports.push(`${where}: ${String(what)}`);
-const faults = { report: note, say: note };
+const hookErrors = { report: note, say: note };
 
 function queueOf(
   sinks: CostRecordSink[],
@@ -44,7 +44,7 @@ function queueOf(
   return new SinkQueue<number>({
     sinks,
     toRecord: id => recordOf(String(id)),
-    faults,
+    hookErrors,
     ...settings,
   });
 }
@@ -233,7 +233,7 @@ describe('SinkQueue', () => {
       sinks: [sinkOf(fail, 'first'), sinkOf(() => Promise.reject(undefined), 'second')],
       retryForMs: 0,
       toRecord: id => recordOf(String(id)),
-      faults: new FaultReporter(),
+      hookErrors: new HookErrorReporter(),
     });
     // A batch every 5 s: the 1st and the 13th are said, eleven between them are not.
     for (let batch = 0; batch < 13; batch++) {

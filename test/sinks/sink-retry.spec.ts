@@ -7,7 +7,7 @@ type Write = (records: readonly CostRecord[]) => unknown;
 
 const reports: string[] = [];
 const note = (where: string, what: unknown): void => void reports.push(`${where}: ${String(what)}`);
-const faults = { report: note, say: note };
+const hookErrors = { report: note, say: note };
 
 /** A queue in front of one sink, whose tries are answered by `writes`, the last of them for good. */
 function queueOf(
@@ -29,7 +29,7 @@ function queueOf(
       },
     ],
     toRecord: id => recordOf(String(id)),
-    faults,
+    hookErrors,
     ...settings,
   });
   const offer = (from: number, count: number): void => {
@@ -214,7 +214,7 @@ describe('a batch that a sink refuses', () => {
       throw thing;
     });
     const { queue, tries, offer, stats } = queueOf([...writes, take], {
-      faults: { report: () => undefined, say: () => undefined },
+      hookErrors: { report: () => undefined, say: () => undefined },
     });
     offer(0, 1);
     void queue.flush();
@@ -290,7 +290,7 @@ describe('a sink that gets every record', () => {
         },
       ],
       toRecord: id => recordOf(String(id)),
-      faults,
+      hookErrors,
       ...settings,
     });
     return { queue, seen };

@@ -61,9 +61,9 @@ describe.each(platforms)('closing a unit of work, on %s', platform => {
     expect(records.every(({ breaches, slow }) => breaches.length === 1 && slow !== undefined)).toBe(true);
     expect(ended).toEqual(ids);
     expect(closed).toEqual(ids);
-    const faults = lines.filter(line => line.includes(' failed and was ignored: '));
+    const hookErrors = lines.filter(line => line.includes(' failed and was ignored: '));
     // Each is said once, by the line of the logger that threw.
-    expect(faults.map(line => line.replace(/:\d+ /, ': '))).toEqual(
+    expect(hookErrors.map(line => line.replace(/:\d+ /, ': '))).toEqual(
       ['report of a unit of work', 'canonicalLog'].map(
         step => `${step} failed and was ignored: TypeError at close-steps.spec.ts: write`,
       ),

@@ -1,9 +1,9 @@
 import type { ModulesContainer } from '@nestjs/core';
-import type { FaultReporter } from '../../reporting/fault-reporter';
+import type { HookErrorReporter } from '../../reporting/hook-error-reporter';
 import { traceProvider } from './traced-provider';
 
 const NO_INSTRUMENT =
-  'trace: true counts the calls of providers that exist at the start, and of no other: Nest does not say when it ' +
+  'providerCalls: true counts the calls of providers that exist at the start, and of no other: Nest does not say when it ' +
   'makes one. For request-scoped providers and lazy modules pass its option, NestFactory.create(AppModule, ' +
   '{ instrument: traceProviders() }), which Nest has from 11.1.4 on.';
 
@@ -11,10 +11,10 @@ const NO_INSTRUMENT =
 export class ProviderTracer {
   /** Whether Nest hands over each instance that it makes. */
   hasInstrument = false;
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
 
-  constructor(faults: FaultReporter) {
-    this.#faults = faults;
+  constructor(hookErrors: HookErrorReporter) {
+    this.#hookErrors = hookErrors;
   }
 
   /** What there is to be said at the start. */
@@ -23,7 +23,7 @@ export class ProviderTracer {
   }
 
   trace(instance: unknown): void {
-    this.#faults.guard('trace', () => traceProvider(instance));
+    this.#hookErrors.guard('providerCalls', () => traceProvider(instance));
   }
 
   /**

@@ -4,7 +4,7 @@ import { isBundled, isOwnFile } from '../../kernel/own-files';
 import { contextStorage } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
 import { isOfAnother, takeThrown } from '../../context/thrown-context';
-import type { ErrorOrigin } from './lost-error-report';
+import type { ErrorOrigin } from './unhandled-error-report';
 
 /** What Node does once for who asks, and tells by one callback: a file, a name, something of `crypto`. */
 const REQUEST = /(?:ReqCallback|ReqWrap|Job)$/;

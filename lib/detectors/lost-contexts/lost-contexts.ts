@@ -72,7 +72,7 @@ export class LostContexts {
     this.#hasSaid = false;
   }
 
-  report(statement: Statement, below: (...args: never[]) => unknown): void {
+  report(statement: Statement, stackBoundary: (...args: never[]) => unknown): void {
     if (this.#users.size === 0) return;
     this.count += 1;
     if (!this.#isWanted()) return;
@@ -81,7 +81,7 @@ export class LostContexts {
     const isNamed = collected.shapes.has(shape);
     const isFull = collected.shapes.size >= MAX_SHAPES;
     const ignored = this.#ignored();
-    const stack = (isNamed || isFull) && ignored === undefined ? undefined : this.#stackOf(below);
+    const stack = (isNamed || isFull) && ignored === undefined ? undefined : this.#stackOf(stackBoundary);
     if (stack !== undefined && ignored !== undefined && comesFrom(stack, ignored)) return;
     collected.count += 1;
     if (!isNamed && isFull) collected.hasMore = true;
@@ -104,7 +104,7 @@ export class LostContexts {
     return ofAll.length === 0 ? undefined : ofAll;
   }
 
-  #stackOf(below: (...args: never[]) => unknown): RawStack | undefined {
+  #stackOf(stackBoundary: (...args: never[]) => unknown): RawStack | undefined {
     const nowMs = performance.now();
     const passedMs = nowMs - this.#stacksSinceMs;
     // Fake timers may turn back even this clock.
@@ -114,7 +114,7 @@ export class LostContexts {
     }
     if (this.#stacks >= STACKS_PER_SECOND) return undefined;
     this.#stacks += 1;
-    return captureStack(below);
+    return captureStack(stackBoundary);
   }
 
   #sayLater(): void {

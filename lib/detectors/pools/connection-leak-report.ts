@@ -1,14 +1,14 @@
 import type { RequestContext } from '../../context/request-context';
 import { describeCallSite } from '../../kernel/call-site';
 import { headlineOf, moreOf, number, Report, type ReportLine } from '../../reporting/report-text';
-import { type Holding, nameOf } from './holding';
+import { type Lease, nameOf } from './lease';
 import { describeStatement } from './pool-wait-report';
 import { requestFields, requestOf } from '../../reporting/request-of';
 
 /** A connection that has outlived its request. */
 export interface ConnectionLeak {
   readonly driver: string;
-  readonly holding: Holding;
+  readonly lease: Lease;
   /** Where it was acquired, as far as that is known. */
   readonly line: string | undefined;
   readonly outlivedMs: number;
@@ -20,8 +20,8 @@ const AWAIT = 'await the statement, or close the cursor, before the response; if
 
 /** A connection that was not given back, as it is logged. */
 export function describeLeak(context: RequestContext, leak: ConnectionLeak, suppressed: number): Report {
-  const { driver, holding, line } = leak;
-  const { state, statement } = holding;
+  const { driver, lease, line } = leak;
+  const { state, statement } = lease;
   const fix = state === 'running' ? AWAIT : RELEASE;
   const outlivedMs = Math.round(leak.outlivedMs);
   const headline = headlineOf(

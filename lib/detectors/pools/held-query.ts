@@ -2,19 +2,19 @@ import type { Columns } from '../../cost/evidence/kept-results';
 import type { Statement } from '../../sql/statement';
 import type { ReadsRows } from '../../cost/unread-rows';
 import type { OwnQueryHandle } from '../../cost/query-handle';
-import type { Holding } from './holding';
+import type { Lease } from './lease';
 
 /** A query on a connection that was checked out: until its end the connection is in it. */
 export class HeldQuery implements OwnQueryHandle {
   readonly #charge: OwnQueryHandle | undefined;
   readonly #turn: number;
-  #holding: Holding | undefined;
+  #lease: Lease | undefined;
 
-  constructor(holding: Holding, statement: Statement, charge: OwnQueryHandle | undefined) {
+  constructor(lease: Lease, statement: Statement, charge: OwnQueryHandle | undefined) {
     this.#charge = charge;
-    this.#holding = holding;
-    this.#turn = holding.turn;
-    holding.begin(statement);
+    this.#lease = lease;
+    this.#turn = lease.turn;
+    lease.begin(statement);
   }
 
   queued(): void {
@@ -42,8 +42,8 @@ export class HeldQuery implements OwnQueryHandle {
   }
 
   end(rows: number, failed?: boolean, bytes?: number): void {
-    this.#holding?.end(this.#turn);
-    this.#holding = undefined;
+    this.#lease?.end(this.#turn);
+    this.#lease = undefined;
     this.#charge?.end(rows, failed, bytes);
   }
 }

@@ -2,7 +2,7 @@ import { cutShape } from '../../sql/shown-shape';
 import type { RequestContext } from '../../context/request-context';
 import { causeOfRepeats, type MainCause } from '../../reporting/finding-cause';
 import { headlineOf, moreOf, number, Report, type ReportLine } from '../../reporting/report-text';
-import { nameOf } from './holding';
+import { nameOf } from './lease';
 import type { HeldStatement, PoolHolder, PoolWait } from '../../cost/pool-wait';
 import { requestFields, requestOf } from '../../reporting/request-of';
 

@@ -1,5 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
-import { currentAside } from '../../context/aside';
+import { currentRedirect } from '../../context/charge-redirect';
 import { contextStorage } from '../../context/context-storage';
 import { oncePerProcess } from '../../kernel/once-per-process';
 import { clearTimeout, setTimeout } from '../../kernel/real-timers';
@@ -7,20 +7,20 @@ import type { RequestContext } from '../../context/request-context';
 import { callSitesOf } from '../../kernel/call-site';
 import type { Statement } from '../../sql/statement';
 import type { OwnQueryHandle } from '../../cost/query-handle';
-import { FaultReporter } from '../../reporting/fault-reporter';
+import { HookErrorReporter } from '../../reporting/hook-error-reporter';
 import type { Report } from '../../reporting/report-text';
 import { type ReportKind, reports } from '../../reporting/reports';
 import { AcquiringLines } from '../../context/acquiring-lines';
-import { Checkout } from './checkout';
+import { Acquisition } from './acquisition';
 import { describeLeak } from './connection-leak-report';
 import { HeldQuery } from './held-query';
-import { type Holding, nameOf } from './holding';
+import { type Lease, nameOf } from './lease';
 import type { PoolLimits, PoolWait } from '../../cost/pool-wait';
 import { describeWait } from './pool-wait-report';
 import { POOL_WAITS, saidWaits } from './said-waits';
 import type { WaitShare } from './wait-shares';
 import type { Waiter } from './waiter';
-import { holdingOf, WatchedPool } from './watched-pool';
+import { leaseOf, WatchedPool } from './watched-pool';
 import { sharedName } from '../../kernel/protocol';
 import { ReportLogger } from '../../reporting/report-logger';
 
@@ -39,14 +39,14 @@ const MAX_WAITS = 5;
 const STUCK_MS = 5_000;
 const MAX_STUCK = 100;
 
-type Below = (...args: never[]) => unknown;
+type StackBoundary = (...args: never[]) => unknown;
 
 /** Hears of who holds connections while others wait for them. */
 export type ShareListener = (shares: readonly WaitShare[], nowMs: number) => void;
 
 /** Knows the pools of the process: one for all applications, as they may share a pool. */
 export class PoolWatch {
-  readonly #faults = new FaultReporter();
+  readonly #hookErrors = new HookErrorReporter();
   readonly #logger = new ReportLogger('ConnectionPool');
   // A timer that is begun in a request would keep that request's store.
   readonly #outside = new AsyncResource('nestjs-async-context.pools');
@@ -79,13 +79,18 @@ export class PoolWatch {
     this.#active.clear();
   }
 
-  checkout(pool: object, driver: string, size: number, below: Below): Checkout | undefined {
+  acquisition(
+    pool: object,
+    driver: string,
+    size: number,
+    stackBoundary: StackBoundary,
+  ): Acquisition | undefined {
     const watched = this.of(pool, driver, size);
     if (watched === undefined) return undefined;
     const context = contextStorage.getStore();
     const lines = this.#linesOf(context);
-    const stack = context === undefined ? undefined : lines.see(below);
-    return new Checkout(watched, context, ledgerOf(context), lines, stack);
+    const stack = context === undefined ? undefined : lines.see(stackBoundary);
+    return new Acquisition(watched, context, ledgerOf(context), lines, stack);
   }
 
   /** A pool, as it is known here; `undefined` while nobody wants to hear of pools. */
@@ -98,14 +103,14 @@ export class PoolWatch {
 
   /** Notes what a connection is in, or what one is asked for; gives the handle to be ended. */
   note(on: object, statement: Statement, charge: OwnQueryHandle | undefined): OwnQueryHandle | undefined {
-    if (on instanceof Checkout) {
+    if (on instanceof Acquisition) {
       on.statement = statement;
       // It counts its wait itself.
       if (charge !== undefined) on.ledger = undefined;
       return charge;
     }
-    const holding = holdingOf(on);
-    return holding === undefined ? charge : new HeldQuery(holding, statement, charge);
+    const lease = leaseOf(on);
+    return lease === undefined ? charge : new HeldQuery(lease, statement, charge);
   }
 
   activate(pool: WatchedPool): void {
@@ -141,8 +146,8 @@ export class PoolWatch {
     for (const listener of this.#shareListeners) listener(shares, nowMs);
   }
 
-  fault(error: unknown): void {
-    this.#faults.report('watching a connection pool', error);
+  hookError(error: unknown): void {
+    this.#hookErrors.report('watching a connection pool', error);
   }
 
   outside<T>(fn: () => T): T {
@@ -200,49 +205,49 @@ export class PoolWatch {
     const now = performance.now();
     for (const pool of this.#active) {
       try {
-        const isHeld = pool.sweep(holding => this.#look(pool, holding, now));
+        const isHeld = pool.sweep(lease => this.#look(pool, lease, now));
         if (isHeld) this.activate(pool);
         else this.#active.delete(pool);
       } catch (error) {
         // Out of a timer, it would end the process.
         this.#active.delete(pool);
-        this.fault(error);
+        this.hookError(error);
       }
     }
   }
 
-  #look(pool: WatchedPool, holding: Holding, now: number): void {
-    const { context } = holding;
-    if (context === undefined || context.endMs === 0 || holding.isReported) return;
+  #look(pool: WatchedPool, lease: Lease, now: number): void {
+    const { context } = lease;
+    if (context === undefined || context.endMs === 0 || lease.isReported) return;
     const limit = context.application.poolLimits?.connectionLeakMs ?? 0;
     if (limit === 0) return;
     // What a closed request acquires counts from then on.
-    const outlivedMs = now - Math.max(context.endMs, holding.sinceMs);
-    if (!holding.isSuspect && outlivedMs >= Math.min(SWEEP_MS, limit / SWEEPS)) {
-      holding.isSuspect = true;
-      holding.lines?.suspect();
+    const outlivedMs = now - Math.max(context.endMs, lease.sinceMs);
+    if (!lease.isSuspect && outlivedMs >= Math.min(SWEEP_MS, limit / SWEEPS)) {
+      lease.isSuspect = true;
+      lease.lines?.suspect();
     }
-    if (outlivedMs >= limit) this.#reportLeak(pool, context, holding, outlivedMs, now);
+    if (outlivedMs >= limit) this.#reportLeak(pool, context, lease, outlivedMs, now);
   }
 
   #reportLeak(
     pool: WatchedPool,
     context: RequestContext,
-    holding: Holding,
+    lease: Lease,
     outlivedMs: number,
     now: number,
   ): void {
-    holding.line ??= holding.stack && callSitesOf(holding.stack)[0];
+    lease.line ??= lease.stack && callSitesOf(lease.stack)[0];
     // It keeps the objects of its request.
-    holding.stack = undefined;
-    const line = holding.line ?? holding.lines?.describe();
+    lease.stack = undefined;
+    const line = lease.line ?? lease.lines?.describe();
     const subject = `${nameOf(context)}, ${pool.driver}, ${line}`;
     // What the bound of all reports keeps back is asked again at the next sweep: it is said once only.
     if (!reports.wouldAdmit(LEAKS, subject) && !reports.isWithinWindow(LEAKS, subject)) return;
-    holding.isReported = true;
+    lease.isReported = true;
     const suppressed = reports.admit(LEAKS, subject, outlivedMs);
     if (suppressed === undefined) return;
-    const leak = { driver: pool.driver, holding, line, outlivedMs, heldMs: now - holding.sinceMs };
+    const leak = { driver: pool.driver, lease, line, outlivedMs, heldMs: now - lease.sinceMs };
     this.#warn(context, () => describeLeak(context, leak, suppressed));
   }
 
@@ -252,7 +257,7 @@ export class PoolWatch {
       try {
         this.#logger.warn(describe());
       } catch (error) {
-        this.fault(error);
+        this.hookError(error);
       }
     });
   }
@@ -263,8 +268,8 @@ export function poolWatch(): PoolWatch {
   return oncePerProcess('pools', () => new PoolWatch());
 }
 
-function ledgerOf(context: RequestContext | undefined): Checkout['ledger'] {
+function ledgerOf(context: RequestContext | undefined): Acquisition['ledger'] {
   if (context === undefined || context.isClosed) return undefined;
-  const aside = currentAside();
-  return aside === undefined ? context.cost : aside.ledger;
+  const redirect = currentRedirect();
+  return redirect === undefined ? context.cost : redirect.ledger;
 }

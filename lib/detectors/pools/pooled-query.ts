@@ -17,8 +17,8 @@ export class PooledQuery extends Waiter {
     const { watched, statement } = this;
     if (watched !== undefined) {
       if (this.askedMs !== 0) watched.dequeue(this, now);
-      const holding = watched.hold(connection, this.context, now);
-      if (statement !== undefined) holding?.begin(statement);
+      const lease = watched.hold(connection, this.context, now);
+      if (statement !== undefined) lease?.begin(statement);
     }
     if (this.askedMs !== 0) this.handle?.sent(now);
   }

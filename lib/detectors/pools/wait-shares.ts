@@ -1,5 +1,5 @@
 import type { RequestContext } from '../../context/request-context';
-import type { Holding } from './holding';
+import type { Lease } from './lease';
 import type { Waiter } from './waiter';
 
 /** What the holder of a connection has to do with what others wait. */
@@ -12,7 +12,7 @@ export interface WaitShare {
 /** Divides what was waited for a pool in the last `passedMs` among those that hold its connections. */
 export function shareWaits(
   waiters: Iterable<Waiter>,
-  holdings: readonly Holding[],
+  leases: readonly Lease[],
   passedMs: number,
 ): WaitShare[] {
   const byHandler = new Map<object | undefined, number>();
@@ -22,10 +22,10 @@ export function shareWaits(
     byHandler.set(context?.handler, (byHandler.get(context?.handler) ?? 0) + 1);
   }
   const shares: WaitShare[] = [];
-  for (const { context: holder } of holdings) {
+  for (const { context: holder } of leases) {
     if (holder === undefined) continue;
     const others = waiting - (byHandler.get(holder.handler) ?? 0);
-    if (others > 0) shares.push({ holder, waitedMs: (others * passedMs) / holdings.length });
+    if (others > 0) shares.push({ holder, waitedMs: (others * passedMs) / leases.length });
   }
   return shares;
 }

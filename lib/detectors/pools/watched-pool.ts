@@ -1,6 +1,6 @@
 import { clearTimeout, setTimeout } from '../../kernel/real-timers';
 import type { RequestContext } from '../../context/request-context';
-import { Holding } from './holding';
+import { Lease } from './lease';
 import { summarizeHolders } from './holders';
 import type { PoolWait } from '../../cost/pool-wait';
 import { WaitList } from './wait-list';
@@ -15,7 +15,7 @@ const SLOT = Symbol.for(sharedName('connection'));
 const SAMPLE_MS = 100;
 
 interface Connection {
-  [SLOT]?: Holding;
+  [SLOT]?: Lease;
 }
 
 /** What the pool watch does for each of its pools. */
@@ -27,7 +27,7 @@ export interface PoolWatcher {
   /** Runs something outside of the request that happens to be served. */
   outside<T>(fn: () => T): T;
   /** Says that something of ours has failed. */
-  fault(error: unknown): void;
+  hookError(error: unknown): void;
   reportWait(waiter: Waiter, wait: PoolWait): void;
   /** Whether somebody wants to hear of it. */
   readonly hearsOfShares: boolean;
@@ -43,7 +43,7 @@ export class WatchedPool {
   waiting = 0;
   readonly driver: string;
   readonly #watcher: PoolWatcher;
-  readonly #connections: Holding[] = [];
+  readonly #connections: Lease[] = [];
   readonly #queue = new WaitList();
   #timer: NodeJS.Timeout | undefined;
   #sampling: NodeJS.Timeout | undefined;
@@ -61,46 +61,46 @@ export class WatchedPool {
   }
 
   /** The connections that are held now. */
-  get holdings(): Holding[] {
+  get leases(): Lease[] {
     return this.#connections.filter(({ isHeld }) => isHeld);
   }
 
   /** `undefined` where it cannot be known: a frozen connection, or one that comes after the application was closed. */
-  hold(connection: object, context: RequestContext | undefined, nowMs: number): Holding | undefined {
+  hold(connection: object, context: RequestContext | undefined, nowMs: number): Lease | undefined {
     if (!this.#watcher.isInUse) return undefined;
-    const holding = (connection as Connection)[SLOT] ?? this.#watch(connection);
-    if (holding === undefined) return undefined;
-    holding.take(context, nowMs);
-    if (!holding.isListed) {
-      holding.isListed = true;
-      this.#connections.push(holding);
+    const lease = (connection as Connection)[SLOT] ?? this.#watch(connection);
+    if (lease === undefined) return undefined;
+    lease.take(context, nowMs);
+    if (!lease.isListed) {
+      lease.isListed = true;
+      this.#connections.push(lease);
       this.#watcher.activate(this);
     }
-    return holding;
+    return lease;
   }
 
-  #watch(connection: object): Holding | undefined {
+  #watch(connection: object): Lease | undefined {
     try {
-      const value = new Holding();
+      const value = new Lease();
       // Not enumerable: the application may log its connections, or compare them.
       Object.defineProperty(connection, SLOT, { value, configurable: true });
       return value;
     } catch (error) {
-      this.#watcher.fault(error);
+      this.#watcher.hookError(error);
       return undefined;
     }
   }
 
   /** Forgets the connections that are not held; whether any are. */
-  sweep(look: (holding: Holding) => void): boolean {
+  sweep(look: (lease: Lease) => void): boolean {
     let kept = 0;
-    for (const holding of this.#connections) {
-      if (holding.isHeld) {
-        this.#connections[kept] = holding;
+    for (const lease of this.#connections) {
+      if (lease.isHeld) {
+        this.#connections[kept] = lease;
         kept += 1;
-        look(holding);
+        look(lease);
       } else {
-        holding.isListed = false;
+        lease.isListed = false;
       }
     }
     this.#connections.length = kept;
@@ -130,9 +130,9 @@ export class WatchedPool {
     this.#timer = undefined;
     this.#sampling = undefined;
     this.#queue.clear();
-    for (const holding of this.#connections) {
-      holding.giveBack();
-      holding.isListed = false;
+    for (const lease of this.#connections) {
+      lease.giveBack();
+      lease.isListed = false;
     }
     this.#connections.length = 0;
   }
@@ -157,7 +157,7 @@ export class WatchedPool {
     // Of a time in which the event loop was blocked, whoever held a connection could not give it back.
     const passedMs = Math.min(now - this.#sampledMs, 2 * SAMPLE_MS);
     this.#sampleLater(now);
-    this.#watcher.tellShares(shareWaits(this.#queue, this.holdings, passedMs), now);
+    this.#watcher.tellShares(shareWaits(this.#queue, this.leases, passedMs), now);
   }
 
   #arm(delayMs: number): void {
@@ -186,16 +186,15 @@ export class WatchedPool {
       this.#queue.pass();
       // Of an application that does not want to hear of it, or of none.
       if (poolWaitMs === 0) continue;
-      const { holdings } = this;
-      found ??= { held: holdings.length, holders: summarizeHolders(holdings, now) };
+      const { leases } = this;
+      found ??= { held: leases.length, holders: summarizeHolders(leases, now) };
       const wait: PoolWait = {
         driver: this.driver,
         waitedMs: now - waiter.askedMs,
         size: this.size,
         waiting: this.waiting,
         // What runs a statement comes back by itself.
-        own: holdings.filter(({ context, state }) => context === waiter.context && state !== 'running')
-          .length,
+        own: leases.filter(({ context, state }) => context === waiter.context && state !== 'running').length,
         ownWaiting: this.#waitingOf(waiter.context),
         ...found,
       };
@@ -206,12 +205,12 @@ export class WatchedPool {
 }
 
 /** What a connection is held for, if it is. */
-export function holdingOf(connection: object): Holding | undefined {
-  const holding = (connection as Connection)[SLOT];
-  return holding?.isHeld === true ? holding : undefined;
+export function leaseOf(connection: object): Lease | undefined {
+  const lease = (connection as Connection)[SLOT];
+  return lease?.isHeld === true ? lease : undefined;
 }
 
 /** Says that a connection was given back. */
-export function releaseHolding(connection: object): void {
+export function releaseLease(connection: object): void {
   (connection as Connection)[SLOT]?.giveBack();
 }

@@ -6,7 +6,7 @@ import { listen } from '../../context/channels';
 import { loadedCopies } from '../../kernel/loaded-copies';
 import { replaceMethod } from '../../kernel/method-replacement';
 
-const OWNER = 'lost errors';
+const OWNER = 'unhandled errors';
 
 type Connect = (this: unknown, ...args: unknown[]) => unknown;
 

@@ -16,7 +16,7 @@ interface Shared {
   /** Above 0 while the application opens what is meant to stay open. */
   exempt: number;
   /** What went wrong in a hook, for the next monitor that looks: nothing can be logged from within one. */
-  fault: unknown;
+  hookError: unknown;
   start(): void;
   stop(): void;
 }
@@ -29,7 +29,7 @@ const shared = oncePerProcess<Shared>('resource hook', () => {
   return {
     users: 0,
     exempt: 0,
-    fault: undefined,
+    hookError: undefined,
     start() {
       undo = replaceFileMethods();
       hook.enable();
@@ -69,10 +69,10 @@ export function withoutNotes<T>(fn: () => T): T {
 }
 
 /** What went wrong since this was asked last. */
-export function takeHookFault(): unknown {
-  const { fault } = shared;
-  shared.fault = undefined;
-  return fault;
+export function takeHookError(): unknown {
+  const { hookError } = shared;
+  shared.hookError = undefined;
+  return hookError;
 }
 
 function init(_id: number, asyncType: string, _trigger: number, resource: object): void {
@@ -81,7 +81,7 @@ function init(_id: number, asyncType: string, _trigger: number, resource: object
     if (type !== undefined) notes()?.add(type, resource, captureStack(init));
   } catch (error) {
     // What is thrown in a hook of `async_hooks` ends the process.
-    shared.fault = error;
+    shared.hookError = error;
   }
 }
 
@@ -94,7 +94,7 @@ function guarded<T>(fn: () => T): T | undefined {
   try {
     return fn();
   } catch (error) {
-    shared.fault = error;
+    shared.hookError = error;
     return undefined;
   }
 }

@@ -1,7 +1,7 @@
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { invalidOption } from '../../kernel/errors';
 import type { ResourceNotes } from '../../context/request-context';
-import type { FaultReporter } from '../../reporting/fault-reporter';
+import type { HookErrorReporter } from '../../reporting/hook-error-reporter';
 import type { LeftOpen } from './resource-ledger';
 import type { ResourceMonitorOptions } from './resource-monitor-options';
 import type { ResourceType } from '../../context/request-context';
@@ -59,14 +59,14 @@ export interface ResourceMonitorHost {
 @Injectable()
 export class ResourceMonitor implements OnApplicationShutdown {
   readonly #host: ResourceMonitorHost;
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
   #watch: ResourceWatch | undefined;
   #isClosed = false;
 
   /** Nest makes it; applications inject it. */
-  constructor(host: ResourceMonitorHost, faults: FaultReporter) {
+  constructor(host: ResourceMonitorHost, hookErrors: HookErrorReporter) {
     this.#host = host;
-    this.#faults = faults;
+    this.#hookErrors = hookErrors;
   }
 
   /** Whether it runs. */
@@ -93,7 +93,7 @@ export class ResourceMonitor implements OnApplicationShutdown {
       );
     this.stop();
     if (this.#isClosed) return;
-    this.#watch = new (lazy.watch().ResourceWatch)(settings, this.#faults);
+    this.#watch = new (lazy.watch().ResourceWatch)(settings, this.#hookErrors);
     this.#host.sampler = this.#watch;
   }
 
@@ -135,7 +135,7 @@ export class ResourceMonitor implements OnApplicationShutdown {
   }
 
   #leftOpen(isWanted: (left: LeftOpen) => boolean): ResourceLeak[] {
-    const all = this.#faults.ask('resource monitor', () => this.#watch?.leftOpen()) ?? [];
+    const all = this.#hookErrors.ask('resource monitor', () => this.#watch?.leftOpen()) ?? [];
     return all
       .filter(isWanted)
       .sort((a, b) => b.count - a.count)

@@ -1,8 +1,8 @@
 import { contextStorage } from '../../context/context-storage';
 import { clearInterval, setInterval } from '../../kernel/real-timers';
-import type { FaultReporter } from '../../reporting/fault-reporter';
+import type { HookErrorReporter } from '../../reporting/hook-error-reporter';
 import { type ClosedUnit, type OpenedResource, OpenedResources } from './opened-resources';
-import { takeHookFault, useResourceHook } from './resource-hook';
+import { takeHookError, useResourceHook } from './resource-hook';
 import { type ReportKind, reports } from '../../reporting/reports';
 import { ResourceLeakReport } from './resource-leak-report';
 import { type LeftOpen, ResourceLedger } from './resource-ledger';
@@ -21,19 +21,19 @@ export class ResourceWatch {
   isOver = false;
   readonly #logger = new ReportLogger('ResourceMonitor');
   readonly #sample: number;
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
   readonly #own: ResourceLedger;
   // Apart, so that what packages keep takes no room from leaks.
   readonly #kept: ResourceLedger;
   readonly #timer: NodeJS.Timeout;
   readonly #release: () => void;
 
-  constructor({ sample, leakMs }: Required<ResourceMonitorOptions>, faults: FaultReporter) {
+  constructor({ sample, leakMs }: Required<ResourceMonitorOptions>, hookErrors: HookErrorReporter) {
     this.#sample = sample;
-    this.#faults = faults;
+    this.#hookErrors = hookErrors;
     this.#own = new ResourceLedger(leakMs);
     this.#kept = new ResourceLedger(leakMs);
-    const look = (): void => void faults.guard('resource monitor', () => this.#look());
+    const look = (): void => void hookErrors.guard('resource monitor', () => this.#look());
     const everyMs = Math.min(LOOK_MS.most, Math.max(LOOK_MS.least, leakMs / 2));
     // Outside of the request that may have asked for it: a timer keeps its context.
     this.#timer = contextStorage.run(undefined as never, () => setInterval(look, everyMs));
@@ -76,8 +76,8 @@ export class ResourceWatch {
   }
 
   #look(): void {
-    const fault = takeHookFault();
-    if (fault !== undefined) this.#faults.report('resource monitor', fault);
+    const hookError = takeHookError();
+    if (hookError !== undefined) this.#hookErrors.report('resource monitor', hookError);
     for (const left of this.leftOpen()) {
       if (!left.hasGrown || left.keptBy !== undefined) continue;
       if (left.type === 'timeout' && left.count < TIMEOUTS_THAT_PILE_UP) continue;
@@ -86,7 +86,7 @@ export class ResourceWatch {
       if (!reports.wouldAdmit(LEFT_OPEN, subject)) continue;
       reports.admit(LEFT_OPEN, subject, left.oldestMs);
       this.#own.noteSaid(left.key);
-      this.#faults.guard('log of the resource monitor', () => {
+      this.#hookErrors.guard('log of the resource monitor', () => {
         this.#logger.warn(new ResourceLeakReport(left, this.#sample));
       });
     }

@@ -1,4 +1,4 @@
-import { currentAside, runAgain } from '../../context/aside';
+import { currentRedirect, runAgain } from '../../context/charge-redirect';
 import type { DriverInstrumentation, QueryReporter } from '../../instrumentation/driver-instrumentation';
 import type { QueryHandle } from '../../cost/query-handle';
 import { loadedCopies } from '../../kernel/loaded-copies';
@@ -85,11 +85,11 @@ function coverClient(copy: unknown, reporter: QueryReporter): (() => void)[] {
 
 /** The SDK calls back where it was called, which here is where nothing is charged. */
 function bindToCaller(callback: Callback, end: (failed: boolean, output?: unknown) => void): Callback {
-  const aside = currentAside();
+  const redirect = currentRedirect();
   return function (...args) {
     const [error, output] = args;
     end(Boolean(error), output);
-    return runAgain(aside, () => callback.apply(this, args));
+    return runAgain(redirect, () => callback.apply(this, args));
   };
 }
 
@@ -105,14 +105,14 @@ function begin(
   operation: string,
   input: CommandInput,
   reporter: QueryReporter,
-  below: Send,
+  stackBoundary: Send,
 ): QueryHandle | undefined {
   // PartiQL has literals, as SQL does.
   const text = input.Statement;
   if (operation === 'ExecuteStatement' && typeof text === 'string') {
-    return reporter.begin(text, 'generic', below, input);
+    return reporter.begin(text, 'generic', stackBoundary, input);
   }
   const statement = describeCommand(operation, input);
-  if (statement.kind !== 'read') return reporter.beginOperation(statement, below);
-  return reporter.beginOperation(statement, below, input);
+  if (statement.kind !== 'read') return reporter.beginOperation(statement, stackBoundary);
+  return reporter.beginOperation(statement, stackBoundary, input);
 }

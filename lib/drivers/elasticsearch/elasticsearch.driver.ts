@@ -100,13 +100,13 @@ function coverTransports(transports: readonly object[], reporter: QueryReporter)
 function begin(
   params: TransportParams | undefined,
   reporter: QueryReporter,
-  below: Request,
+  stackBoundary: Request,
 ): QueryHandle | undefined {
   if (typeof params?.method !== 'string' || typeof params.path !== 'string') return undefined;
   const statement = describeRequest(params);
-  if (statement.kind !== 'read') return reporter.beginOperation(statement, below);
+  if (statement.kind !== 'read') return reporter.beginOperation(statement, stackBoundary);
   const { path, querystring, body, bulkBody } = params;
-  return reporter.beginOperation(statement, below, [path, querystring, body, bulkBody]);
+  return reporter.beginOperation(statement, stackBoundary, [path, querystring, body, bulkBody]);
 }
 
 /** Each response of a request passes here, that of a retry as well. */

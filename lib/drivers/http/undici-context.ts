@@ -1,5 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
-import { type Aside, currentAside, runAgain } from '../../context/aside';
+import { type ChargeRedirect, currentRedirect, runAgain } from '../../context/charge-redirect';
 import { contextStorage } from '../../context/context-storage';
 import type { Captured } from '../../context/context-store';
 import { runAndNote } from '../../context/thrown-context';
@@ -20,7 +20,7 @@ const CALLER = Symbol.for(sharedName('undici.caller'));
 /** Who made a request, so that its handler, and what that sends next, can be brought back. */
 interface Caller {
   readonly captured: Captured;
-  readonly aside: Aside | undefined;
+  readonly redirect: ChargeRedirect | undefined;
 }
 
 type CalledRequest = UndiciRequest & { [CALLER]?: Caller };
@@ -73,7 +73,7 @@ function install(warn: (message: string) => void): (() => void)[] {
 function noteCaller({ request }: { readonly request: CalledRequest }): void {
   // It opens the tunnel of a ProxyAgent, as a TCP connection is opened: by whoever comes first.
   if (request.method === 'CONNECT') return;
-  request[CALLER] = { captured: contextStorage.capture(), aside: currentAside() };
+  request[CALLER] = { captured: contextStorage.capture(), redirect: currentRedirect() };
 }
 
 /** A pool that is full keeps the request: the application is still on the stack. */
@@ -81,7 +81,7 @@ function rememberCaller(original: Push): Push {
   return function push(item) {
     if (typeof item?.handler === 'object') {
       hasWaited = true;
-      waiting.set(item.handler, { captured: contextStorage.capture(), aside: currentAside() });
+      waiting.set(item.handler, { captured: contextStorage.capture(), redirect: currentRedirect() });
     }
     return original.call(this, item);
   };
@@ -118,16 +118,16 @@ function inItsContext(original: AnyMethod): AnyMethod {
   return function (...args) {
     const caller = (this as CalledRequest)[CALLER];
     if (caller === undefined) return original.apply(this, args);
-    if (contextStorage.capture() === caller.captured && currentAside() === caller.aside) {
+    if (contextStorage.capture() === caller.captured && currentRedirect() === caller.redirect) {
       return original.apply(this, args);
     }
     return runAs(caller, () => original.apply(this, args));
   };
 }
 
-function runAs<T>({ captured, aside }: Caller, fn: () => T): T {
-  if (aside === currentAside()) return runAndNote(captured, fn);
-  return runAndNote(captured, () => runAgain(aside, fn));
+function runAs<T>({ captured, redirect }: Caller, fn: () => T): T {
+  if (redirect === currentRedirect()) return runAndNote(captured, fn);
+  return runAndNote(captured, () => runAgain(redirect, fn));
 }
 
 function prototypeOf(copy: unknown): object {

@@ -29,10 +29,10 @@ export function isNew(command: unknown, status?: string): command is Command {
 export function beginCommand(
   reporter: QueryReporter,
   command: Command,
-  below: (...args: never[]) => unknown,
+  stackBoundary: (...args: never[]) => unknown,
 ): CallHandle | undefined {
   command[COUNTED] = true;
-  return reporter.beginCall('cache', targetOf(command.name), below);
+  return reporter.beginCall('cache', targetOf(command.name), stackBoundary);
 }
 
 /** Sees how something is settled. Not by its promise: `then()` would hide an unhandled rejection. */

@@ -46,13 +46,13 @@ export function coverPipeline(prototype: object, reporter: QueryReporter): (() =
 }
 
 /** Once: a pipeline is executed again when a cluster redirects it. */
-function beginAll(pipeline: Pipeline, reporter: QueryReporter, below: Exec): void {
+function beginAll(pipeline: Pipeline, reporter: QueryReporter, stackBoundary: Exec): void {
   const queue = pipeline._queue;
   const handles: (CallHandle | undefined)[] = [];
   let hasHandle = false;
   try {
     for (const command of queue) {
-      const handle = isNew(command) ? beginCommand(reporter, command, below) : undefined;
+      const handle = isNew(command) ? beginCommand(reporter, command, stackBoundary) : undefined;
       handles.push(handle);
       if (handle !== undefined) hasHandle = true;
     }
@@ -97,13 +97,18 @@ function callbacksOf(pipeline: object): Callback[] | undefined {
   return undefined;
 }
 
-function beginOne(callbacks: Callback[], command: Command, reporter: QueryReporter, below: Send): void {
+function beginOne(
+  callbacks: Callback[],
+  command: Command,
+  reporter: QueryReporter,
+  stackBoundary: Send,
+): void {
   const position = callbacks.length - 1;
   const callback = callbacks[position];
   if (callback === undefined) return;
   let handle: CallHandle | undefined;
   try {
-    handle = beginCommand(reporter, command, below);
+    handle = beginCommand(reporter, command, stackBoundary);
   } catch (error) {
     // Thrown within the promise of this command; those of the others keep their positions.
     callbacks.pop();

@@ -1,4 +1,4 @@
-import { currentAside, runAgain } from '../../context/aside';
+import { currentRedirect, runAgain } from '../../context/charge-redirect';
 import { contextStorage } from '../../context/context-storage';
 import type { DriverInstrumentation, QueryReporter } from '../../instrumentation/driver-instrumentation';
 import { loadedCopies } from '../../kernel/loaded-copies';
@@ -89,9 +89,9 @@ function coverDelay(prototype: object): (() => void)[] {
   return replaceMethod<Delay>(prototype, 'delayUntilReady', original => {
     return function delayUntilReady(callback) {
       const captured = contextStorage.capture();
-      const aside = currentAside();
+      const redirect = currentRedirect();
       return original.call(this, (...args) =>
-        contextStorage.run(captured, runAgain, aside, () => callback(...args)),
+        contextStorage.run(captured, runAgain, redirect, () => callback(...args)),
       );
     };
   });

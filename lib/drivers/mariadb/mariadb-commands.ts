@@ -82,9 +82,9 @@ function begin(
   { cmdParam, sql, initialValues }: Command,
   connection: object,
   reporter: QueryReporter,
-  below: AddCommand,
+  stackBoundary: AddCommand,
 ): QueryHandle | undefined {
-  return beginOnce(cmdParam, sql, reporter, below, initialValues, connection);
+  return beginOnce(cmdParam, sql, reporter, stackBoundary, initialValues, connection);
 }
 
 function bindToCaller(command: Command, handle: QueryHandle | undefined): void {

@@ -1,6 +1,6 @@
 import { MANY_ROWS } from '../../cost/evidence/operation-values';
 import type { QueryReporter } from '../../instrumentation/driver-instrumentation';
-import type { Below, QueryHandle } from '../../cost/query-handle';
+import type { StackBoundary, QueryHandle } from '../../cost/query-handle';
 import { sharedName } from '../../kernel/protocol';
 import { isPlain } from '../../cost/evidence/nested-values';
 
@@ -29,13 +29,13 @@ export function beginOnce(
   params: Params | null | undefined,
   text: string | undefined,
   reporter: QueryReporter,
-  below: Below,
+  stackBoundary: StackBoundary,
   values: unknown,
   on: object,
 ): QueryHandle | undefined {
   const begun = params?.[BEGUN];
   if (begun !== undefined) return begun.handle;
-  return text ? reporter.begin(text, 'mysql', below, parametersOf(values, text), on) : undefined;
+  return text ? reporter.begin(text, 'mysql', stackBoundary, parametersOf(values, text), on) : undefined;
 }
 
 const READS = /^[\s(]*SELECT\b/i;

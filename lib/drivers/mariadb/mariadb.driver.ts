@@ -1,5 +1,5 @@
 import type { DriverInstrumentation, QueryReporter } from '../../instrumentation/driver-instrumentation';
-import type { CheckoutHandle, QueryHandle } from '../../cost/query-handle';
+import type { AcquisitionHandle, QueryHandle } from '../../cost/query-handle';
 import { isHeldByStopped } from '../../instrumentation/stopped-holder';
 import { installedBuilds, loadedCopies } from '../../kernel/loaded-copies';
 import { isReplaced, replaceMethod } from '../../kernel/method-replacement';
@@ -115,8 +115,8 @@ function learn(build: Build): MariadbClasses {
 function beginInPool(original: GetConnection, reporter: QueryReporter, knowsRelease: boolean): GetConnection {
   return function getConnection(params, callback) {
     if (typeof callback !== 'function') return original.call(this, params, callback);
-    const checkout = knowsRelease
-      ? reporter.beginCheckout(this, this.opts.connectionLimit, getConnection)
+    const acquisition = knowsRelease
+      ? reporter.beginAcquisition(this, this.opts.connectionLimit, getConnection)
       : undefined;
     const { sql } = params;
     const isQuery = sql !== undefined;
@@ -124,7 +124,7 @@ function beginInPool(original: GetConnection, reporter: QueryReporter, knowsRele
     if (isQuery) {
       try {
         const parameters = parametersOf(params.values, sql);
-        handle = reporter.begin(sql, 'mysql', getConnection, parameters, checkout);
+        handle = reporter.begin(sql, 'mysql', getConnection, parameters, acquisition);
       } catch (error) {
         process.nextTick(callback, error);
         return undefined;
@@ -134,7 +134,7 @@ function beginInPool(original: GetConnection, reporter: QueryReporter, knowsRele
     let hasCalledBack = false;
     const bound = inContext((error: unknown, connection?: Connection) => {
       hasCalledBack = true;
-      settle(checkout, connection);
+      settle(acquisition, connection);
       if (error) handle?.end(0, true);
       else handle?.sent();
       // One that is not to be had is an error without a text.
@@ -145,15 +145,15 @@ function beginInPool(original: GetConnection, reporter: QueryReporter, knowsRele
     const result = original.call(this, params, bound as Callback);
     if (!hasCalledBack) {
       handle?.queued();
-      checkout?.queued();
+      acquisition?.queued();
     }
     return result;
   };
 }
 
-function settle(checkout: CheckoutHandle | undefined, connection: object | undefined): void {
-  if (connection === undefined) checkout?.failed();
-  else checkout?.acquired(connection);
+function settle(acquisition: AcquisitionHandle | undefined, connection: object | undefined): void {
+  if (connection === undefined) acquisition?.failed();
+  else acquisition?.acquired(connection);
 }
 
 function failed(reporter: QueryReporter): void {

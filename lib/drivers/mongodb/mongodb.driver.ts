@@ -92,7 +92,7 @@ function countCommands(reporter: OwnQueryReporter): (original: SendCommand) => S
       const statement = describe(command_);
       try {
         const pool = this[POOL];
-        if (pool !== undefined) reporter.beginCheckout(pool, sizeOf(pool), command)?.acquired(this);
+        if (pool !== undefined) reporter.beginAcquisition(pool, sizeOf(pool), command)?.acquired(this);
         handle =
           statement &&
           reporter.beginOperation(
@@ -158,17 +158,17 @@ function countWaits(reporter: OwnQueryReporter): (original: CheckOut) => CheckOu
   return original =>
     function checkOut(...args) {
       if (hasFree(this)) return original.apply(this, args);
-      const checkout = reporter.beginCheckout(this, sizeOf(this), checkOut);
-      checkout?.queued();
+      const acquisition = reporter.beginAcquisition(this, sizeOf(this), checkOut);
+      acquisition?.queued();
       const connection = original.apply(this, args);
-      if (checkout === undefined) return connection;
+      if (acquisition === undefined) return connection;
       return connection.then(
         value => {
-          checkout.acquired(value);
+          acquisition.acquired(value);
           return value;
         },
         (error: unknown) => {
-          checkout.failed();
+          acquisition.failed();
           // The command that waited is not made: it is known by its error alone.
           reporter.beginOperation(NO_COMMAND, checkOut)?.end(0, true);
           throw error;

@@ -1,6 +1,6 @@
 import { inContext } from '../../instrumentation/caller-context';
 import type { QueryReporter } from '../../instrumentation/driver-instrumentation';
-import type { Below, QueryHandle } from '../../cost/query-handle';
+import type { StackBoundary, QueryHandle } from '../../cost/query-handle';
 import { replaceMethod, replaceMethods } from '../../kernel/method-replacement';
 import { watchedAbove } from './tarn.driver';
 import { COUNTED, type Counted } from './tedious-request';
@@ -109,14 +109,14 @@ export function followCalls(
 }
 
 /** For a connection that is asked for by itself: to begin a transaction, or to prepare something. */
-function beginWait(reporter: QueryReporter, below: Below): (failed: boolean) => void {
+function beginWait(reporter: QueryReporter, stackBoundary: StackBoundary): (failed: boolean) => void {
   const wait = reporter.beginWait();
   return failed => {
     wait?.end();
     if (!failed) return;
     try {
       // What it was for is not sent: it is known by its error alone.
-      reporter.begin(undefined, 'mssql', below)?.end(0, true);
+      reporter.begin(undefined, 'mssql', stackBoundary)?.end(0, true);
     } catch {
       // A budget that throws: there is nothing left to be kept back.
     }

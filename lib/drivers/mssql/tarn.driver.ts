@@ -1,6 +1,6 @@
 import { oncePerProcess } from '../../kernel/once-per-process';
 import type { DriverInstrumentation, QueryReporter } from '../../instrumentation/driver-instrumentation';
-import type { CheckoutHandle } from '../../cost/query-handle';
+import type { AcquisitionHandle } from '../../cost/query-handle';
 import { loadedCopies } from '../../kernel/loaded-copies';
 import { isReplaced, replaceMethod, replaceMethods } from '../../kernel/method-replacement';
 import { takingBack } from '../../kernel/take-back';
@@ -56,25 +56,27 @@ function cover(copy: unknown, reporter: QueryReporter): (() => void)[] {
     ...undoRelease,
     ...replaceMethods<Acquire>([prototype], 'acquire', original => {
       return function acquire(...args) {
-        const checkout = shared.isWatchedAbove ? undefined : reporter.beginCheckout(this, this.max, acquire);
-        if (checkout === undefined) return original.apply(this, args);
-        if (this.numFree() === 0) checkout.queued();
+        const acquisition = shared.isWatchedAbove
+          ? undefined
+          : reporter.beginAcquisition(this, this.max, acquire);
+        if (acquisition === undefined) return original.apply(this, args);
+        if (this.numFree() === 0) acquisition.queued();
         const pending = original.apply(this, args);
-        pending.promise = settle(pending.promise, checkout);
+        pending.promise = settle(pending.promise, acquisition);
         return pending;
       };
     }),
   ];
 }
 
-function settle(promise: Promise<unknown>, checkout: CheckoutHandle): Promise<unknown> {
+function settle(promise: Promise<unknown>, acquisition: AcquisitionHandle): Promise<unknown> {
   return promise.then(
     resource => {
-      if (isObject(resource)) checkout.acquired(resource);
+      if (isObject(resource)) acquisition.acquired(resource);
       return resource;
     },
     (error: unknown) => {
-      checkout.failed();
+      acquisition.failed();
       throw error;
     },
   );

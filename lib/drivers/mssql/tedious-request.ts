@@ -3,7 +3,7 @@ import { MAX_ROWS_OF_RESULT } from '../../cost/evidence/kept-results';
 import { undoOf } from '../../budget/refused-commit';
 import { inContext } from '../../instrumentation/caller-context';
 import type { QueryReporter } from '../../instrumentation/driver-instrumentation';
-import type { Below, QueryHandle } from '../../cost/query-handle';
+import type { StackBoundary, QueryHandle } from '../../cost/query-handle';
 import { replaceMethod } from '../../kernel/method-replacement';
 
 type Callback = (this: unknown, error?: unknown, rows?: number, ...rest: unknown[]) => unknown;
@@ -143,13 +143,14 @@ function begin(
   packet: number,
   payload: Payload,
   reporter: QueryReporter,
-  below: Below,
+  stackBoundary: StackBoundary,
 ): Counted {
   const text = textOf(request, packet, payload);
   // The first one of what is executed says which of the prepared it is.
   const parameters = request.handle === undefined ? request.parameters : payload.parameters?.slice(1);
   const values = parameters && valuesOf(parameters);
-  const handle = text === undefined ? undefined : reporter.begin(text, 'mssql', below, values, connection);
+  const handle =
+    text === undefined ? undefined : reporter.begin(text, 'mssql', stackBoundary, values, connection);
   return { handle, isBulk: isAnnouncement(request, packet) };
 }
 

@@ -1,5 +1,5 @@
 import { errorMonitor } from 'node:events';
-import { currentAside, runAgain } from '../../context/aside';
+import { currentRedirect, runAgain } from '../../context/charge-redirect';
 import { contextStorage } from '../../context/context-storage';
 import { callAndNote } from '../../context/thrown-context';
 import { undoOf } from '../../budget/refused-commit';
@@ -170,16 +170,21 @@ function noteCallback(command: Command): void {
   const { onResult } = command;
   const captured = contextStorage.capture();
   if (onResult === undefined || captured === undefined) return;
-  const aside = currentAside();
+  const redirect = currentRedirect();
   command.onResult = function (...args) {
-    return callAndNote(captured, () => runAgain(aside, () => onResult.apply(this, args)));
+    return callAndNote(captured, () => runAgain(redirect, () => onResult.apply(this, args)));
   };
 }
 
 /** Nothing is published of an execution of what `prepare()` gave; and without that, a callback loses its context. */
-function begin(command: Command, connection: object, reporter: QueryReporter, below: AddCommand): void {
+function begin(
+  command: Command,
+  connection: object,
+  reporter: QueryReporter,
+  stackBoundary: AddCommand,
+): void {
   const { statement, parameters, onResult } = command;
-  const handle = statement && reporter.begin(statement.query, 'mysql', below, parameters, connection);
+  const handle = statement && reporter.begin(statement.query, 'mysql', stackBoundary, parameters, connection);
   const captured = contextStorage.capture();
   if (onResult !== undefined && captured !== undefined) {
     const back = inContext(onResult);

@@ -1,4 +1,4 @@
-import { currentAside, runAgain } from '../../context/aside';
+import { currentRedirect, runAgain } from '../../context/charge-redirect';
 import { contextStorage } from '../../context/context-storage';
 import { callAndNote } from '../../context/thrown-context';
 import type { OwnQueryReporter, QueryReporter } from '../../instrumentation/driver-instrumentation';
@@ -86,19 +86,19 @@ export function watchPools(packageName: string, reporter: QueryReporter): (() =>
 function watch(original: GetConnection, reporter: QueryReporter): GetConnection {
   return function getConnection(callback, ...rest) {
     const captured = contextStorage.capture();
-    const aside = currentAside();
+    const redirect = currentRedirect();
     // 0 is no limit.
     const size = this.config.connectionLimit || Infinity;
     if (typeof callback !== 'function') return original.call(this, callback, ...rest);
-    const checkout = reporter.beginCheckout(this, size, getConnection);
-    if (this._freeConnections.length === 0) checkout?.queued();
+    const acquisition = reporter.beginAcquisition(this, size, getConnection);
+    if (this._freeConnections.length === 0) acquisition?.queued();
     return original.call(
       this,
       function (...args) {
         const [error, connection] = args;
-        if (error || connection === undefined) checkout?.failed();
-        else checkout?.acquired(connection);
-        return callAndNote(captured, () => runAgain(aside, () => callback.apply(this, args)));
+        if (error || connection === undefined) acquisition?.failed();
+        else acquisition?.acquired(connection);
+        return callAndNote(captured, () => runAgain(redirect, () => callback.apply(this, args)));
       },
       ...rest,
     );

@@ -1,10 +1,10 @@
-import { type Aside, currentAside, runAgain } from '../../context/aside';
+import { type ChargeRedirect, currentRedirect, runAgain } from '../../context/charge-redirect';
 import { contextStorage } from '../../context/context-storage';
 import { oncePerProcess } from '../../kernel/once-per-process';
 import type { Captured } from '../../context/context-store';
 import { runAndNote } from '../../context/thrown-context';
 import { PooledQuery } from '../../detectors/pools/pooled-query';
-import type { Below } from '../../cost/query-handle';
+import type { StackBoundary } from '../../cost/query-handle';
 
 type Callback = (this: unknown, error: unknown, ...results: unknown[]) => unknown;
 
@@ -42,7 +42,7 @@ export const handOver = oncePerProcess<HandOver>('pg', () => ({
 export class PoolQuery extends PooledQuery {
   client: PooledClient | undefined = undefined;
   captured: Captured = undefined;
-  aside: Aside | undefined = undefined;
+  redirect: ChargeRedirect | undefined = undefined;
   /** What pg-pool has `connect()` call. */
   #send: Callback | undefined = undefined;
 
@@ -51,7 +51,7 @@ export class PoolQuery extends PooledQuery {
     readonly pool: object,
     readonly config: unknown,
     readonly values: unknown,
-    readonly below: Below,
+    readonly stackBoundary: StackBoundary,
     readonly hasCallback: boolean,
   ) {
     super();
@@ -60,7 +60,7 @@ export class PoolQuery extends PooledQuery {
   /** The callback for `connect()`: it is called in the context of who gave the connection back. */
   waitFor(send: Callback): Callback {
     this.captured = contextStorage.capture();
-    this.aside = currentAside();
+    this.redirect = currentRedirect();
     this.#send = send;
     return (error, client, release) => this.#resume(error, client as PooledClient, release);
   }
@@ -91,7 +91,7 @@ export class PoolQuery extends PooledQuery {
   }
 
   #runInContext(call: () => unknown): unknown {
-    return runAndNote(this.captured, () => runAgain(this.aside, call));
+    return runAndNote(this.captured, () => runAgain(this.redirect, call));
   }
 }
 

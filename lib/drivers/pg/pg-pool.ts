@@ -1,8 +1,8 @@
-import { currentAside, runAgain } from '../../context/aside';
+import { currentRedirect, runAgain } from '../../context/charge-redirect';
 import { contextStorage } from '../../context/context-storage';
 import { runAndNote } from '../../context/thrown-context';
 import type { OwnQueryReporter } from '../../instrumentation/driver-instrumentation';
-import type { CheckoutHandle } from '../../cost/query-handle';
+import type { AcquisitionHandle } from '../../cost/query-handle';
 import { isReplaced, replaceMethod, replaceMethods } from '../../kernel/method-replacement';
 import { takeBack } from '../../kernel/take-back';
 import { type Asked, findBypasses, markAsked } from './pg-bypass';
@@ -107,17 +107,17 @@ function askForClient(
   if (begun !== undefined) handOver.begun = undefined;
   if (begun !== undefined && typeof callback === 'function')
     return askForQuery(pool, original, callback as Callback, begun, reporter, knowsRelease);
-  const checkout = knowsRelease ? reporter.beginCheckout(pool, pool.options.max, connect) : undefined;
+  const acquisition = knowsRelease ? reporter.beginAcquisition(pool, pool.options.max, connect) : undefined;
   if (typeof callback !== 'function') {
     // What the bare driver refuses is its own to refuse.
-    if (checkout === undefined || callback || pool.ending) return original.apply(pool, args);
-    return connectWithPromise(pool, original, checkout);
+    if (acquisition === undefined || callback || pool.ending) return original.apply(pool, args);
+    return connectWithPromise(pool, original, acquisition);
   }
-  if (!hasFree(pool)) checkout?.queued();
+  if (!hasFree(pool)) acquisition?.queued();
   try {
-    return original.call(pool, bindToCaller(callback as Callback, checkout));
+    return original.call(pool, bindToCaller(callback as Callback, acquisition));
   } catch (error) {
-    checkout?.failed();
+    acquisition?.failed();
     throw error;
   }
 }
@@ -130,13 +130,22 @@ function askForQuery(
   reporter: OwnQueryReporter,
   knowsRelease: boolean,
 ): unknown {
-  const { config, below, values } = query;
+  const { config, stackBoundary, values } = query;
   const text = textOf(config);
   try {
     if (knowsRelease) {
-      reporter.beginPooled(query, pool, pool.options.max, hasFree(pool), text, 'postgresql', below, values);
+      reporter.beginPooled(
+        query,
+        pool,
+        pool.options.max,
+        hasFree(pool),
+        text,
+        'postgresql',
+        stackBoundary,
+        values,
+      );
     } else {
-      query.handle = reporter.begin(text, 'postgresql', below, values, pool);
+      query.handle = reporter.begin(text, 'postgresql', stackBoundary, values, pool);
     }
   } catch (error) {
     process.nextTick(callback, error);
@@ -160,7 +169,11 @@ function hasFree({ idleCount, waitingCount }: PgPool): boolean {
  *
  * Made here, because `then()` on the promise it returns would hide an unhandled rejection.
  */
-function connectWithPromise(pool: PgPool, connect: PoolMethod, checkout: CheckoutHandle): Promise<unknown> {
+function connectWithPromise(
+  pool: PgPool,
+  connect: PoolMethod,
+  acquisition: AcquisitionHandle,
+): Promise<unknown> {
   let resolve: (client: unknown) => void;
   let reject: (error: unknown) => void;
   const result = new pool.Promise<unknown>((fulfil, refuse_) => {
@@ -171,16 +184,16 @@ function connectWithPromise(pool: PgPool, connect: PoolMethod, checkout: Checkou
     Error.captureStackTrace(error);
     throw error;
   });
-  if (!hasFree(pool)) checkout.queued();
+  if (!hasFree(pool)) acquisition.queued();
   try {
     connect.call(pool, (error: unknown, client: object) => {
-      if (error) checkout.failed();
-      else checkout.acquired(client);
+      if (error) acquisition.failed();
+      else acquisition.acquired(client);
       if (error) reject(error);
       else resolve(client);
     });
   } catch (error) {
-    checkout.failed();
+    acquisition.failed();
     throw error;
   }
   return result;
@@ -193,13 +206,13 @@ function connectWithPromise(pool: PgPool, connect: PoolMethod, checkout: Checkou
  * `run()` in a closure of our own costs 25 ns; `AsyncResource.bind()` cost 1.7 to 6 µs. `run()` with
  * no store, because `exit()` forgets on Node 20 and 22 that it has left once something inside it runs.
  */
-function bindToCaller(callback: Callback, checkout: CheckoutHandle | undefined): Callback {
+function bindToCaller(callback: Callback, acquisition: AcquisitionHandle | undefined): Callback {
   const captured = contextStorage.capture();
-  const aside = currentAside();
+  const redirect = currentRedirect();
   return function (...args) {
     const [error, client] = args;
-    if (error) checkout?.failed();
-    else checkout?.acquired(client as object);
-    return runAndNote(captured, () => runAgain(aside, () => callback.apply(this, args)));
+    if (error) acquisition?.failed();
+    else acquisition?.acquired(client as object);
+    return runAndNote(captured, () => runAgain(redirect, () => callback.apply(this, args)));
   };
 }

@@ -1,4 +1,4 @@
-import { currentAside, runAgain } from '../../context/aside';
+import { currentRedirect, runAgain } from '../../context/charge-redirect';
 import type { Columns } from '../../cost/evidence/kept-results';
 import type { Captured } from '../../context/context-store';
 import { runAndNote } from '../../context/thrown-context';
@@ -148,10 +148,10 @@ function before(
   const original = object[name];
   if (typeof original !== 'function') return () => undefined;
   const own = Object.getOwnPropertyDescriptor(query, name);
-  const aside = currentAside();
+  const redirect = currentRedirect();
   const value: AnyFunction = function (...args) {
     see(args[0]);
-    return runAndNote(captured, () => runAgain(aside, () => (original as AnyFunction).apply(this, args)));
+    return runAndNote(captured, () => runAgain(redirect, () => (original as AnyFunction).apply(this, args)));
   };
   Object.defineProperty(query, name, {
     value,

@@ -1,4 +1,4 @@
-import { type Aside, currentAside, runAgain } from '../../context/aside';
+import { type ChargeRedirect, currentRedirect, runAgain } from '../../context/charge-redirect';
 import { contextStorage } from '../../context/context-storage';
 import type { Captured } from '../../context/context-store';
 import { runAndNote } from '../../context/thrown-context';
@@ -96,7 +96,7 @@ function coverQueries(prototype: object, Query: QueryClass, reporter: QueryRepor
         }
       }
       const captured = poolQuery === undefined ? contextStorage.capture() : poolQuery.captured;
-      const aside = poolQuery === undefined ? currentAside() : poolQuery.aside;
+      const redirect = poolQuery === undefined ? currentRedirect() : poolQuery.redirect;
       const isOfApplication = poolQuery?.hasCallback ?? true;
       try {
         if (isSubmittable(config)) {
@@ -105,14 +105,14 @@ function coverQueries(prototype: object, Query: QueryClass, reporter: QueryRepor
         }
         if (!isOwn) {
           const [own, result] = ownQuery(this, Query, config, values, callback, handle);
-          if (result === undefined) watchCallback(own, handle, captured, aside, isOfApplication);
+          if (result === undefined) watchCallback(own, handle, captured, redirect, isOfApplication);
           original.call(this, own);
           return result;
         }
         const own = makeQuery(Counted, config, values, callback);
         if (handle !== undefined) own.countBy(handle);
         const result = own.callback ? undefined : promiseOf(this, own);
-        if (result === undefined && isOfApplication) watchCallback(own, undefined, captured, aside, true);
+        if (result === undefined && isOfApplication) watchCallback(own, undefined, captured, redirect, true);
         original.call(this, own);
         return result;
       } catch (error) {
@@ -190,7 +190,7 @@ function watchCallback(
   query: PgQuery,
   handle: QueryHandle | undefined,
   captured: Captured,
-  aside: Aside | undefined,
+  redirect: ChargeRedirect | undefined,
   isOfApplication: boolean,
 ): void {
   const callback = callbackOf(query);
@@ -198,7 +198,7 @@ function watchCallback(
     const [error, result] = args;
     endOf(handle, error, result);
     if (!isOfApplication) return callback.apply(this, args);
-    return runAndNote(captured, () => runAgain(aside, () => callback.apply(this, args)));
+    return runAndNote(captured, () => runAgain(redirect, () => callback.apply(this, args)));
   };
 }
 

@@ -1,4 +1,4 @@
-import { currentAside, runAgain } from '../../context/aside';
+import { currentRedirect, runAgain } from '../../context/charge-redirect';
 import { contextStorage } from '../../context/context-storage';
 import type { QueryReporter } from '../../instrumentation/driver-instrumentation';
 import { replaceMethod } from '../../kernel/method-replacement';
@@ -13,13 +13,13 @@ export function coverPool(copy: unknown, reporter: QueryReporter): (() => void)[
   return replaceMethod<Execute>(RedisClientPool.prototype, 'execute', original => {
     return function execute(task) {
       const captured = contextStorage.capture();
-      const aside = currentAside();
+      const redirect = currentRedirect();
       let isReturned = false;
       let hasBegun = false;
       const result = original.call(this, client => {
         hasBegun = true;
         if (!isReturned) return task(client);
-        return contextStorage.run(captured, runAgain, aside, () => task(client));
+        return contextStorage.run(captured, runAgain, redirect, () => task(client));
       });
       isReturned = true;
       if (hasBegun) return result;
@@ -32,9 +32,9 @@ export function coverPool(copy: unknown, reporter: QueryReporter): (() => void)[
 }
 
 /** The pool gave up: what was asked for is known by its error alone, which the application is to get. */
-function countFailure(reporter: QueryReporter, below: Execute): void {
+function countFailure(reporter: QueryReporter, stackBoundary: Execute): void {
   try {
-    reporter.beginCall('cache', '?', below)?.end(true);
+    reporter.beginCall('cache', '?', stackBoundary)?.end(true);
   } catch {
     // Over a budget that throws.
   }

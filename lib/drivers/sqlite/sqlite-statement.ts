@@ -1,6 +1,6 @@
 import { undoOf } from '../../budget/refused-commit';
 import type { QueryReporter } from '../../instrumentation/driver-instrumentation';
-import type { Below, QueryHandle } from '../../cost/query-handle';
+import type { StackBoundary, QueryHandle } from '../../cost/query-handle';
 import { replaceMethod } from '../../kernel/method-replacement';
 import { placeOf } from './sqlite-place';
 import { asCells, columnsOf, isNamed, noteBound, showRows, valuesOf } from './sqlite-values';
@@ -87,13 +87,13 @@ export function countStatements<S extends object>(
 function begin(
   reporter: QueryReporter,
   text: string | undefined,
-  below: Below,
+  stackBoundary: StackBoundary,
   parameters: unknown,
   on: object | undefined,
   database: Partial<Database> | undefined,
 ): QueryHandle | undefined {
   try {
-    return reporter.begin(text, 'sqlite', below, parameters, on);
+    return reporter.begin(text, 'sqlite', stackBoundary, parameters, on);
   } catch (error) {
     if (undoOf(error) === 'instead') reporter.uncharged(() => rollBack(database));
     throw error;

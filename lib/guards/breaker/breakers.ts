@@ -3,7 +3,7 @@ import { contextStorage } from '../../context/context-storage';
 import type { HttpExchange, RequestContext } from '../../context/request-context';
 import { number, Report, type ReportLine } from '../../reporting/report-text';
 import { type ReportKind, reports } from '../../reporting/reports';
-import type { FaultReporter } from '../../reporting/fault-reporter';
+import type { HookErrorReporter } from '../../reporting/hook-error-reporter';
 import type { FilterAnswer } from '../../handlers/filter-answer';
 import { Handler } from '../../handlers/handlers';
 import { Breaker, type BreakerCause, type Outcome } from './breaker';
@@ -29,7 +29,7 @@ export class Breakers {
   readonly #limits: ResolvedBreaker;
   readonly #answers: FilterAnswer;
   readonly #refusals: Refusals;
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
   readonly #onClose: OnClose;
   readonly #logger = new ReportLogger('Guards');
   /** What handlers have waited for connections that others held. */
@@ -43,7 +43,7 @@ export class Breakers {
     limits: ResolvedBreaker,
     answers: FilterAnswer,
     refusals: Refusals,
-    faults: FaultReporter,
+    hookErrors: HookErrorReporter,
     onClose: OnClose,
     problemJson: boolean,
     pools: PoolWatch,
@@ -54,14 +54,14 @@ export class Breakers {
     this.#waits = new RecentSum(limits.windowMs);
     this.#answers = answers;
     this.#refusals = refusals;
-    this.#faults = faults;
+    this.#hookErrors = hookErrors;
     this.#onClose = onClose;
   }
 
   start(): void {
     if (this.#limits.connectionsMs === 0) return;
     this.#stopHearing = this.#pools.hear((shares, nowMs) =>
-      this.#faults.guard('breaker, waits for connections', () => this.#learnWaits(shares, nowMs)),
+      this.#hookErrors.guard('breaker, waits for connections', () => this.#learnWaits(shares, nowMs)),
     );
   }
 
@@ -115,7 +115,7 @@ export class Breakers {
       retryAfterSeconds,
     };
     const reply = this.#problemJson ? exchange[1] : undefined;
-    this.#faults.guard('answer of a refusal', () => answerRefusal(refusal, context.response, reply));
+    this.#hookErrors.guard('answer of a refusal', () => answerRefusal(refusal, context.response, reply));
     return { answer: answer.filters.next(refusalError('http', refusal, this.#problemJson), answer.host) };
   }
 
@@ -213,7 +213,9 @@ export class Breakers {
     if (reports.admit(TURNS, turn) === undefined) return;
     // It is about a handler, not about the request that happened to end just now.
     contextStorage.run(undefined as never, () =>
-      this.#faults.guard('log of a breaker', () => this.#logger.warn(new Report(headline, lines, fields))),
+      this.#hookErrors.guard('log of a breaker', () =>
+        this.#logger.warn(new Report(headline, lines, fields)),
+      ),
     );
   }
 }

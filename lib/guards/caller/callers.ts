@@ -41,9 +41,9 @@ export class Callers {
     if (by === 'user') return textOf(idOf(context, execution));
     if (typeof by === 'object') return textOf(context.values?.get(by));
     const where = `by, of a guard of ${nameOf(execution)},`;
-    const { faults, contextService } = this.#kit;
+    const { hookErrors, contextService } = this.#kit;
     const ask = (): unknown => by(contextService);
-    return faults.ask(where, () => {
+    return hookErrors.ask(where, () => {
       const given = contextStorage.getStore() === context ? ask() : contextStorage.run(context, ask);
       const caller = textOf(answerOf(given));
       if (caller === undefined) throw new OwnError('it gives no text, and the address is taken in its place');
@@ -56,7 +56,7 @@ export class Callers {
     if (request === undefined) return;
     this.#hasLookedAtProxy = true;
     if (!trustsAnybody(request)) return;
-    this.#kit.faults.say(
+    this.#kit.hookErrors.say(
       'telling callers apart by their address',
       'the setting "trust proxy" is true: request.ip is what the client has written into x-forwarded-for, and it ' +
         'is a new caller with each request. Set it to the number or the addresses of your proxies.',

@@ -45,7 +45,7 @@ export class ConcurrencyGuard implements CanActivate {
     const context = kit.contextOf(execution);
     if (context === undefined) {
       // Nothing would say when a slot comes back.
-      kit.faults.say(
+      kit.hookErrors.say(
         `@Concurrency of ${nameOf(execution)}`,
         'no context was found for it, so nothing is limited.',
       );

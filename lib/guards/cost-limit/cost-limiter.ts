@@ -61,13 +61,13 @@ export class CostLimiter {
     const { policy, store = new MemoryCostLimitStore(), onStoreFailure, timeoutMs } = kit.options.costLimit;
     this.#kit = kit;
     this.#handlers = new LimitedHandlers(policy);
-    this.#order = new UserOrder(kit.faults);
+    this.#order = new UserOrder(kit.hookErrors);
     this.#settlements = new Settlements(kit, this.#learning, this.#order);
     const onInsured = (): void => {
       // What is refused is counted where that is done.
       if (onStoreFailure !== 'refuse') kit.refusals.count('cost-limit', 'store-down', 'none', true);
     };
-    this.#store = new InsuredStore(store, { onStoreFailure, timeoutMs, onInsured }, kit.faults);
+    this.#store = new InsuredStore(store, { onStoreFailure, timeoutMs, onInsured }, kit.hookErrors);
   }
 
   /** @throws the error of the transport where it is refused */
@@ -79,7 +79,7 @@ export class CostLimiter {
     // would have it for nothing.
     if (context === undefined) {
       // Nothing would say what it has cost.
-      this.#kit.faults.say(
+      this.#kit.hookErrors.say(
         `@CostLimit of ${nameOf(execution)}`,
         'no context was found for it, so nothing is limited.',
       );
@@ -134,8 +134,8 @@ export class CostLimiter {
     reservation.key = `${policy.key}|${caller}`;
     if (policy.by === 'user' && caller.startsWith('x') && !account.context.isClosed)
       this.#order.noUser(execution, guard);
-    const { contextService, faults } = this.#kit;
-    return reservation.when(planOf(policy, account.context, contextService, faults), plan => {
+    const { contextService, hookErrors } = this.#kit;
+    return reservation.when(planOf(policy, account.context, contextService, hookErrors), plan => {
       if (plan === undefined) return this.#goOnWithout(question);
       reservation.isUnlimited = isUnlimited(plan);
       if (reservation.isUnlimited) return true;
@@ -222,7 +222,7 @@ export class CostLimiter {
 
   #answer({ account, reservation }: Question, plan: CostLimitPlan, level: number, seconds?: number): void {
     const { policy, key } = reservation;
-    this.#kit.faults.guard('fields of @CostLimit()', () =>
+    this.#kit.hookErrors.guard('fields of @CostLimit()', () =>
       account.fields.set(policy.name, rateLimitItems(policy.name, key, plan, level, seconds)),
     );
   }

@@ -2,7 +2,7 @@ import { contextStorage } from '../../context/context-storage';
 import type { ContextService } from '../../context/context.service';
 import type { RequestContext } from '../../context/request-context';
 import { isThenable, settled } from '../../kernel/thenable';
-import type { FaultReporter } from '../../reporting/fault-reporter';
+import type { HookErrorReporter } from '../../reporting/hook-error-reporter';
 import { OwnError } from '../../kernel/own-error';
 import type { CostLimitPlan, CostLimitPolicy } from './cost-limit-policy';
 
@@ -11,12 +11,12 @@ export function planOf(
   policy: CostLimitPolicy,
   context: RequestContext,
   contextService: ContextService,
-  faults: FaultReporter,
+  hookErrors: HookErrorReporter,
 ): CostLimitPlan | undefined | Promise<CostLimitPlan | undefined> {
   if (policy.plan !== undefined) return policy.plan;
   const { burst, restorePerSecond, name } = policy;
   const failed = (error: unknown): undefined => {
-    faults.report(`the plan of @CostLimit() of ${name}`, error);
+    hookErrors.report(`the plan of @CostLimit() of ${name}`, error);
   };
   const ask = (): readonly [unknown, unknown] => [
     typeof burst === 'function' ? burst(contextService) : burst,

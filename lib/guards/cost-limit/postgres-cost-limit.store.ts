@@ -1,6 +1,6 @@
 import { invalidOption } from '../../kernel/errors';
 import { checkObject, readBoolean } from '../../kernel/option-checks';
-import { runUncharged } from '../../context/aside';
+import { runUncharged } from '../../context/charge-redirect';
 import { whenSettled } from '../../kernel/thenable';
 import { type PostgresTable, readTable } from '../../sinks/postgres/postgres-table';
 import type { CostLimitLevel, CostLimitStore, CostLimitTake } from './cost-limit-store';

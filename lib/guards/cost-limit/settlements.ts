@@ -37,11 +37,11 @@ export class Settlements {
   #whenOver(context: RequestContext, reservation: Reservation, hold: number): void {
     const { maxHoldMs, name } = reservation.policy;
     this.#kit.whenOver(context, maxHoldMs, hasEnded => {
-      this.#kit.faults.guard('settlement of @CostLimit()', () => {
+      this.#kit.hookErrors.guard('settlement of @CostLimit()', () => {
         const points = reservation.settle();
         this.leave(context, reservation);
         if (hasEnded) return this.#end(context, reservation, points);
-        this.#kit.faults.say(
+        this.#kit.hookErrors.say(
           `@CostLimit() of ${name}`,
           `a request is still running after ${hold * maxHoldMs} ms. What it has cost so far is charged; the rest follows.`,
         );

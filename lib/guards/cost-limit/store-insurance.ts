@@ -1,6 +1,6 @@
-import { runUncharged } from '../../context/aside';
+import { runUncharged } from '../../context/charge-redirect';
 import { isThenable, whenSettled } from '../../kernel/thenable';
-import type { FaultReporter } from '../../reporting/fault-reporter';
+import type { HookErrorReporter } from '../../reporting/hook-error-reporter';
 import { OwnError } from '../../kernel/own-error';
 import type { CostLimitLevel, CostLimitStore, CostLimitTake } from './cost-limit-store';
 import { MemoryCostLimitStore } from './memory-cost-limit.store';
@@ -37,7 +37,7 @@ export interface Insurance {
 export class InsuredStore {
   readonly #store: CostLimitStore;
   readonly #insurance: Insurance;
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
   readonly #memory = new MemoryCostLimitStore();
   readonly #settling = new Set<Promise<void>>();
   /** What was to be settled while the store was at rest, by key. */
@@ -45,10 +45,10 @@ export class InsuredStore {
   #restsSinceMs: number | undefined;
   #isTrying = false;
 
-  constructor(store: CostLimitStore, insurance: Insurance, faults: FaultReporter) {
+  constructor(store: CostLimitStore, insurance: Insurance, hookErrors: HookErrorReporter) {
     this.#store = store;
     this.#insurance = insurance;
-    this.#faults = faults;
+    this.#hookErrors = hookErrors;
   }
 
   /** Takes points, if there are enough. Never throws, and never rejects. */
@@ -76,7 +76,7 @@ export class InsuredStore {
   async close(): Promise<void> {
     if (this.#owed.size > 0) this.#resume();
     await Promise.all(this.#settling);
-    await this.#faults.settle(WHERE, () => this.#store.close?.());
+    await this.#hookErrors.settle(WHERE, () => this.#store.close?.());
   }
 
   #send(settlement: CostLimitTake): void {
@@ -174,7 +174,7 @@ export class InsuredStore {
   #fail(error: unknown, take: CostLimitTake | undefined): Taken {
     this.#restsSinceMs = performance.now();
     this.#isTrying = false;
-    this.#faults.report(WHERE, error);
+    this.#hookErrors.report(WHERE, error);
     return take === undefined ? NOWHERE : this.#insure(take);
   }
 

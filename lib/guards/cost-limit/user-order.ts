@@ -1,15 +1,15 @@
 import type { ExecutionContext, Type } from '@nestjs/common';
-import type { FaultReporter } from '../../reporting/fault-reporter';
+import type { HookErrorReporter } from '../../reporting/hook-error-reporter';
 import { nameOf } from '../guard-kit-token';
 import { guardsBehind } from '../guard-order';
 
 /** Says once a handler that `by: 'user'` is asked before anybody knows who the user is. */
 export class UserOrder {
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
   readonly #said = new Set<string>();
 
-  constructor(faults: FaultReporter) {
-    this.#faults = faults;
+  constructor(hookErrors: HookErrorReporter) {
+    this.#hookErrors = hookErrors;
   }
 
   /** There is no user, and something runs later that may find one. */
@@ -37,6 +37,6 @@ export class UserOrder {
 
   #say(handler: string, words: string): void {
     this.#said.add(handler);
-    this.#faults.say(`@CostLimit({ by: 'user' }) of ${handler}`, words);
+    this.#hookErrors.say(`@CostLimit({ by: 'user' }) of ${handler}`, words);
   }
 }

@@ -1,7 +1,7 @@
 import type { OverloadState } from '../../record/process-figures';
 import type { IncomingMessage } from 'node:http';
 import { clearInterval, setInterval } from '../../kernel/real-timers';
-import type { FaultReporter } from '../../reporting/fault-reporter';
+import type { HookErrorReporter } from '../../reporting/hook-error-reporter';
 import { poolWatch } from '../../detectors/pools/pool-watch';
 import { number, Report } from '../../reporting/report-text';
 import { type OverloadCause, OverloadControl } from './overload-control';
@@ -23,18 +23,18 @@ export class OverloadMonitor {
   readonly #options: ResolvedOverload;
   readonly #control: OverloadControl;
   readonly #refusals: Refusals;
-  readonly #faults: FaultReporter;
+  readonly #hookErrors: HookErrorReporter;
   readonly #logger = new ReportLogger('Overload');
   #timer: NodeJS.Timeout | undefined;
   #dueMs = 0;
   #shed = 0;
   #begin: { readonly nowMs: number; readonly shed: number } | undefined;
 
-  constructor(options: ResolvedOverload, refusals: Refusals, faults: FaultReporter) {
+  constructor(options: ResolvedOverload, refusals: Refusals, hookErrors: HookErrorReporter) {
     this.#options = options;
     this.#control = new OverloadControl(options);
     this.#refusals = refusals;
-    this.#faults = faults;
+    this.#hookErrors = hookErrors;
   }
 
   get state(): OverloadState {
@@ -67,10 +67,10 @@ export class OverloadMonitor {
   #priorityOf(request: IncomingMessage): RequestPriority {
     const { priority } = this.#options;
     if (priority === undefined) return 'default';
-    const given = this.#faults.ask('overload.priority', () => priority(request));
+    const given = this.#hookErrors.ask('overload.priority', () => priority(request));
     if (given === 'default' || given === 'critical' || given === 'sheddable') return given;
     if (given !== undefined)
-      this.#faults.say(
+      this.#hookErrors.say(
         'overload.priority',
         "it gave something other than 'critical', 'default' or 'sheddable'.",
       );
@@ -81,7 +81,7 @@ export class OverloadMonitor {
     const nowMs = performance.now();
     const delayMs = Math.max(0, nowMs - this.#dueMs);
     this.#dueMs = nowMs + SAMPLE_MS;
-    this.#faults.guard('overload', () => {
+    this.#hookErrors.guard('overload', () => {
       const waitMs = this.#options.poolWaitMs === 0 ? 0 : poolWatch().longestWaitMs(nowMs);
       const turn = this.#control.sample(delayMs, waitMs, nowMs);
       if (turn !== undefined) this.#say(turn, nowMs);

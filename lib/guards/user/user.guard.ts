@@ -55,7 +55,7 @@ export class UserGuard implements CanActivate {
     this.#said.add(handler);
     const later = guardsBehind(UserGuard, execution);
     if (later.length === 0) return;
-    this.#kit.faults.say(
+    this.#kit.hookErrors.say(
       `UserGuard of ${handler}`,
       `it finds no user, and runs before ${later.join(', ')}. If that one authenticates, put @RequireUser() above ` +
         'its @UseGuards(), or its guard before this one.',
@@ -69,7 +69,7 @@ export class UserGuard implements CanActivate {
     execution: ExecutionContext,
   ): boolean | Promise<boolean> {
     const failed = (error: unknown): false => {
-      this.#kit.faults.report('the function of @RequireUser()', error);
+      this.#kit.hookErrors.report('the function of @RequireUser()', error);
       return false;
     };
     try {

@@ -51,41 +51,41 @@ function readContext(
 ): Pick<Arrival, 'user' | 'values'> {
   const nothing = { user: undefined, values: undefined };
   if (text === undefined) return nothing;
-  const { seal, trustsUnsigned, faults } = rules;
-  const isSigned = seal !== undefined && signature !== undefined;
-  if (isSigned && !seal.fits(signedText(requestId ?? '', text), signature)) {
-    faults.say('carrier', 'its signature does not fit, so its user and values were left out');
+  const { signer, trustsUnsigned, hookErrors } = rules;
+  const isSigned = signer !== undefined && signature !== undefined;
+  if (isSigned && !signer.fits(signedText(requestId ?? '', text), signature)) {
+    hookErrors.say('carrier', 'its signature does not fit, so its user and values were left out');
     return nothing;
   }
-  if (seal !== undefined && !isSigned && !trustsUnsigned) {
-    faults.say('carrier', 'it is not signed, so its user and values were left out');
+  if (signer !== undefined && !isSigned && !trustsUnsigned) {
+    hookErrors.say('carrier', 'it is not signed, so its user and values were left out');
     return nothing;
   }
   const content = parseObject(text);
   if (content === undefined) {
-    faults.say('carrier', `its ${CONTEXT} is no JSON object, so its user and values were left out`);
+    hookErrors.say('carrier', `its ${CONTEXT} is no JSON object, so its user and values were left out`);
     return nothing;
   }
   const refusal = isSigned ? refusalOf(content, rules.term, way, Date.now()) : undefined;
   if (refusal !== undefined) {
-    faults.say('carrier', refusal);
+    hookErrors.say('carrier', refusal);
     return nothing;
   }
   const user = isSigned || trustsUnsigned ? content['user'] : undefined;
   return {
     user: typeof user === 'object' && user !== null ? (user as ContextUser) : undefined,
-    values: readValues(content['values'], faults),
+    values: readValues(content['values'], hookErrors),
   };
 }
 
-function readValues(values: unknown, faults: CarrierRules['faults']): Arrival['values'] {
+function readValues(values: unknown, hookErrors: CarrierRules['hookErrors']): Arrival['values'] {
   if (typeof values !== 'object' || values === null) return undefined;
   const read = new Map<ContextKey<unknown> | string, unknown>();
   for (const [name, value] of Object.entries(values)) {
     const key = carriedKey(name);
     // What nobody has declared here is of no use here, and may be anything.
     if (key === undefined) continue;
-    const valid = validate(key, value, words => faults.say(`carrier, key ${name}`, words));
+    const valid = validate(key, value, words => hookErrors.say(`carrier, key ${name}`, words));
     if (valid !== undefined) read.set(key, valid.value);
   }
   return read.size === 0 ? undefined : read;

@@ -1,16 +1,16 @@
-import type { FaultReporter } from '../../reporting/fault-reporter';
-import type { CarrierSeal } from './carrier-seal';
+import type { HookErrorReporter } from '../../reporting/hook-error-reporter';
+import type { CarrierSigner } from './carrier-signer';
 import type { CarrierTerm } from './carrier-term';
 import type { ContextUser } from '../../context/request-context';
 
 /** What an application wants of its carriers. */
 export interface CarrierRules {
-  readonly seal: CarrierSeal | undefined;
+  readonly signer: CarrierSigner | undefined;
   readonly term: CarrierTerm;
   /** Whether the user of a carrier without a signature is believed. */
   readonly trustsUnsigned: boolean;
   /** What of a user travels. */
   readonly user: (user: ContextUser) => unknown;
   /** Is told what is left out. */
-  readonly faults: FaultReporter;
+  readonly hookErrors: HookErrorReporter;
 }

@@ -29,13 +29,13 @@ export function writeCarrier(
     [REQUEST_ID]: requestId,
   };
   let room = MAX_CARRIER_BYTES - sizeOf(carrier);
-  const { seal } = rules;
-  if (seal !== undefined) room -= SIGNATURE.length + seal.length;
+  const { signer } = rules;
+  if (signer !== undefined) room -= SIGNATURE.length + signer.length;
   const text = writeContext(context, room - CONTEXT.length, rules);
   if (text !== undefined) {
     carrier[CONTEXT] = text;
     room -= CONTEXT.length + text.length;
-    if (seal !== undefined) carrier[SIGNATURE] = seal.sign(signedText(requestId, text));
+    if (signer !== undefined) carrier[SIGNATURE] = signer.sign(signedText(requestId, text));
   }
   // What the propagators of OpenTelemetry say beside that, such as b3, and their form of the same.
   const more = { tracestate: span.state, baggage: context.baggage, ...injectSpan(context.trace) };
@@ -51,22 +51,25 @@ export function writeCarrier(
 function writeContext(context: RequestContext, room: number, rules: CarrierRules): string | undefined {
   // Members as JSON; the braces and names around them are `{"user":…,"values":{…}}`.
   const parts: string[] = [];
-  const term = rules.seal === undefined ? [] : signedTerm(rules.term, Date.now());
+  const term = rules.signer === undefined ? [] : signedTerm(rules.term, Date.now());
   for (const member of term) room -= member.length + 1;
   const user = writeUser(context, rules);
   if (user !== undefined && user.length + 9 <= room) {
     parts.push(`"user":${user}`);
     room -= user.length + 9;
-  } else if (user !== undefined) rules.faults.say('carrier', 'the user takes too much room and was left out');
+  } else if (user !== undefined)
+    rules.hookErrors.say('carrier', 'the user takes too much room and was left out');
   const values: string[] = [];
   room -= 12;
   for (const [key, value] of context.values ?? []) {
     if (typeof key === 'string' || key.carry !== true) continue;
-    const json = asciiJson(value, error => rules.faults.report(`carrier, key ${key.name}, as JSON`, error));
+    const json = asciiJson(value, error =>
+      rules.hookErrors.report(`carrier, key ${key.name}, as JSON`, error),
+    );
     if (json === undefined) continue;
     const member = `${asciiJson(key.name)}:${json}`;
     if (member.length + 1 > room) {
-      rules.faults.say(
+      rules.hookErrors.say(
         `carrier, key ${key.name}`,
         `it was left out, as the carrier would be larger than ${MAX_CARRIER_BYTES} bytes`,
       );
@@ -81,12 +84,12 @@ function writeContext(context: RequestContext, room: number, rules: CarrierRules
 
 /** Only where the other side will believe it: who somebody is does not leave the process for nothing. */
 function writeUser(context: RequestContext, rules: CarrierRules): string | undefined {
-  if (rules.seal === undefined && !rules.trustsUnsigned) return undefined;
-  const user = rules.faults.ask('carrierUser', () => {
+  if (rules.signer === undefined && !rules.trustsUnsigned) return undefined;
+  const user = rules.hookErrors.ask('carrierUser', () => {
     const current = context.currentUser();
     return current === undefined || current === null ? undefined : rules.user(current);
   });
-  return asciiJson(user, error => rules.faults.report('carrierUser, as JSON', error));
+  return asciiJson(user, error => rules.hookErrors.report('carrierUser, as JSON', error));
 }
 
 /** JSON of ASCII alone, as a header wants it. */

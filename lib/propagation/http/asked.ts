@@ -1,4 +1,4 @@
-import { type Aside, currentAside } from '../../context/aside';
+import { type ChargeRedirect, currentRedirect } from '../../context/charge-redirect';
 import type { RequestContext } from '../../context/request-context';
 import { readCost } from '../../cost/remote-header';
 import { hostOfOrigin } from '../../drivers/http/http-call';
@@ -15,7 +15,7 @@ const HEADER = 'server-timing';
 /** Who has asked a listed host, until it has answered. */
 interface Asked {
   readonly context: RequestContext;
-  readonly aside: Aside | undefined;
+  readonly redirect: ChargeRedirect | undefined;
   readonly host: string;
 }
 
@@ -23,7 +23,7 @@ type Request = object & { [ASKED]?: Asked | undefined };
 
 /** Notes who asks: what the answer says of its cost is added there. */
 export function noteAsked(request: Request, context: RequestContext, origin: string): void {
-  request[ASKED] = { context, aside: currentAside(), host: hostOfOrigin(origin).replace(NO_PORT, '') };
+  request[ASKED] = { context, redirect: currentRedirect(), host: hostOfOrigin(origin).replace(NO_PORT, '') };
 }
 
 /** Adds what the head of an answer says: names and values in turn, as they came. */
@@ -31,8 +31,8 @@ export function addAnswer(request: Request, status: number | undefined, headers:
   const asked = request[ASKED];
   if (asked === undefined || status === undefined || status < FIRST_ANSWER) return;
   request[ASKED] = undefined;
-  const { context, aside, host } = asked;
-  const ledger = aside === undefined ? context.cost : aside.ledger;
+  const { context, redirect, host } = asked;
+  const ledger = redirect === undefined ? context.cost : redirect.ledger;
   if (ledger === undefined || context.isClosed) return;
   const cost = readCost(allOf(headers).join(', '));
   if (cost !== undefined) ledger.addRemote(host, cost);

@@ -99,7 +99,7 @@ export function closeWithCall(
 }
 
 function streamOf(call: ServerCall | undefined): Http2Stream | undefined {
-  let below = call?.call;
-  while (below?.nextCall !== undefined) below = below.nextCall;
-  return typeof below?.stream?.once === 'function' ? below.stream : undefined;
+  let stackBoundary = call?.call;
+  while (stackBoundary?.nextCall !== undefined) stackBoundary = stackBoundary.nextCall;
+  return typeof stackBoundary?.stream?.once === 'function' ? stackBoundary.stream : undefined;
 }

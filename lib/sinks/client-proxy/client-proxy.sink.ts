@@ -1,4 +1,4 @@
-import { runUncharged } from '../../context/aside';
+import { runUncharged } from '../../context/charge-redirect';
 import { contextStorage } from '../../context/context-storage';
 import type { CostRecord } from '../../cost/cost-record';
 import { answerOf } from '../../kernel/answer-of';

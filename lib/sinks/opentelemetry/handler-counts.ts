@@ -40,7 +40,7 @@ export class HandlerCounts {
   }
 
   add(record: CostRecord): void {
-    const { queries, slow, lostErrors = 0, blockedMs = 0 } = record;
+    const { queries, slow, unhandledErrors = 0, blockedMs = 0 } = record;
     const to = this.#instruments;
     const { attributes, spent } = this.#seriesOf(record);
     const owned = record.owner === undefined ? {} : { [OWNER]: this.#owners.of(record.owner) };
@@ -58,7 +58,7 @@ export class HandlerCounts {
     if (blockedMs > 0) to.blocked.record(blockedMs / MS_PER_SECOND, attributes);
     if (queries.errors > 0) to.queryErrors.add(queries.errors, attributes);
     if (queries.late > 0) to.lateQueries.add(queries.late, attributes);
-    if (lostErrors > 0) to.lostErrors.add(lostErrors, attributes);
+    if (unhandledErrors > 0) to.unhandledErrors.add(unhandledErrors, attributes);
     spent.add(record.time);
     this.#spent.add(spent);
     for (const dimension of CALLS) {

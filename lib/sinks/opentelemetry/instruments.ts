@@ -15,7 +15,7 @@ export interface Instruments {
   readonly repeated: Counter;
   readonly queryErrors: Counter;
   readonly lateQueries: Counter;
-  readonly lostErrors: Counter;
+  readonly unhandledErrors: Counter;
 }
 
 /** Those of `http.server.request.duration`, https://opentelemetry.io/docs/specs/semconv/http/http-metrics/ */
@@ -69,6 +69,6 @@ export function createInstruments(meter: Meter): Instruments {
     repeated: counter('repeated_queries', '{shape}', 'Statement shapes that repeat in one unit of work.'),
     queryErrors: counter('query_errors', '{query}', 'Queries that failed.'),
     lateQueries: counter('late_queries', '{query}', 'Queries made after their unit of work was closed.'),
-    lostErrors: counter('lost_errors', '{error}', 'Errors that nobody awaited.'),
+    unhandledErrors: counter('unhandled_errors', '{error}', 'Unhandled errors and rejections.'),
   };
 }

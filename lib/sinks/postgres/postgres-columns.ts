@@ -33,7 +33,7 @@ const COLUMNS: readonly Column[] = [
   ['messages', 'bigint NOT NULL', record => record.messages?.count ?? 0],
   ['slow_because', 'text', record => record.slow?.because],
   ['blocked_ms', 'double precision', record => record.blockedMs],
-  ['lost_errors', 'bigint NOT NULL', record => record.lostErrors ?? 0],
+  ['unhandled_errors', 'bigint NOT NULL', record => record.unhandledErrors ?? 0],
   ['breaches', 'bigint NOT NULL', record => record.breaches.length],
   ['weight', 'double precision NOT NULL', record => record.weight ?? 1],
 ];

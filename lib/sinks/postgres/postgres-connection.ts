@@ -1,4 +1,4 @@
-import { runUncharged } from '../../context/aside';
+import { runUncharged } from '../../context/charge-redirect';
 import { settled } from '../../kernel/thenable';
 import { OwnError } from '../../kernel/own-error';
 import { CopyQuery, type PostgresError, type PostgresPool, type PostgresSession } from './postgres-client';

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { CostRecord } from '../../cost/cost-record';
-import { FaultReporter } from '../../reporting/fault-reporter';
+import { HookErrorReporter } from '../../reporting/hook-error-reporter';
 import type { CostRecordSink } from '../cost-record.sink';
 import { writeFailure } from '../sink-retry';
 import type { PostgresError } from './postgres-client';
@@ -42,7 +42,7 @@ export class PostgresSink implements CostRecordSink {
   readonly #options: ResolvedPostgresOptions;
   readonly #copy: string;
   readonly #partitions: PostgresPartitions | undefined;
-  readonly #faults = new FaultReporter();
+  readonly #hookErrors = new HookErrorReporter();
   #connection: PostgresConnection | undefined;
   #isMigrated = false;
   #unsure: Unsure | undefined;
@@ -102,7 +102,7 @@ export class PostgresSink implements CostRecordSink {
       }
       await this.#partitions
         ?.maintain(connection, Date.now())
-        .catch((error: unknown) => this.#faults.report(`partitions of ${this.name}`, error));
+        .catch((error: unknown) => this.#hookErrors.report(`partitions of ${this.name}`, error));
     } catch (error) {
       this.#partitions?.forget();
       throw writeFailure(error, { delivered: done - rejected, rejected });

@@ -24,7 +24,7 @@ export class HandlerSeries {
   readonly #database: Observe;
   readonly #queryErrors: Count;
   readonly #lateQueries: Count;
-  readonly #lostErrors: Count;
+  readonly #unhandledErrors: Count;
   readonly #poolWait: Count;
   readonly #blocked: Count;
   readonly #blocking: Count;
@@ -39,7 +39,7 @@ export class HandlerSeries {
     this.#database = metrics.database.labels(handler);
     this.#queryErrors = fromZero(metrics.queryErrors, handler);
     this.#lateQueries = fromZero(metrics.lateQueries, handler);
-    this.#lostErrors = fromZero(metrics.lostErrors, handler);
+    this.#unhandledErrors = fromZero(metrics.unhandledErrors, handler);
     this.#poolWait = fromZero(metrics.poolWait, handler);
     this.#blocked = fromZero(metrics.blocked, handler);
     this.#blocking = fromZero(metrics.blocking, handler);
@@ -51,7 +51,7 @@ export class HandlerSeries {
     }
     // A part of a request is in the record of the request: sums over all handlers count it once.
     if (record.within !== undefined) return;
-    const { queries, time, slow, findings, lostErrors = 0, blockedMs = 0 } = record;
+    const { queries, time, slow, findings, unhandledErrors = 0, blockedMs = 0 } = record;
     this.#durationOf(record).observe(record.durationMs / MS_PER_SECOND);
     this.#queries.observe(queries.count);
     this.#rows.observe(queries.rows);
@@ -59,7 +59,7 @@ export class HandlerSeries {
     if (queries.errors > 0) this.#queryErrors.inc(queries.errors);
     if (queries.late > 0) this.#lateQueries.inc(queries.late);
     if (queries.waitMs > 0) this.#poolWait.inc(queries.waitMs / MS_PER_SECOND);
-    if (lostErrors > 0) this.#lostErrors.inc(lostErrors);
+    if (unhandledErrors > 0) this.#unhandledErrors.inc(unhandledErrors);
     if (blockedMs > 0) {
       this.#blocked.inc(blockedMs / MS_PER_SECOND);
       this.#blocking.inc(1);

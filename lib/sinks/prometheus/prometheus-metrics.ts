@@ -17,7 +17,7 @@ export interface PrometheusMetrics {
   readonly findings: Counter;
   readonly queryErrors: Counter;
   readonly lateQueries: Counter;
-  readonly lostErrors: Counter;
+  readonly unhandledErrors: Counter;
   readonly poolWait: Counter;
   readonly blocked: Counter;
   readonly blocking: Counter;
@@ -92,7 +92,7 @@ export function metricsOf(
       'Queries made after their unit of work was closed.',
       'handler',
     ),
-    lostErrors: counter('lost_errors_total', 'Errors that nobody awaited.', 'handler'),
+    unhandledErrors: counter('unhandled_errors_total', 'Unhandled errors and rejections.', 'handler'),
     poolWait: counter('pool_wait_seconds_total', 'Time that queries waited for a connection.', 'handler'),
     blocked: counter(
       'blocked_seconds_total',

@@ -52,7 +52,7 @@ export function detailsOf(
     const label = finding.kind === 'n-plus-one' ? 'n+1' : finding.kind;
     lines.push([label, [`${count} ${what}`, ...rest.map(([, line]) => line)].join(', ')]);
   }
-  for (const traced of record.trace?.slice(0, TOP) ?? []) lines.push(['calls', tracedOf(traced)]);
+  for (const traced of record.providerCalls?.slice(0, TOP) ?? []) lines.push(['calls', tracedOf(traced)]);
   if (breachSite !== undefined) lines.push(['exceeded', `at ${breachSite}`]);
   lines.push(...(record.stalls ?? []).slice(0, TOP).map(lineOfStall));
   for (const { driver, waitedMs, size, held, holders } of waits.slice(0, TOP)) {
@@ -90,7 +90,7 @@ export function fieldsOfDetails(record: CostRecord): Record<string, unknown> {
     addTo(fields, `finding${i + 1}`, finding);
     addTo(fields, `finding${i + 1}.parent`, parents[0]);
   }
-  for (const [i, traced] of record.trace?.slice(0, TOP).entries() ?? [])
+  for (const [i, traced] of record.providerCalls?.slice(0, TOP).entries() ?? [])
     addTo(fields, `calls${i + 1}`, traced);
   return fields;
 }

@@ -123,7 +123,7 @@ export class Score {
 /** Scores by whatever they are printed by, and the misses by handler. */
 export class Scores {
   readonly #by = new Map<string, Score>();
-  readonly #faults = new Map<string, Map<string, number>>();
+  readonly #hookErrors = new Map<string, Map<string, number>>();
 
   add(answer: Answer, ...groups: readonly string[]): void {
     const verdict = judge(answer);
@@ -157,16 +157,16 @@ export class Scores {
   }
 
   /** Each handler that was judged wrongly, with how often. */
-  get faults(): string[] {
-    return [...this.#faults].flatMap(([handler, texts]) =>
+  get hookErrors(): string[] {
+    return [...this.#hookErrors].flatMap(([handler, texts]) =>
       [...texts].map(([text, times]) => `${handler}: ${times} × ${text}`),
     );
   }
 
   #note({ handler }: Answer, text: string): void {
     const name = `[${halfOf(handler)}] ${handler.name}`;
-    let texts = this.#faults.get(name);
-    if (texts === undefined) this.#faults.set(name, (texts = new Map<string, number>()));
+    let texts = this.#hookErrors.get(name);
+    if (texts === undefined) this.#hookErrors.set(name, (texts = new Map<string, number>()));
     texts.set(text, (texts.get(text) ?? 0) + 1);
   }
 }

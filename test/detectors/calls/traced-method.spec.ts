@@ -116,7 +116,11 @@ let test: TestApp;
 let plain: PlainService;
 
 beforeAll(async () => {
-  test = await startApp({ trace: true, nest: { instrument: traceProviders() }, providers: [PlainService] });
+  test = await startApp({
+    providerCalls: true,
+    nest: { instrument: traceProviders() },
+    providers: [PlainService],
+  });
   plain = test.app.get(PlainService);
 });
 afterAll(() => test.close());
@@ -134,7 +138,7 @@ function traced<T>(work: () => T): Promise<Traced<T>> {
     const result = work();
     if (result instanceof Promise) await result.catch(() => undefined);
     const cost = context.cost!;
-    const calls = Object.fromEntries(cost.trace().map(({ call, count }) => [call, count]));
+    const calls = Object.fromEntries(cost.providerCalls().map(({ call, count }) => [call, count]));
     // In an object: what is returned from here is awaited.
     return { result, cost, calls };
   });
@@ -168,7 +172,7 @@ describe('what a traced method gives back', () => {
     expect(await result).toBe(value);
     const { result: rejected, cost } = await traced(() => plain.rejects());
     expect(await rejected.catch((error: unknown) => error)).toBe(failure);
-    expect(cost.trace()).toMatchObject([{ call: 'PlainService.rejects', count: 1, errors: 1 }]);
+    expect(cost.providerCalls()).toMatchObject([{ call: 'PlainService.rejects', count: 1, errors: 1 }]);
   });
 
   it('is the error that it throws, counted', async () => {
@@ -180,7 +184,7 @@ describe('what a traced method gives back', () => {
       }
     });
     expect(result).toBe(failure);
-    expect(cost.trace()).toMatchObject([{ call: 'PlainService.throws', count: 1, errors: 1 }]);
+    expect(cost.providerCalls()).toMatchObject([{ call: 'PlainService.throws', count: 1, errors: 1 }]);
   });
 
   it('is not awaited, subscribed to or begun by the trace', async () => {
@@ -199,10 +203,10 @@ describe('what a traced method gives back', () => {
   it('is handed on through a thousand calls, all of which end', async () => {
     const { result, cost } = await traced(() => plain.deep(1_000));
     expect(await result).toBe('bottom');
-    const before = cost.trace();
+    const before = cost.providerCalls();
     await new Promise(resolve => setTimeout(resolve, 5));
     // What had not ended would go on growing.
-    expect(cost.trace()).toEqual(before);
+    expect(cost.providerCalls()).toEqual(before);
     expect(before.find(({ call }) => call === 'PlainService.deep')!.count).toBe(1_001);
   });
 

@@ -126,7 +126,7 @@ let test: TestApp;
 
 beforeAll(async () => {
   test = await startApp({
-    trace: true,
+    providerCalls: true,
     nest: { instrument: traceProviders() },
     controllers: [MarkedController],
     providers: [
@@ -151,7 +151,7 @@ beforeAll(async () => {
 afterAll(() => test.close());
 
 async function callsOf(work: () => unknown): Promise<readonly TracedCallRecord[]> {
-  return (await recordOfUnit(test, work)).trace ?? [];
+  return (await recordOfUnit(test, work)).providerCalls ?? [];
 }
 
 async function countsOf(work: () => unknown): Promise<Record<string, number>> {
@@ -250,7 +250,7 @@ describe('the trace is bounded', () => {
     let live: readonly TracedCallRecord[] = [];
     const calls = await callsOf(() => {
       for (const name of METHODS) many[name]!();
-      live = context.cost!.trace();
+      live = context.cost!.providerCalls();
     });
     expect(calls).toHaveLength(20);
     expect(live).toHaveLength(101);

@@ -137,7 +137,7 @@ describe.each(platforms)('with Nest on %s', platform => {
   beforeAll(async () => {
     test = await startApp({
       platform,
-      trace: true,
+      providerCalls: true,
       nest: { instrument: traceProviders() },
       imports: [ShopModule, ScheduleModule.forRoot()],
       controllers: [PricesController],
@@ -189,22 +189,22 @@ describe.each(platforms)('with Nest on %s', platform => {
   });
 });
 
-function calls({ trace }: CostRecord): Record<string, [number, number]> {
-  return Object.fromEntries((trace ?? []).map(({ call, count, errors }) => [call, [count, errors]]));
+function calls({ providerCalls }: CostRecord): Record<string, [number, number]> {
+  return Object.fromEntries((providerCalls ?? []).map(({ call, count, errors }) => [call, [count, errors]]));
 }
 
 describe('two applications in one process', () => {
   it('with the same classes keep apart, one traced and one not', async () => {
     const shared = { controllers: [PricesController], providers: [BasketService, ShopService] };
     const [on, off] = await Promise.all([
-      startApp({ ...shared, trace: true, nest: { instrument: traceProviders() } }),
+      startApp({ ...shared, providerCalls: true, nest: { instrument: traceProviders() } }),
       startApp({ ...shared, nest: { instrument: traceProviders() } }),
     ]);
     expect(await (await fetch(`${on.url}/prices/1`)).json()).toEqual({ price: 20 });
     expect(await (await fetch(`${off.url}/prices/1`)).json()).toEqual({ price: 20 });
     const [[traced], [bare]] = await Promise.all([on.records(1), off.records(1)]);
     expect(calls(traced!)).toMatchObject({ 'ShopService.price': [1, 0] });
-    expect(bare).not.toHaveProperty('trace');
+    expect(bare).not.toHaveProperty('providerCalls');
     expect(Object.keys(Object.getOwnPropertyDescriptors(off.app.get(ShopService)))).toEqual([]);
     await on.close();
     await off.close();

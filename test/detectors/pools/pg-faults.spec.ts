@@ -3,7 +3,7 @@ import { Pool, type PoolClient } from 'pg';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type AsyncContextError, ContextService } from 'nestjs-async-context';
 import { contextStorage } from '../../../lib/context/context-storage';
-import { holdingOf } from '../../../lib/detectors/pools/watched-pool';
+import { leaseOf } from '../../../lib/detectors/pools/watched-pool';
 import { databaseUrl, isEmbedded } from '../../support/database';
 import { startApp, type TestApp } from '../../support/platforms';
 import { recordOfUnit } from '../../support/units';
@@ -73,7 +73,7 @@ describe.skipIf(needsServer)('pool.connect() of pg', () => {
     holder.release();
     await answered;
     // Nobody saw it given back.
-    expect(holdingOf(holder)).toBeUndefined();
+    expect(leaseOf(holder)).toBeUndefined();
     test = undefined;
   });
 

@@ -399,11 +399,11 @@ describe('a failure within the hook', () => {
     });
     run('Orders.watch', leakInterval);
     await until(() => monitor.report().length > 0, 'leak');
-    const faults = (): string[] =>
+    const hookErrors = (): string[] =>
       test.logs.of('warn', 'AsyncContext').filter(line => line.startsWith('resource monitor failed'));
-    await until(() => faults().length > 0, 'fault');
-    expect(faults()).toHaveLength(1);
-    expect(faults()[0]).toContain('ignored: Error at resource-monitor-behaviour.spec.ts:');
+    await until(() => hookErrors().length > 0, 'fault');
+    expect(hookErrors()).toHaveLength(1);
+    expect(hookErrors()[0]).toContain('ignored: Error at resource-monitor-behaviour.spec.ts:');
   });
 });
 

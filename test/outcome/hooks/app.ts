@@ -18,16 +18,16 @@ import {
 } from '../../../lib/index';
 import { ClientProxySink } from '../../../lib/sinks/client-proxy/client-proxy.sink';
 import { PostgresSink } from '../../../lib/postgres';
-import { faults } from './faults';
+import { hookErrors } from './faults';
 
 export interface HooksApp {
   readonly platform: 'express' | 'fastify';
-  readonly faults: readonly string[];
+  readonly hookErrors: readonly string[];
 }
 
 /** What came of one way to fail, for all functions at once. */
 export interface HooksEnd {
-  readonly fault: string;
+  readonly hookError: string;
   readonly answers: readonly { readonly status: number; readonly body: string; readonly id: string | null }[];
   readonly records: number;
   readonly warnings: readonly string[];
@@ -118,14 +118,14 @@ function hooks(memory: MemorySink): AsyncContextOptions {
   };
 }
 
-async function endOf(fault: string): Promise<HooksEnd> {
+async function endOf(hookError: string): Promise<HooksEnd> {
   const warnings: string[] = [];
   const note = (...words: unknown[]): void => {
     if (words.at(-1) === 'AsyncContext') warnings.push(String(words[0]));
   };
   const logger = { log: () => undefined, warn: note, error: note } as LoggerService;
   const memory = new MemorySink();
-  fail = (faults[fault]?.fail ?? (() => undefined)) as () => never;
+  fail = (hookErrors[hookError]?.fail ?? (() => undefined)) as () => never;
 
   @Module({ imports: [AsyncContextModule.forRoot(hooks(memory))], controllers: [HooksController] })
   class AppModule {}
@@ -145,7 +145,7 @@ async function endOf(fault: string): Promise<HooksEnd> {
   await until(() => memory.records.length >= REQUESTS * 2);
   await new Promise(resolve => setTimeout(resolve, 100));
   await app.close();
-  return { fault, answers, records: memory.records.length, warnings, stats: figures.sinkStats };
+  return { hookError, answers, records: memory.records.length, warnings, stats: figures.sinkStats };
 }
 
 async function until(is: () => boolean): Promise<void> {
@@ -153,7 +153,7 @@ async function until(is: () => boolean): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  for (const fault of settings.faults) console.log(JSON.stringify(await endOf(fault)));
+  for (const hookError of settings.hookErrors) console.log(JSON.stringify(await endOf(hookError)));
 }
 
 void main();

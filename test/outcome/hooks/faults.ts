@@ -12,7 +12,7 @@ export interface Fault {
 const text = 'duplicate key (email)=(ada@shop.example)';
 
 /** Each way in which a function of the application may fail. */
-export const faults: Readonly<Record<string, Fault>> = {
+export const hookErrors: Readonly<Record<string, Fault>> = {
   throws: { outcome: 'throws', fail: thrower },
   rejects: { outcome: 'rejects', fail: () => Promise.reject(new Error(text)) },
   'rejects later': {

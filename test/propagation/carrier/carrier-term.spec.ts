@@ -7,7 +7,7 @@ import {
   type ContextUser,
 } from 'nestjs-async-context';
 import { signedText } from '../../../lib/context/carrier';
-import { CarrierSeal } from '../../../lib/propagation/carrier/carrier-seal';
+import { CarrierSigner } from '../../../lib/propagation/carrier/carrier-signer';
 import { type CarrierTerm, type CarrierWay, refusalOf } from '../../../lib/propagation/carrier/carrier-term';
 import { platforms, startApp, type TestApp } from '../../support/platforms';
 import { Controller, Get } from '@nestjs/common';
@@ -33,7 +33,7 @@ function signedBefore(): Carrier {
   return {
     'x-request-id': 'r-1',
     'x-async-context': text,
-    'x-async-context-signature': new CarrierSeal([SECRET]).sign(signedText('r-1', text)),
+    'x-async-context-signature': new CarrierSigner([SECRET]).sign(signedText('r-1', text)),
   };
 }
 
@@ -115,7 +115,7 @@ describe('the age of a signed carrier', () => {
       user: { id: 'u-1' },
     });
     const signed = signedText('r-1', carrier['x-async-context']!);
-    expect(new CarrierSeal([SECRET]).fits(signed, carrier['x-async-context-signature']!)).toBe(true);
+    expect(new CarrierSigner([SECRET]).fits(signed, carrier['x-async-context-signature']!)).toBe(true);
   });
 });
 

@@ -72,7 +72,7 @@ describe.each(platforms)('OpenTelemetrySink in an application on %s', platform =
     expect(await sum('nestjs.handler.time')).toBeCloseTo(total(r => r.durationMs) / 1_000, 1);
     expect(await sum('nestjs.handler.slow_requests')).toBe(total(r => (r.slow === undefined ? 0 : 1)));
     expect(await sum('nestjs.handler.repeated_queries')).toBe(total(r => r.findings?.length ?? 0));
-    expect(await sum('nestjs.handler.lost_errors')).toBe(1);
+    expect(await sum('nestjs.handler.unhandled_errors')).toBe(1);
     expect(await sum('nestjs.handler.late_queries')).toBe(1);
     expect(await sum('nestjs.handler.query_errors')).toBe(1);
 

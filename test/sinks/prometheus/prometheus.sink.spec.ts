@@ -72,7 +72,7 @@ describe.each(platforms)('PrometheusSink in an application on %s', platform => {
     expect(await sum('nestjs_blocking_requests_total', handler('blocks'))).toBeGreaterThanOrEqual(1);
     expect(await sum('nestjs_query_errors_total', handler('fails'))).toBe(1);
     expect(await sum('nestjs_late_queries_total', handler('late'))).toBe(1);
-    expect(await sum('nestjs_lost_errors_total', handler('forgets'))).toBe(1);
+    expect(await sum('nestjs_unhandled_errors_total', handler('forgets'))).toBe(1);
     expect(await sum('nestjs_calls_total', { ...handler('calls'), dimension: 'http' })).toBe(1);
     expect(
       await sum('nestjs_request_time_seconds_total', { ...handler('slow'), part: 'database' }),

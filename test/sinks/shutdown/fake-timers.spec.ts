@@ -148,8 +148,8 @@ describe.each(platforms)('app.close() on %s', { timeout: 120_000 }, platform => 
     expect(undone).toBeGreaterThanOrEqual(2);
     expect(test.sink.records).toHaveLength(1);
     expect(process.listenerCount('uncaughtExceptionMonitor')).toBe(before);
-    const faults = test.logs.of('warn', 'AsyncContext').map(line => line.split(' failed')[0]);
-    expect(faults.toSorted()).toEqual(
+    const hookErrors = test.logs.of('warn', 'AsyncContext').map(line => line.split(' failed')[0]);
+    expect(hookErrors.toSorted()).toEqual(
       ['instrumentation second', 'instrumentation first', 'clients of messages, taking back'].toSorted(),
     );
   });

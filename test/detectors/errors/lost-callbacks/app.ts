@@ -150,7 +150,7 @@ async function main(): Promise<void> {
   @Module({
     imports: [
       AsyncContextModule.forRoot({
-        answerLostErrors: true,
+        answerUnhandledErrors: true,
         requestId: { trust: true },
         sinks: [sink],
         sinkQueue: { intervalMs: 10 },
@@ -166,7 +166,7 @@ async function main(): Promise<void> {
   const app = await NestFactory.create(AppModule, adapter as never, { logger, forceCloseConnections: true });
   await app.listen(0, '127.0.0.1');
   process.on('message', () => {
-    const charged = sink.records.filter(record => 'lostErrors' in record);
+    const charged = sink.records.filter(record => 'unhandledErrors' in record);
     say({ charged: charged.map(({ requestId }) => requestId) });
   });
   const { port } = app.getHttpServer().address() as AddressInfo;

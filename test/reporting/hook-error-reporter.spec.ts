@@ -5,7 +5,7 @@ import { Client } from 'pg';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createLogger, format, transports } from 'winston';
 import { ContextService, type DriverInstrumentation, type QueryReporter } from 'nestjs-async-context';
-import { FaultReporter } from '../../lib/reporting/fault-reporter';
+import { HookErrorReporter } from '../../lib/reporting/hook-error-reporter';
 import { reports } from '../../lib/reporting/reports';
 import { databaseUrl } from '../support/database';
 import { platforms, startApp, until } from '../support/platforms';
@@ -33,33 +33,33 @@ describe('a fault', () => {
     const error = Object.assign(new TypeError(`duplicate key (email)=(ada@shop.example)${FORGED}`), {
       code: '23505',
     });
-    new FaultReporter().report('onClose', error);
+    new HookErrorReporter().report('onClose', error);
     expect(lines).toEqual([
       expect.stringMatching(
-        /^onClose failed and was ignored: TypeError \(23505\) at fault-reporter\.spec\.ts:\d+$/,
+        /^onClose failed and was ignored: TypeError \(23505\) at hook-error-reporter\.spec\.ts:\d+$/,
       ),
     ]);
   });
 
   it('has the text, on one line and bounded, with errorMessages', () => {
-    const faults = new FaultReporter(true);
-    faults.report('user', new TypeError(`no ${ESCAPE}\nuser ${'x'.repeat(1_000)}`));
+    const hookErrors = new HookErrorReporter(true);
+    hookErrors.report('user', new TypeError(`no ${ESCAPE}\nuser ${'x'.repeat(1_000)}`));
     expect(lines).toEqual([
       expect.stringMatching(
-        /^user failed and was ignored: TypeError: no \\u001b\[31m\\u000auser x{200,300} at fault-reporter\.spec\.ts:\d+$/,
+        /^user failed and was ignored: TypeError: no \\u001b\[31m\\u000auser x{200,300} at hook-error-reporter\.spec\.ts:\d+$/,
       ),
     ]);
-    faults.report('trust', `a string\n${'x'.repeat(1_000)}`);
+    hookErrors.report('trust', `a string\n${'x'.repeat(1_000)}`);
     expect(lines[1]).toMatch(/^trust failed and was ignored: string: a string\\u000ax{200,300}$/);
   });
 
   it('is not said to have failed where it has not, in words of this package', () => {
-    new FaultReporter().say('carrier', 'it is not signed');
+    new HookErrorReporter().say('carrier', 'it is not signed');
     expect(lines).toEqual(['carrier: it is not signed']);
   });
 
   it('is told from others by a name that begins no line', () => {
-    new FaultReporter().say(`sink ${FORGED}${'x'.repeat(1_000)}`, 'it is full');
+    new HookErrorReporter().say(`sink ${FORGED}${'x'.repeat(1_000)}`, 'it is full');
     expect(lines.join()).toMatch(/^sink \\u001b\[31m\\u000a\[Nest\][^\n]{1,300}: it is full$/);
   });
 
@@ -72,15 +72,15 @@ describe('a fault', () => {
     await client.end();
     if (!(error instanceof Error)) throw new Error('it was not refused');
     error.stack = error.stack!.replaceAll(/^ {4}at (?!.*node_modules).*\n?/gm, '');
-    new FaultReporter().report('sink', error);
+    new HookErrorReporter().report('sink', error);
     expect(lines.join()).toMatch(/^sink failed and was ignored: \w+ \(22P02\) in [\w-]+\/…\/[\w-]+\.js:\d+/);
   });
 
   it.each(Object.entries(unprintables))('is said though it cannot be printed: %s', (_name, make) => {
     for (const withMessages of [false, true]) {
       lines.length = 0;
-      const faults = new FaultReporter(withMessages);
-      faults.report(`hook ${withMessages}`, make());
+      const hookErrors = new HookErrorReporter(withMessages);
+      hookErrors.report(`hook ${withMessages}`, make());
       expect(lines).toEqual([expect.stringMatching(/^hook \w+ failed and was ignored: \w+( \(\w+\))?/)]);
       expect(lines.join()).not.toContain('secret@');
     }
@@ -114,7 +114,7 @@ describe.each(platforms)('a hook that puts the request into its error, on %s', p
     // oxlint-disable-next-line no-control-regex -- it is what is looked for
     expect(line).not.toMatch(/[\u0000-\u001f]/);
     expect(line!.includes('ada@shop.example')).toBe(errorMessages === true);
-    expect(line).toMatch(/^user failed and was ignored: Error.* at fault-reporter\.spec\.ts:\d+ user$/);
+    expect(line).toMatch(/^user failed and was ignored: Error.* at hook-error-reporter\.spec\.ts:\d+ user$/);
     await test.close();
   });
 });

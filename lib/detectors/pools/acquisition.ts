@@ -7,7 +7,7 @@ import { Waiter } from './waiter';
 import type { WatchedPool } from './watched-pool';
 
 /** A connection that the application asks of a pool, and holds until it gives it back. */
-export class Checkout extends Waiter {
+export class Acquisition extends Waiter {
   /** What it is asked for alone, where a query asks for it. */
   statement: Statement | undefined = undefined;
   readonly #pool: WatchedPool;
@@ -42,11 +42,11 @@ export class Checkout extends Waiter {
     if (this.#isOver) return;
     const now = performance.now();
     this.#end(now);
-    const holding = this.#pool.hold(connection, this.context, now);
-    if (holding === undefined) return;
-    holding.lines = this.#lines;
-    holding.stack = this.#stack;
-    if (this.statement !== undefined) holding.begin(this.statement);
+    const lease = this.#pool.hold(connection, this.context, now);
+    if (lease === undefined) return;
+    lease.lines = this.#lines;
+    lease.stack = this.#stack;
+    if (this.statement !== undefined) lease.begin(this.statement);
   }
 
   failed(): void {

@@ -1,15 +1,18 @@
 import { afterAll, afterEach, beforeAll } from 'vitest';
 import { type Child, Programs } from '../../../support/child';
 import { until } from '../../../support/platforms';
-import type { LostErrorsApp, Said } from './app';
+import type { UnhandledErrorsApp, Said } from './app';
 
-const FOLDER = 'test/detectors/errors/lost-errors';
+const FOLDER = 'test/detectors/errors/unhandled-errors';
 
 export type Line = Extract<Said, { level: string }>;
 export type ProcessEvent = Extract<Said, { event: string }>;
 
 /** Compiles the program for the tests of a file, and ends each process that they start. */
-export function usePrograms(): (settings: LostErrorsApp, nodeArgs?: readonly string[]) => Promise<Running> {
+export function usePrograms(): (
+  settings: UnhandledErrorsApp,
+  nodeArgs?: readonly string[],
+) => Promise<Running> {
   let programs: Programs;
   let started: Child<Said>[] = [];
   beforeAll(() => {
@@ -37,7 +40,7 @@ export class Running {
 
   /** What was reported. */
   get reports(): Line[] {
-    return this.lines.filter(({ context }) => context === 'LostErrors');
+    return this.lines.filter(({ context }) => context === 'UnhandledErrors');
   }
 
   get lines(): Line[] {

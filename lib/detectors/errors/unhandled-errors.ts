@@ -3,8 +3,8 @@ import { oncePerProcess } from '../../kernel/once-per-process';
 import type { RequestContext } from '../../context/request-context';
 import { takeBack } from '../../kernel/take-back';
 import { outlineOf } from '../../kernel/error-outline';
-import { FaultReporter } from '../../reporting/fault-reporter';
-import { type ErrorOrigin, type LostErrorOutcome, LostErrorReport } from './lost-error-report';
+import { HookErrorReporter } from '../../reporting/hook-error-reporter';
+import { type ErrorOrigin, type UnhandledErrorOutcome, UnhandledErrorReport } from './unhandled-error-report';
 import { workOf } from '../../reporting/request-of';
 import { coverConnections } from '../resources/opened-connections';
 import { RejectionWatch } from './rejection-watch';
@@ -12,7 +12,7 @@ import { type ReportKind, reports } from '../../reporting/reports';
 import { whoseError } from './whose-error';
 import { ReportLogger } from '../../reporting/report-logger';
 
-const LOST_ERRORS: ReportKind = { name: 'unhandled errors', one: 'unhandled error', isError: true };
+const UNHANDLED_ERRORS: ReportKind = { name: 'unhandled errors', one: 'unhandled error', isError: true };
 
 /**
  * Says which unit of work an error belongs to that nobody awaits. One for all applications of a
@@ -20,17 +20,17 @@ const LOST_ERRORS: ReportKind = { name: 'unhandled errors', one: 'unhandled erro
  *
  * `uncaughtExceptionMonitor` changes nothing about what the process does next.
  */
-export class LostErrors {
+export class UnhandledErrors {
   readonly #users = new Set<object>();
-  readonly #logger = new ReportLogger('LostErrors');
-  readonly #faults = new FaultReporter();
+  readonly #logger = new ReportLogger('UnhandledErrors');
+  readonly #hookErrors = new HookErrorReporter();
   readonly #watch = new RejectionWatch(reason => this.#see(reason, 'unhandledRejection'));
   /** Errors of this turn of the event loop: an `unhandledRejection` listener may throw what it was given. */
   readonly #seen = new Map<unknown, RequestContext>();
   #uncover: (() => void)[] = [];
 
-  static ofProcess(): LostErrors {
-    return oncePerProcess('lost-errors', () => new LostErrors());
+  static ofProcess(): UnhandledErrors {
+    return oncePerProcess('unhandled-errors', () => new UnhandledErrors());
   }
 
   install(user: object): void {
@@ -55,23 +55,23 @@ export class LostErrors {
       const context = whoseError(error, origin);
       if (context === undefined || this.#hasSeen(error, context)) return;
       contextStorage.run(context, () => this.#report(context, error, origin));
-    } catch (fault) {
-      this.#faults.report('reporting an error that nobody awaits', fault);
+    } catch (hookError) {
+      this.#hookErrors.report('reporting an error that nobody awaits', hookError);
     }
   };
 
   #report(context: RequestContext, error: unknown, origin: ErrorOrigin): void {
     const outline = outlineOf(error);
-    context.lostErrors += 1;
+    context.unhandledErrors += 1;
     if (!context.isClosed) context.error ??= outline.name;
     const outcome = this.#answer(context, error);
     const subject = `${workOf(context)}, ${outline.place ?? outline.name}, ${origin}`;
-    const suppressed = reports.admit(LOST_ERRORS, subject);
+    const suppressed = reports.admit(UNHANDLED_ERRORS, subject);
     if (suppressed === undefined) return;
-    this.#logger.error(new LostErrorReport(context, outline, origin, outcome, suppressed));
+    this.#logger.error(new UnhandledErrorReport(context, outline, origin, outcome, suppressed));
   }
 
-  #answer(part: RequestContext, error: unknown): LostErrorOutcome | undefined {
+  #answer(part: RequestContext, error: unknown): UnhandledErrorOutcome | undefined {
     // An older copy of the package knows no parts.
     const context = part.outermost ?? part;
     if (context.kind !== 'http') return undefined;
@@ -79,9 +79,9 @@ export class LostErrors {
     if (context.isClosed || response === undefined || response.headersSent || response.writableEnded)
       return 'over';
     try {
-      return context.application.answerLostError?.(context, error) === true ? 'answered' : 'waiting';
-    } catch (fault) {
-      this.#faults.report('an exception filter, for an error that nobody awaits,', fault);
+      return context.application.answerUnhandledError?.(context, error) === true ? 'answered' : 'waiting';
+    } catch (hookError) {
+      this.#hookErrors.report('an exception filter, for an error that nobody awaits,', hookError);
       return 'waiting';
     }
   }

@@ -1,13 +1,13 @@
 import { connect } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { platforms } from '../../support/platforms';
-import { type ProcessEvent, type Running, usePrograms } from './lost-errors/running';
+import { type ProcessEvent, type Running, usePrograms } from './unhandled-errors/running';
 
 const start = usePrograms();
-const options = { answerLostErrors: true, breachWindowMs: 0 };
+const options = { answerUnhandledErrors: true, breachWindowMs: 0 };
 const INTERNAL = { statusCode: 500, message: 'Internal server error' };
 
-describe.each(platforms)('with answerLostErrors, on %s', platform => {
+describe.each(platforms)('with answerUnhandledErrors, on %s', platform => {
   let running: Running;
 
   async function get(path: string): Promise<[status: number, body: unknown]> {
@@ -18,7 +18,7 @@ describe.each(platforms)('with answerLostErrors, on %s', platform => {
 
   /** Long enough for whatever a handler does after its answer. */
   const afterwards = () => new Promise(resolve => setTimeout(resolve, 120));
-  const lostErrors = () => running.events.map(({ error }) => error);
+  const unhandledErrors = () => running.events.map(({ error }) => error);
   const nestErrors = () => running.lines.filter(({ context }) => context === 'ExceptionsHandler');
 
   describe('a request that hangs', () => {
@@ -47,7 +47,7 @@ describe.each(platforms)('with answerLostErrors, on %s', platform => {
       running = await start({ platform, listens: ['uncaughtException'], options });
       expect(await get('answer/never/TypeError')).toEqual([500, INTERNAL]);
       const [record] = await running.records(1);
-      expect(record).toMatchObject({ status: 500, error: 'TypeError', lostErrors: 1, aborted: false });
+      expect(record).toMatchObject({ status: 500, error: 'TypeError', unhandledErrors: 1, aborted: false });
       expect(running.reports).toHaveLength(1);
       expect(running.reports[0]!.text).toContain('the request was answered by its exception filters');
       expect(nestErrors()).toHaveLength(1);
@@ -70,14 +70,14 @@ describe.each(platforms)('with answerLostErrors, on %s', platform => {
         ['raw/PaymentError', 402],
         ['raw/TypeError', 500],
       ] as const) {
-        const [errors, reports, logged] = [lostErrors(), running.reports, nestErrors()].map(
+        const [errors, reports, logged] = [unhandledErrors(), running.reports, nestErrors()].map(
           all => all.length,
         );
         expect((await get(`answer/${path}`))[0], path).toBe(status);
         await afterwards();
         // The connection is in order: it serves the next request.
         expect(await get('clean'), path).toEqual([200, 'clean']);
-        expect(lostErrors().length - errors!, path).toBe(1);
+        expect(unhandledErrors().length - errors!, path).toBe(1);
         expect(running.reports.length - reports!, path).toBe(1);
         expect(nestErrors().length - logged!, path).toBe(status === 500 ? 1 : 0);
       }
@@ -87,7 +87,7 @@ describe.each(platforms)('with answerLostErrors, on %s', platform => {
       running = await start({ platform, listens: ['uncaughtException', 'unhandledRejection'], options });
       expect(await get('answer/later/slow')).toEqual([200, { by: 'handler' }]);
       await afterwards();
-      expect(lostErrors()).toEqual(['SyntaxError: slow']);
+      expect(unhandledErrors()).toEqual(['SyntaxError: slow']);
     });
   });
 
@@ -115,7 +115,7 @@ describe.each(platforms)('with answerLostErrors, on %s', platform => {
   });
 });
 
-describe('without answerLostErrors', () => {
+describe('without answerUnhandledErrors', () => {
   it('a request that hangs goes on hanging', async () => {
     const running = await start({ platform: 'express', listens: ['uncaughtException'], options: {} });
     const request = fetch(`${running.url}/answer/never/TypeError`, { signal: AbortSignal.timeout(500) });

@@ -18,7 +18,7 @@ import type { ServerResponse } from 'node:http';
 import { NEVER, type Observable } from 'rxjs';
 import type { ContextService } from '../../../../lib/index';
 import type { Drivers } from './drivers';
-import { auditAtOnce, faults, PaymentError, secret } from './faults';
+import { auditAtOnce, hookErrors, PaymentError, secret } from './faults';
 
 /** What the process holds for its requests. */
 export const held: { services: ContextService[]; drivers?: Drivers } = { services: [] };
@@ -95,7 +95,7 @@ const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(r
 export class OrdersController {
   @Get('lose/:how')
   lose(@Param('how') how: string): Promise<never> {
-    faults[how]!(held.services.at(-1));
+    hookErrors[how]!(held.services.at(-1));
     return new Promise(() => undefined);
   }
 
@@ -120,7 +120,7 @@ export class OrdersController {
   @Get('job')
   job(): string {
     void held.services.at(-1)!.run({ handler: 'Nightly.run' }, async () => {
-      faults['setImmediate']!(undefined);
+      hookErrors['setImmediate']!(undefined);
       await pause(20);
     });
     return 'started';

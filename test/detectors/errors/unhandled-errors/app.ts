@@ -32,7 +32,7 @@ import {
 type ProcessEvent = 'uncaughtException' | 'unhandledRejection';
 
 /** What a test wants the program to be. */
-export interface LostErrorsApp {
+export interface UnhandledErrorsApp {
   readonly platform: 'express' | 'fastify';
   /** Without them the application is a bare one. */
   readonly options?: AsyncContextOptions;
@@ -58,9 +58,9 @@ export type Said =
     }
   | { readonly event: string; readonly error: string; readonly args: number }
   | { readonly listeners: Record<string, number> }
-  | { readonly records: readonly { readonly route?: string; readonly lostErrors?: number }[] };
+  | { readonly records: readonly { readonly route?: string; readonly unhandledErrors?: number }[] };
 
-const settings = JSON.parse(process.argv[2] ?? '{}') as LostErrorsApp;
+const settings = JSON.parse(process.argv[2] ?? '{}') as UnhandledErrorsApp;
 const say = (said: Said): void => void process.stdout.write(`${JSON.stringify(said)}\n`);
 
 const keep = Object.fromEntries(

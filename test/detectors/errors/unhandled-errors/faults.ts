@@ -17,7 +17,7 @@ export class PaymentError extends Error {
 export const secret = 'secret-of-a-user';
 
 /** Each loses an error in a way of its own, on a line of its own. */
-export const faults: Record<string, (context: ContextService | undefined) => void> = {
+export const hookErrors: Record<string, (context: ContextService | undefined) => void> = {
   setTimeout: () =>
     void setTimeout(() => {
       throw new PaymentError(secret); // setTimeout

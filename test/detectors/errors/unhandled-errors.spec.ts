@@ -4,10 +4,10 @@ import { describe, expect, it } from 'vitest';
 import { databaseUrl } from '../../support/database';
 import { platforms } from '../../support/platforms';
 import { hasRedis, redisUrl } from '../../support/redis-server';
-import { type ProcessEvent, usePrograms } from './lost-errors/running';
+import { type ProcessEvent, usePrograms } from './unhandled-errors/running';
 
 const NODE = Number(process.versions.node.split('.')[0]);
-const lines = readFileSync(join(import.meta.dirname, 'lost-errors/faults.ts'), 'utf8').split('\n');
+const lines = readFileSync(join(import.meta.dirname, 'unhandled-errors/faults.ts'), 'utf8').split('\n');
 const start = usePrograms();
 
 /** The line of the application's source on which it loses its error. */
@@ -113,7 +113,7 @@ describe.each(platforms)('an error that nobody awaits, on %s', platform => {
       expect(record).toMatchObject({
         handler: 'OrdersController.lose',
         error: 'PaymentError',
-        lostErrors: 1,
+        unhandledErrors: 1,
       });
     }
   });
@@ -133,7 +133,7 @@ describe.each(platforms)('an error that nobody awaits, on %s', platform => {
       expect(new Set(await Promise.all(clean))).toEqual(new Set(['clean']));
     }
     const records = await running.records(1_000);
-    expect(records.filter(record => 'lostErrors' in record)).toEqual([]);
+    expect(records.filter(record => 'unhandledErrors' in record)).toEqual([]);
     expect([...running.reports, ...running.events]).toEqual([]);
   });
 });

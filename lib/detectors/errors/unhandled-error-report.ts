@@ -7,21 +7,21 @@ import { requestFields, requestOf, workOf } from '../../reporting/request-of';
 export type ErrorOrigin = 'uncaughtException' | 'unhandledRejection';
 
 /** What has become of the request. */
-export type LostErrorOutcome = 'answered' | 'waiting' | 'over';
+export type UnhandledErrorOutcome = 'answered' | 'waiting' | 'over';
 
-const OUTCOMES: Readonly<Record<LostErrorOutcome, string>> = {
+const OUTCOMES: Readonly<Record<UnhandledErrorOutcome, string>> = {
   answered: 'was answered by its exception filters',
-  waiting: 'is still waiting; forRoot({ answerLostErrors: true }) would answer it',
+  waiting: 'is still waiting; forRoot({ answerUnhandledErrors: true }) would answer it',
   over: 'had ended, or its response had begun',
 };
 
 /** An error that nobody awaits, as it is logged: without its text. */
-export class LostErrorReport extends Report {
+export class UnhandledErrorReport extends Report {
   constructor(
     context: RequestContext,
     error: ErrorOutline,
     origin: ErrorOrigin,
-    outcome: LostErrorOutcome | undefined,
+    outcome: UnhandledErrorOutcome | undefined,
     suppressed: number,
   ) {
     const fix = fixOf(error, origin);

@@ -1,4 +1,4 @@
-import type { HoldingState } from '../../cost/pool-wait';
+import type { LeaseState } from '../../cost/pool-wait';
 import { workOf } from '../../reporting/request-of';
 import type { RequestContext } from '../../context/request-context';
 import type { RawStack } from '../../kernel/call-site';
@@ -11,7 +11,7 @@ const ENDING: ReadonlySet<string> = new Set(['COMMIT', 'END', 'ROLLBACK', 'ABORT
 const TO_SAVEPOINT = /^ROLLBACK (WORK |TRANSACTION )?TO\b/i;
 
 /** What a connection of a pool is held for. It lives as long as its connection: to take it makes no object. */
-export class Holding {
+export class Lease {
   /** From when it was acquired until it is given back. */
   isHeld = false;
   /** How often it was taken: what ends later than it was given back is of another holder. */
@@ -35,7 +35,7 @@ export class Holding {
   /** Where it was acquired, once its own stack was looked at. */
   line: string | undefined = undefined;
 
-  get state(): HoldingState {
+  get state(): LeaseState {
     if (this.running > 0) return 'running';
     return this.isInTransaction ? 'idle in transaction' : 'idle';
   }

@@ -27,10 +27,7 @@ interface Server {
  * @param answered how many requests have ended so far
  * @returns what stops it
  */
-export function closeRestingConnections(
-  { httpAdapter }: HttpAdapterHost,
-  answered: () => number,
-): () => void {
+export function closeIdleConnections({ httpAdapter }: HttpAdapterHost, answered: () => number): () => void {
   let before = answered();
   let quiet = 0;
   let putOff = 0;

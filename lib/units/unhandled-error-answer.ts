@@ -2,8 +2,8 @@ import type { RequestContext } from '../context/request-context';
 import { answerOnce, hasBegun } from '../handlers/answer-once';
 import type { FilterAnswer } from '../handlers/filter-answer';
 
-/** Gives a request whose work has ended with a lost error the answer of its exception filters. */
-export class LostErrorAnswer {
+/** Gives a request whose work has ended with an unhandled error the answer of its exception filters. */
+export class UnhandledErrorAnswer {
   readonly #answers: FilterAnswer;
 
   constructor(answers: FilterAnswer) {

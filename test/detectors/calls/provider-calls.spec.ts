@@ -76,7 +76,7 @@ class OrdersService {
   }
 
   live(): readonly TracedCallRecord[] | undefined {
-    return this.context.cost?.trace();
+    return this.context.cost?.providerCalls();
   }
 }
 
@@ -127,25 +127,25 @@ async function start(options: TestAppOptions & AsyncContextOptions = {}): Promis
   test = await startApp({
     controllers: [OrdersController, BasketController],
     providers: [OrdersService, PricesService, BasketService],
-    trace: true,
+    providerCalls: true,
     nest: { instrument: traceProviders() },
     ...options,
   });
 }
 
-function callOf({ trace }: CostRecord, name: string): TracedCallRecord {
-  const found = trace?.find(({ call }) => call === name);
-  if (found === undefined) throw new Error(`${name} is not in ${JSON.stringify(trace)}`);
+function callOf({ providerCalls }: CostRecord, name: string): TracedCallRecord {
+  const found = providerCalls?.find(({ call }) => call === name);
+  if (found === undefined) throw new Error(`${name} is not in ${JSON.stringify(providerCalls)}`);
   return found;
 }
 
-describe.each(platforms)('trace: true on %s', platform => {
+describe.each(platforms)('providerCalls: true on %s', platform => {
   it('counts the calls of each provider method of a request, over its awaits', async () => {
     await start({ platform });
     const response = await fetch(`${test.url}/orders/one-by-one?count=3`);
     expect(await response.text()).toBe('1.5');
     const [record] = await test.records(1);
-    const counts = record!.trace!.map(({ call, count, errors }) => [call, count, errors]);
+    const counts = record!.providerCalls!.map(({ call, count, errors }) => [call, count, errors]);
     expect(counts[0]).toEqual(['PricesService.of', 3, 0]);
     // Of the other two either may take longer: both take microseconds.
     expect(counts.slice(1).toSorted()).toEqual([
@@ -159,7 +159,7 @@ describe.each(platforms)('trace: true on %s', platform => {
     expect(all.totalMs).toBeGreaterThan(of.totalMs);
     // What is left of the one that waits is what it does itself.
     expect(all.selfMs).toBeLessThan(all.totalMs - of.totalMs + 0.01);
-    expect(Object.isFrozen(record!.trace)).toBe(true);
+    expect(Object.isFrozen(record!.providerCalls)).toBe(true);
   });
 
   it('charges each of many requests at once with its own calls', async () => {
@@ -236,9 +236,9 @@ describe.each(platforms)('trace: true on %s', platform => {
     expect(selfMs).toBeLessThan(totalMs / 2);
     // The loop goes on, and counts no more.
     await until(() => prices.made >= 10, 'tenth call');
-    const late = test.app.get(OrdersController).cost!.trace();
+    const late = test.app.get(OrdersController).cost!.providerCalls();
     expect(late.map(({ call, count: n }) => [call, n]).sort()).toEqual(
-      record!.trace!.map(({ call, count: n }) => [call, n]).sort(),
+      record!.providerCalls!.map(({ call, count: n }) => [call, n]).sort(),
     );
   });
 });
@@ -280,7 +280,7 @@ describe('the time of a call', () => {
   it('of its own is all of it when the only other call is of another unit of work', async () => {
     await start();
     const record = await work(orders => orders.inAnotherUnit());
-    expect(record.trace).toHaveLength(1);
+    expect(record.providerCalls).toHaveLength(1);
     const outer = callOf(record, 'OrdersService.inAnotherUnit');
     expect(outer.totalMs).toBeGreaterThan(8);
     expect(outer.selfMs).toBe(outer.totalMs);
@@ -290,13 +290,13 @@ describe('the time of a call', () => {
 });
 
 describe('without', () => {
-  it('trace: true, no provider is touched and no record has calls', async () => {
-    await start({ trace: false });
+  it('providerCalls: true, no provider is touched and no record has calls', async () => {
+    await start({ providerCalls: false });
     const orders = test.app.get(OrdersService);
     expect(Object.getOwnPropertyNames(orders)).toEqual(['prices', 'context']);
     await fetch(`${test.url}/orders/live`);
     const [record] = await test.records(1);
-    expect(record).not.toHaveProperty('trace');
+    expect(record).not.toHaveProperty('providerCalls');
     expect(test.logs.of('warn', 'AsyncContext')).toEqual([]);
   });
 
@@ -305,7 +305,7 @@ describe('without', () => {
     await fetch(`${test.url}/orders/live`);
     await fetch(`${test.url}/basket`);
     const records = await test.records(2);
-    expect(records.map(({ trace }) => trace?.length)).toEqual([1, undefined]);
+    expect(records.map(({ providerCalls }) => providerCalls?.length)).toEqual([1, undefined]);
     const warnings = test.logs.of('warn', 'AsyncContext');
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toContain('NestFactory.create(AppModule, { instrument: traceProviders() })');

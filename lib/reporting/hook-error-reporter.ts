@@ -6,22 +6,22 @@ import { describeError } from '../kernel/error-outline';
 import { number } from './report-text';
 import { type ReportKind, reports } from './reports';
 
-const FAULTS: ReportKind = { name: 'faults', one: 'fault', isError: false };
+const HOOK_ERRORS: ReportKind = { name: 'hook errors', one: 'hook error', isError: false };
 
 /** Names of sinks and keys are the application's own. */
 const MAX_WHERE = 200;
 const MAX_WORDS = 500;
 
 /** Who is told what failed. */
-export type Faults = Pick<FaultReporter, 'report' | 'say'>;
+export type HookErrors = Pick<HookErrorReporter, 'report' | 'say'>;
 
 const ignore = (): void => undefined;
 
 /**
  * Says once a minute that a hook of the application, or a part of this package, failed.
- * The work that met the fault goes on with the default.
+ * The work that met the error goes on with the default.
  */
-export class FaultReporter {
+export class HookErrorReporter {
   readonly #logger = new Logger('AsyncContext');
   readonly #withMessages: boolean;
 
@@ -36,7 +36,7 @@ export class FaultReporter {
    * @param where a fixed name (an option's path, a part of the package), never a value
    */
   report(where: string, error: unknown): void {
-    const suppressed = reports.admit(FAULTS, where);
+    const suppressed = reports.admit(HOOK_ERRORS, where);
     if (suppressed === undefined) return;
     this.#write(
       `${named(where)} failed and was ignored`,
@@ -47,7 +47,7 @@ export class FaultReporter {
 
   /** Says in words of this package what is to be known of something, which need not have failed. Never throws. */
   say(where: string, words: string): void {
-    const suppressed = reports.admit(FAULTS, where);
+    const suppressed = reports.admit(HOOK_ERRORS, where);
     if (suppressed !== undefined) this.#write(named(where), words, suppressed);
   }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { platforms, until } from '../../support/platforms';
-import type { LostErrorsApp } from './lost-errors/app';
-import { type Running, usePrograms } from './lost-errors/running';
+import type { UnhandledErrorsApp } from './unhandled-errors/app';
+import { type Running, usePrograms } from './unhandled-errors/running';
 
 const start = usePrograms();
 
@@ -24,7 +24,7 @@ async function endOf(running: Running, how: string): Promise<{ code: unknown; st
 
 describe.each(platforms)('a process that an error ends, on %s', platform => {
   it.each(HOW)('ends as without this package: %s', async how => {
-    const options = { answerLostErrors: platform === 'fastify' };
+    const options = { answerUnhandledErrors: platform === 'fastify' };
     const [bare, running] = await Promise.all([start({ platform }), start({ platform, options })]);
     const end = await endOf(bare, how);
     expect(end.code).toBe(1);
@@ -69,7 +69,7 @@ describe('a process that no rejection ends', () => {
     async (mode, listens, reports) => {
       const [bare, running] = await Promise.all(
         [undefined, {}].map(async options => {
-          const settings: LostErrorsApp = { platform: 'express', listens, ...(options && { options }) };
+          const settings: UnhandledErrorsApp = { platform: 'express', listens, ...(options && { options }) };
           const process = await start(settings, [`--unhandled-rejections=${mode}`]);
           let clean = 0;
           const others = (async () => {

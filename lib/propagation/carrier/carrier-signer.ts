@@ -7,7 +7,7 @@ const HASH_BYTES = 32;
 const SIGNATURE_LENGTH = 43;
 
 /** Signs what travels, so that the other side knows that it was one of us. */
-export class CarrierSeal {
+export class CarrierSigner {
   readonly length = SIGNATURE_LENGTH;
   readonly #secrets: readonly [string, ...string[]];
 
