@@ -21,6 +21,7 @@ export {
   type SchemaResult,
   type ValueSchema,
 } from './context/context-key';
+export type { LogFields, LogValue } from './context/own-log-fields';
 export type { ContextKind, ContextUser } from './context/request-context';
 export { ContextLogger, type ContextLoggerOptions } from './reporting/context-logger';
 export { type ContextLogFields, contextLogFields } from './reporting/log-fields';

@@ -1,4 +1,6 @@
+import { invalidOption } from '../kernel/errors';
 import { declareCarried } from './carried-keys';
+import { isLogName, LINE_FIELDS, type LogValue } from './own-log-fields';
 
 /**
  * A validator of any library that speaks Standard Schema (https://standardschema.dev): zod 4, valibot,
@@ -19,6 +21,9 @@ export type SchemaResult<T> =
   | { readonly value: T; readonly issues?: undefined }
   | { readonly issues: readonly { readonly message: string }[] };
 
+/** Picks what a log line shows of a value. A method, so that a key of a `T` is a key of an unknown value too. */
+type LogPicker<T> = { pick(value: T): LogValue | undefined }['pick'];
+
 /** What a key allows beside being a name. */
 export interface ContextKeyOptions<T> {
   /**
@@ -33,6 +38,14 @@ export interface ContextKeyOptions<T> {
    * @default every value is taken
    */
   readonly schema?: ValueSchema<T>;
+  /**
+   * Whether each log line of the unit of work has the value as a field, under the name of the key: lines of Nest's
+   * logger, pino and winston, reports and the canonical line. Strings (up to 200 characters), numbers, booleans and
+   * bigints are logged; for anything else give a function that picks one of these, or `undefined` for no field. A
+   * line has at most 20 such fields.
+   * @default false
+   */
+  readonly log?: boolean | LogPicker<T>;
 }
 
 /**
@@ -51,19 +64,35 @@ export interface ContextKey<T> extends ContextKeyOptions<T> {
 /**
  * Makes a typed key for `contextService.get()` and `set()`.
  *
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a `log` that is neither a boolean nor a function, and
+ * for a name that a log line cannot have beside its own fields (`requestId`, `traceId`, …)
  * @example
- * const TENANT = createContextKey<string>('tenant', { carry: true });
+ * const TENANT = createContextKey<string>('tenant', { carry: true, log: true });
  *
  * context.set(TENANT, 'acme');
  * const tenant = context.get(TENANT); // string | undefined
  */
 export function createContextKey<T>(name: string, options: ContextKeyOptions<T> = {}): ContextKey<T> {
-  const { carry, schema } = options;
+  const { carry, schema, log } = options;
+  if (log !== undefined && log !== false) checkLog(name, log);
   const key: ContextKey<T> = Object.freeze({
     name,
     ...(carry === true && { carry }),
     ...(schema !== undefined && { schema }),
+    ...(log !== undefined && log !== false && { log }),
   });
   if (carry === true) declareCarried(key);
   return key;
+}
+
+function checkLog(name: string, log: unknown): void {
+  if (log !== true && typeof log !== 'function')
+    throw invalidOption('log', log, 'Use true, false or a function of the value.', 'createContextKey');
+  if (!isLogName(name))
+    throw invalidOption(
+      'log',
+      name,
+      `Each log line has ${LINE_FIELDS.join(', ')} already: name the key differently, in 1 to 100 characters.`,
+      'createContextKey',
+    );
 }

@@ -10,6 +10,7 @@ import type { AcquiringLines } from './acquiring-lines';
 import type { PoolLimits, PoolWait } from '../cost/pool-wait';
 import type { Carrier } from './carrier';
 import type { ContextKey } from './context-key';
+import { type OwnLogFields, ownLogFields } from './own-log-fields';
 import { eventLoop } from './context-storage';
 import { beginTrace, type Trace } from './trace';
 import type { TraceParent } from '../w3c/trace-parent';
@@ -51,6 +52,11 @@ export interface ContextApplication {
   userOf(request: object): ContextUser | undefined;
   /** Pattern of the route that took the request (`/orders/:id`), as the platform knows it. Never throws. */
   routeOf(request: object): string | undefined;
+  /**
+   * Fields of the application for the log lines of a unit of work, unchecked; an older copy of the package does not
+   * have it. Never throws.
+   */
+  readonly logFieldsOf?: ((context: RequestContext) => unknown) | undefined;
   /** From when on it wants to hear of its connection pools; a copy of the package may be older. */
   readonly poolLimits?: PoolLimits;
   /** Whether values are compared to find where they come from; an older copy of the package does not have it. */
@@ -181,6 +187,8 @@ export class RequestContext {
   /** Who the user is to a caller that is believed, until the close; the request itself knows better. */
   carriedUser: ContextUser | undefined = undefined;
   values: Map<ContextKey<unknown> | string, unknown> | undefined = undefined;
+  /** The application's own fields of log lines, as they were when the values were let go of. */
+  logFieldsAtClose: OwnLogFields | undefined = undefined;
   /** What travels with the message that it has sent first, also when that leaves after the close. */
   outgoing: Carrier | undefined = undefined;
   closeCallbacks: (() => unknown)[] | undefined = undefined;
@@ -305,6 +313,7 @@ export class RequestContext {
     this.cost.limitHook = undefined;
     if (keepsData) this.user = this.knownUser();
     else {
+      this.logFieldsAtClose = ownLogFields(this);
       this.user = undefined;
       this.values = undefined;
     }

@@ -11,7 +11,7 @@ import {
   readShare,
   readWhole,
 } from '../kernel/option-checks';
-import { readLimits } from '../budget/budget-limits';
+import { checkNotEmpty, readLimits } from '../budget/budget-limits';
 import type { CarrierTerm } from '../propagation/carrier/carrier-term';
 import { readDeadline } from '../units/deadline-options';
 import { readGuards } from '../guards/guard-options';
@@ -47,6 +47,7 @@ const OPTIONS = [
   'trustUnsignedCarriers',
   'keepAfterClose',
   'canonicalLog',
+  'logFields',
   'guards',
   'overload',
   'deadline',
@@ -91,6 +92,7 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
   checkObject('', options, OPTIONS);
   checkFunction('user', options.user);
   checkFunction('carrierUser', options.carrierUser);
+  checkFunction('logFields', options.logFields);
   return Object.freeze({
     requestId: readRequestId(options.requestId),
     user: options.user,
@@ -122,6 +124,7 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     trustUnsignedCarriers: readBoolean('trustUnsignedCarriers', options.trustUnsignedCarriers ?? false),
     keepAfterClose: readBoolean('keepAfterClose', options.keepAfterClose ?? false),
     canonicalLog: readCanonicalLog(options.canonicalLog),
+    logFields: options.logFields,
     guards: readGuards(options.guards),
     overload: readOverload(options.overload),
     deadline: readDeadline(options.deadline, checkHeader),
@@ -158,6 +161,7 @@ function readRequestId(options: AsyncContextOptions['requestId'] = {}): RequestI
 
 function readBudget(budget: AsyncContextOptions['budget']): BudgetDefaults {
   if (budget === undefined) return {};
+  checkNotEmpty(budget, failAt('budget'));
   const isDefaults =
     typeof budget === 'object' && budget !== null && ('default' in budget || 'byMethod' in budget);
   if (!isDefaults) return { default: readLimits(budget, failAt('budget')) };

@@ -6,6 +6,8 @@ import type {
   Type,
 } from '@nestjs/common';
 import type { BudgetBreach, BudgetDefaults, BudgetLimits } from '../budget/budget';
+import type { ContextService } from '../context/context.service';
+import type { LogFields } from '../context/own-log-fields';
 import type { ContextUser } from '../context/request-context';
 import type { RequestIdOptions } from '../context/request-id';
 import type { CostRecord } from '../cost/cost-record';
@@ -171,6 +173,14 @@ export interface AsyncContextOptions {
    * @default false
    */
   readonly canonicalLog?: boolean | ((record: CostRecord) => boolean);
+  /**
+   * Fields of your own for each log line of a unit of work, its reports and its canonical line, beside those of keys
+   * with `log: true`. Called for each line, so keep it cheap; strings are cut at 200 characters, and a line has at most
+   * 20 fields of yours. If it throws, the error is reported and the line is written without them.
+   * @example
+   * AsyncContextModule.forRoot({ logFields: context => ({ tenant: context.get<string>('tenant'), version: '1.4.2' }) });
+   */
+  readonly logFields?: (context: ContextService) => LogFields | undefined;
   /** What all guards of this package have in common. */
   readonly guards?: GuardOptions;
   /** Whose word is taken for how long a caller still waits. */

@@ -1,3 +1,4 @@
+import type { OwnLogFields } from '../context/own-log-fields';
 import type { ContextLogFields } from './log-fields';
 import { oneWord } from '../kernel/one-line';
 import type { CostRecord } from '../cost/cost-record';
@@ -14,8 +15,9 @@ export function levelOf({ status, error, breaches, slow, aborted }: CostRecord):
 
 /** One line of one unit of work: `name=value` in a text log, flat fields in a JSON log. */
 export class CanonicalLine extends Report {
-  constructor(record: CostRecord, ids: ContextLogFields) {
-    const fields = fieldsOf(record, ids);
+  constructor(record: CostRecord, ids: ContextLogFields, own?: OwnLogFields) {
+    // Ours win: a reader of many lines relies on what they mean.
+    const fields = { ...own, ...fieldsOf(record, ids) };
     super(headline(record), [], fields, () => textOf(fields));
   }
 }

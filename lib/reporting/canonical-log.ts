@@ -1,4 +1,5 @@
 import { contextStorage } from '../context/context-storage';
+import { ownLogFields } from '../context/own-log-fields';
 import { contextLogFields } from './log-fields';
 import type { RequestContext } from '../context/request-context';
 import type { CostRecord } from '../cost/cost-record';
@@ -25,9 +26,11 @@ export class CanonicalLog {
       // First: who asks gives the unit of work its trace, and the record says the same as the line.
       const ids = contextLogFields()!;
       const record = buildCostRecord(context);
-      if (this.#isWanted(record)) this.#logger.write(levelOf(record), new CanonicalLine(record, ids));
+      if (this.#isWanted(record))
+        this.#logger.write(levelOf(record), new CanonicalLine(record, ids, ownLogFields(context)));
     });
   }
+
   #isWanted(record: CostRecord): boolean {
     const wants = this.#option;
     return wants === true || this.#hookErrors.ask('canonicalLog', () => wants(record)) === true;

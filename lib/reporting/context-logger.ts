@@ -6,7 +6,14 @@ import {
   Optional,
   Scope,
 } from '@nestjs/common';
-import { type LogFieldNames, type NamedFields, readFieldNames } from './log-field-names';
+import {
+  fieldsOfLine,
+  type LogFieldNames,
+  type NamedFields,
+  readFieldNames,
+  renameFields,
+} from './log-field-names';
+import type { LogValue } from '../context/own-log-fields';
 import { contextLogFields } from './log-fields';
 import { oneWord } from '../kernel/one-line';
 import { type ReportLevel, TAKES_REPORTS, type TakesReports } from './report-logger';
@@ -25,6 +32,8 @@ export interface ContextLoggerOptions extends ConsoleLoggerOptions {
   readonly short?: boolean;
 }
 
+/** Those of the application alone. */
+const NO_NAMES: NamedFields = [];
 const DIM = ['\u001b[2m', '\u001b[22m'] as const;
 
 /**
@@ -61,7 +70,7 @@ export class ContextLogger extends ConsoleLogger implements TakesReports {
   /** @internal */
   [TAKES_REPORTS](level: ReportLevel, report: Report, context: string): void {
     const isJson = this.options.json === true;
-    this.#facts = report.fields;
+    this.#facts = renameFields(report.fields, this.#named);
     try {
       this[level](isJson ? report.headline : report.text, context);
     } finally {
@@ -88,7 +97,7 @@ export class ContextLogger extends ConsoleLogger implements TakesReports {
 
   protected override formatContext(context: string): string {
     if (this.#isShort) return super.formatContext(context);
-    const text = this.#fields().map(([name, value]) => `${name}=${oneWord(value)}`);
+    const text = this.#fields().map(([name, value]) => `${name}=${oneWord(String(value))}`);
     if (text.length === 0) return super.formatContext(context);
     return `${super.formatContext(context)}[${text.join(' ')}] `;
   }
@@ -97,16 +106,16 @@ export class ContextLogger extends ConsoleLogger implements TakesReports {
     const fields = contextLogFields();
     if (fields === undefined) return '';
     const { requestId, handler } = fields;
-    const text = `req ${oneWord(shortId(requestId))}${handler === undefined ? '' : ` ${oneWord(handler)}`}`;
+    const words = [`req ${oneWord(shortId(requestId))}`];
+    if (handler !== undefined) words.push(oneWord(handler));
+    for (const [name, value] of fieldsOfLine(fields, NO_NAMES))
+      words.push(`${name}=${oneWord(String(value))}`);
+    const text = words.join(' ');
     return this.options.colors === true ? `    ${DIM.join(text)}` : `    ${text}`;
   }
 
-  #fields(): [name: string, value: string][] {
+  #fields(): [name: string, value: LogValue][] {
     const fields = contextLogFields();
-    if (fields === undefined) return [];
-    return this.#named.flatMap(([field, name]) => {
-      const value = fields[field];
-      return value === undefined ? [] : [[name, value] as [string, string]];
-    });
+    return fields === undefined ? [] : fieldsOfLine(fields, this.#named);
   }
 }

@@ -1,7 +1,11 @@
 import { contextStorage } from '../context/context-storage';
+import { type LogValue, ownLogFields } from '../context/own-log-fields';
 import { activeSpan } from '../w3c/open-telemetry';
 
-/** What a log line says about the unit of work that wrote it. */
+/**
+ * What a log line says about the unit of work that wrote it: five fields of this package, and those of the application
+ * (keys with `log`, `forRoot({ logFields })`).
+ */
 export interface ContextLogFields {
   readonly requestId: string;
   /** 32 hexadecimal digits. */
@@ -10,6 +14,7 @@ export interface ContextLogFields {
   readonly spanId: string;
   readonly userId?: string;
   readonly handler?: string;
+  readonly [own: string]: LogValue | undefined;
 }
 
 /**
@@ -24,6 +29,7 @@ export function contextLogFields(): ContextLogFields | undefined {
   const userId = context.currentUserId();
   const { traceId, spanId } = activeSpan() ?? context.trace;
   return {
+    ...ownLogFields(context),
     requestId: context.requestId,
     traceId,
     spanId,

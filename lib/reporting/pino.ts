@@ -1,10 +1,11 @@
-import { type LogFieldNames, readFieldNames } from './log-field-names';
+import { fieldsOfLine, type LogFieldNames, readFieldNames, useFieldNames } from './log-field-names';
+import type { LogValue } from '../context/own-log-fields';
 import { contextLogFields } from './log-fields';
 
 export type { LogFieldNames } from './log-field-names';
 
 /** What pino calls for each line, before it writes it. */
-export type ContextMixin = (line: object, level: number, logger?: object) => Record<string, string>;
+export type ContextMixin = (line: object, level: number, logger?: object) => Record<string, LogValue>;
 
 /** What is used of a logger of pino. */
 interface BoundLogger {
@@ -27,17 +28,15 @@ interface BoundLogger {
  */
 export function contextMixin(names?: LogFieldNames): ContextMixin {
   const named = readFieldNames(names, 'contextMixin');
-  const bindings = new BoundNames(named.map(([, name]) => name));
+  useFieldNames('pino', named);
+  const bindings = new BoundNames();
   return (_line, _level, logger) => {
     // An object of its own for each line: pino assigns what the application has set to it.
-    const added: Record<string, string> = {};
+    const added: Record<string, LogValue> = {};
     const fields = contextLogFields();
     if (fields === undefined) return added;
-    const bound = bindings.of(logger as BoundLogger | undefined);
-    for (const [field, name] of named) {
-      const value = fields[field];
-      if (value !== undefined && !bound.includes(name)) added[name] = value;
-    }
+    const isBound = bindings.of(logger as BoundLogger | undefined);
+    for (const [name, value] of fieldsOfLine(fields, named)) if (!isBound(name)) added[name] = value;
     return added;
   };
 }
@@ -47,28 +46,31 @@ export function contextMixin(names?: LogFieldNames): ContextMixin {
  *
  * Pino writes those in front of the line, as JSON made once: a field of the same name would be there twice,
  * and the later one, ours, would win. Looking for five names in the JSON of a request (`pino-http`) takes
- * 2 µs and `bindings()` 5 µs, so it is done once for each text of each logger.
+ * 2 µs and `bindings()` 5 µs, so it is done once for each name, text and logger.
  */
 class BoundNames {
-  readonly #names: readonly string[];
-  readonly #known = new WeakMap<BoundLogger, { readonly text: unknown; readonly bound: readonly string[] }>();
+  readonly #known = new WeakMap<
+    BoundLogger,
+    { readonly text: string | undefined; readonly bound: Map<string, boolean> }
+  >();
   #symbolOfText: symbol | undefined;
 
-  constructor(names: readonly string[]) {
-    this.#names = names;
-  }
-
   // Pino names the logger from version 8 on.
-  of(logger: BoundLogger | undefined): readonly string[] {
-    if (logger === undefined) return [];
+  of(logger: BoundLogger | undefined): (name: string) => boolean {
+    if (logger === undefined) return () => false;
     const text = this.#textOf(logger);
-    const known = this.#known.get(logger);
-    if (known !== undefined && known.text === text) return known.bound;
-    const bound = this.#names.filter(
-      name => text?.includes(`${JSON.stringify(name)}:`) !== false && isBound(logger, name),
-    );
-    this.#known.set(logger, { text, bound });
-    return bound;
+    let known = this.#known.get(logger);
+    if (known === undefined || known.text !== text)
+      this.#known.set(logger, (known = { text, bound: new Map() }));
+    const { bound } = known;
+    return name => {
+      let is = bound.get(name);
+      if (is === undefined) {
+        is = text?.includes(`${JSON.stringify(name)}:`) !== false && isBound(logger, name);
+        bound.set(name, is);
+      }
+      return is;
+    };
   }
 
   #textOf(logger: BoundLogger): string | undefined {

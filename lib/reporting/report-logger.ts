@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { sharedName } from '../kernel/protocol';
+import { fieldNamesOf, renameFields } from './log-field-names';
 import type { Report } from './report-text';
 
 export type ReportLevel = 'debug' | 'log' | 'warn' | 'error';
@@ -62,10 +63,12 @@ export class ReportLogger {
 
 function argumentsOf(report: Report, target: KnownLogger): readonly [unknown, ...unknown[]] {
   const { headline, fields } = report;
-  if (typeof target.getWinstonLogger === 'function') return [{ message: headline, ...fields }];
+  if (typeof target.getWinstonLogger === 'function')
+    return [{ message: headline, ...renameFields(fields, fieldNamesOf('winston')) }];
   if (typeof target.contextName === 'string' && typeof target.call === 'function') {
-    if (target.structuredParams === undefined) return [fields, headline];
-    return target.structuredParams ? [headline, fields] : [report.text];
+    const named = renameFields(fields, fieldNamesOf('pino'));
+    if (target.structuredParams === undefined) return [named, headline];
+    return target.structuredParams ? [headline, named] : [report.text];
   }
   const { json, structuredParams = true } = target.options ?? {};
   // In text mode it would print the facts behind the lines that say the same.

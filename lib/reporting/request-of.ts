@@ -1,3 +1,4 @@
+import { ownLogFields, textOfOwnFields } from '../context/own-log-fields';
 import type { RequestContext } from '../context/request-context';
 
 /** `OrdersController.list`, or what else the work is called. */
@@ -11,12 +12,15 @@ export function requestOf(context: RequestContext): string {
   const parts = [routeOf(context), `request id ${context.requestId}`];
   if (context.traceId !== undefined) parts.push(`trace id ${context.traceId}`);
   if (userId !== undefined) parts.push(`user ${userId}`);
+  const own = textOfOwnFields(ownLogFields(context));
+  if (own !== '') parts.push(own);
   return parts.join(', ');
 }
 
 /** The same as fields; what is not known is `undefined`. */
 export function requestFields(context: RequestContext): Readonly<Record<string, unknown>> {
   return {
+    ...ownLogFields(context),
     handler: context.handler?.name,
     route: context.currentRoute(),
     method: context.method,

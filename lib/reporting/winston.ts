@@ -1,4 +1,4 @@
-import { type LogFieldNames, readFieldNames } from './log-field-names';
+import { fieldsOfLine, type LogFieldNames, readFieldNames, useFieldNames } from './log-field-names';
 import { type ContextLogFields, contextLogFields } from './log-fields';
 import { sharedName } from '../kernel/protocol';
 
@@ -37,16 +37,14 @@ interface Line {
  */
 export function contextFormat(names?: LogFieldNames): ContextFormat {
   const named = readFieldNames(names, 'contextFormat');
+  useFieldNames('winston', named);
   return {
     transform(info) {
       const fields = WRITTEN_IN in info ? (info as Line)[WRITTEN_IN] : contextLogFields();
       if (fields === undefined) return info;
       // It may be an object of the application, which logs it again in another unit of work.
       const line = copyOf(info);
-      for (const [field, name] of named) {
-        const value = fields[field];
-        if (value !== undefined && line[name] === undefined) line[name] = value;
-      }
+      for (const [name, value] of fieldsOfLine(fields, named)) line[name] ??= value;
       return line as typeof info;
     },
   };

@@ -1,5 +1,7 @@
 import type { BudgetBreach, BudgetDefaults } from '../budget/budget';
 import type { CarrierTerm } from '../propagation/carrier/carrier-term';
+import type { ContextService } from '../context/context.service';
+import type { LogFields } from '../context/own-log-fields';
 import type { ContextUser } from '../context/request-context';
 import type { RequestIdOptions } from '../context/request-id';
 import type { CostRecord } from '../cost/cost-record';
@@ -41,6 +43,7 @@ export interface ResolvedOptions {
   readonly carrierUser: (user: ContextUser) => unknown;
   readonly trustUnsignedCarriers: boolean;
   readonly keepAfterClose: boolean;
+  readonly logFields: ((context: ContextService) => LogFields | undefined) | undefined;
   readonly canonicalLog: boolean | ((record: CostRecord) => boolean);
   readonly guards: ResolvedGuards;
   readonly overload: ResolvedOverload | undefined;

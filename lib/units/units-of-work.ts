@@ -96,6 +96,8 @@ export class UnitsOfWork implements ContextHost {
   readonly #named = new RecentMap<ContextHandler>(MAX_NAMED);
   readonly #carrierRules: CarrierRules;
   readonly sampledShare: number;
+  /** With `logFields`. */
+  readonly logFieldsOf: ((context: RequestContext) => unknown) | undefined;
   /** With `propagate.hosts`, until the application is closed. */
   outgoing: Propagation | undefined = undefined;
   /** What the application's functions of budgets are given. */
@@ -145,7 +147,12 @@ export class UnitsOfWork implements ContextHost {
       hasSinks: keepsRecords(options),
     });
     this.#lateLog = new LateLog(options.lateAfterMs);
-    const { canonicalLog } = options;
+    const { canonicalLog, logFields } = options;
+    if (logFields !== undefined) {
+      const ask = (): unknown => hookErrors.ask('logFields', () => logFields(this.#service));
+      this.logFieldsOf = context =>
+        contextStorage.getStore() === context ? ask() : contextStorage.run(context, ask);
+    }
     if (canonicalLog !== false) {
       const logging = require('../reporting/canonical-log') as typeof import('../reporting/canonical-log');
       this.#canonicalLog = new logging.CanonicalLog(canonicalLog, hookErrors);

@@ -35,6 +35,8 @@ async function main(): Promise<void> {
       ...(COST_FILE ? [new NdjsonFileSink({ path: COST_FILE, maxBytes: MAX_FILE_BYTES, maxFiles: 2 })] : []),
       ...(RECORDS_TO ? [recordsTo(RECORDS_TO)] : []),
     ],
+    // On each line, beside the request and the user.
+    logFields: context => ({ role: context.user?.role }),
     canonicalLog: ({ handler }) => handler !== undefined && !/^(?:Health|Metrics)Controller\./.test(handler),
   };
   const app = await NestFactory.create(ServerModule.forRoot(pool, options, Number(SHUTDOWN_DELAY_MS)), {

@@ -149,10 +149,10 @@ describe.each(platforms)('a report on %s', platform => {
     expect(facts).toMatchObject({
       handler: 'OrdersController.list',
       route: 'GET /orders',
-      'queries.used': 3,
-      'queries.limit': 1,
+      'used.queries': 3,
+      'limit.queries': 1,
     });
-    for (const name of ['queries.used', 'requestId']) expect(lines[0]!.split(`"${name}":`)).toHaveLength(2);
+    for (const name of ['used.queries', 'requestId']) expect(lines[0]!.split(`"${name}":`)).toHaveLength(2);
   });
 
   it.each(Object.entries(textLoggers))('is one block of text in %s', async (_name, logger) => {
@@ -163,6 +163,6 @@ describe.each(platforms)('a report on %s', platform => {
     expect(headline).toContain('ERROR');
     expect(rest.length).toBeGreaterThan(2);
     expect(lines[0]!.split('SELECT ?::int AS reported')).toHaveLength(2);
-    expect(lines[0]).not.toMatch(/\[object|queries\.used|undefined/);
+    expect(lines[0]).not.toMatch(/\[object|used\.queries|undefined/);
   });
 });

@@ -15,6 +15,7 @@ import {
   TOP,
   tracedOf,
 } from '../../reporting/report-text';
+import { textOfOwnFields } from '../../context/own-log-fields';
 import type { WorkReportOptions } from './work-report';
 
 /** Parts below this share of the time are not worth a word. */
@@ -24,7 +25,7 @@ const LEAST_SHARE = 0.005;
 export function detailsOf(
   { trouble, record, breaches, waits, breachSite }: TroubledWork,
   cause: MainCause,
-  { fingerprint, suppressed }: WorkReportOptions,
+  { fingerprint, suppressed, own }: WorkReportOptions,
 ): ReportLine[] {
   const { queries, durationMs, blockedMs, owner } = record;
   const isOfTime = trouble === 'slow' || trouble === 'pool';
@@ -35,7 +36,7 @@ export function detailsOf(
   const lines: ReportLine[] = [
     ...cause.lines,
     ['fix', cause.fix],
-    ['request', requestOf(record)],
+    ['request', [requestOf(record), textOfOwnFields(own)].filter(Boolean).join(', ')],
     ...(owner === undefined ? [] : [['owner', owner] as const]),
     ...breaches.map(({ dimension, used, limit, from }): ReportLine => [
       'budget',

@@ -1,5 +1,6 @@
 import { fingerprintOf } from '../../budget/fingerprint';
 import { contextStorage } from '../../context/context-storage';
+import { ownLogFields } from '../../context/own-log-fields';
 import type { RequestContext } from '../../context/request-context';
 import { callSitesOf } from '../../kernel/call-site';
 import type { BreachRecord } from '../../cost/cost-record';
@@ -96,7 +97,7 @@ export class WorkLog {
         finding: worthyFinding(record.findings, this.#options.minRepeats),
         breachSite: trouble === 'breach' && !isLate && breachStack ? callSitesOf(breachStack)[0] : undefined,
       },
-      { isFull, hasSinks, fingerprint, suppressed },
+      { isFull, hasSinks, fingerprint, suppressed, own: ownLogFields(context) },
     );
     // The line belongs to the request that it speaks of.
     contextStorage.run(context, () => this.#loggerOf(trouble).write(kind.isError ? 'error' : 'warn', report));

@@ -1,5 +1,6 @@
 import type { BreachRecord, CostRecord } from '../../cost/cost-record';
 import { partsOf, siteOf, type TimePart } from '../../cost/time-record';
+import { type OwnLogFields, textOfOwnFields } from '../../context/own-log-fields';
 import type { MainCause } from '../../reporting/finding-cause';
 import { causeOf, type TroubledWork } from './main-cause';
 import { describeWaiting, fieldsOfWait } from '../../detectors/pools/pool-wait-report';
@@ -20,6 +21,8 @@ export interface WorkReportOptions {
   readonly hasSinks: boolean;
   readonly fingerprint: string | undefined;
   readonly suppressed: number;
+  /** The application's own fields of its log lines. */
+  readonly own: OwnLogFields | undefined;
 }
 
 /** `    orders.service.ts:44 items` at the end of what shows a cause. */
@@ -144,14 +147,15 @@ function othersOf({ trouble, block, isStall, waits }: TroubledWork, { lines }: M
 }
 
 /** `177 ms: database 126, pool 36, own 15      details: record a8576eb9 in your sink` */
-function timeOf(record: CostRecord, { hasSinks }: WorkReportOptions): string {
+function timeOf(record: CostRecord, { hasSinks, own }: WorkReportOptions): string {
   const parts = partsOf(record.time)
     .filter(([, ms]) => ms >= 1)
     .map(([part, ms]) => `${part} ${number(Math.round(ms))}`);
   const where = hasSinks
     ? `details: record ${record.requestId} in your sink`
     : `request id ${record.requestId}`;
-  return `${[`${number(Math.round(record.durationMs))} ms`, parts.join(', ')].filter(Boolean).join(': ')}      ${where}`;
+  const time = [`${number(Math.round(record.durationMs))} ms`, parts.join(', ')].filter(Boolean).join(': ');
+  return `${time}      ${[where, textOfOwnFields(own)].filter(Boolean).join(', ')}`;
 }
 
 function share(ms: number, { durationMs }: CostRecord): string {
@@ -162,10 +166,11 @@ function share(ms: number, { durationMs }: CostRecord): string {
 function fieldsOf(
   { trouble, record, breaches, block, because, waits, breachSite }: TroubledWork,
   { text, fix, lines }: MainCause,
-  { fingerprint, suppressed }: WorkReportOptions,
+  { fingerprint, suppressed, own }: WorkReportOptions,
 ): Record<string, unknown> {
   const { queries, durationMs, time, owner, blockedMs, slow } = record;
   const fields: Record<string, unknown> = {
+    ...own,
     ...fieldsOfRequest(record),
     owner,
     report: trouble,
@@ -187,9 +192,10 @@ function fieldsOf(
     suppressed,
   };
   for (const { dimension, used, limit, from } of breaches) {
-    fields[`${dimension}.used`] = used;
-    fields[`${dimension}.limit`] = limit;
-    fields[`${dimension}.from`] = from;
+    // Not `queries.used`: beside `queries` Elasticsearch would take that for an object, and refuse the line.
+    fields[`used.${dimension}`] = used;
+    fields[`limit.${dimension}`] = limit;
+    fields[`from.${dimension}`] = from;
   }
   return fields;
 }

@@ -146,7 +146,7 @@ describe.skipIf(isEmbedded).each(platforms)('the report of a request on %s', pla
     expect(report!.fields).toMatchObject({
       report: 'breach',
       requestId: id,
-      'queries.used': 31,
+      'used.queries': 31,
       cause: `an N+1 on ${ITEMS}`,
       fix: `load ${ITEMS} for all ${ORDERS} at once: a JOIN, IN (…) or a DataLoader`,
       driver: 'pg',

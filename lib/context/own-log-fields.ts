@@ -1,0 +1,92 @@
+import type { ContextKey } from './context-key';
+import type { RequestContext } from './request-context';
+
+/** What a field of a log line can hold. */
+export type LogValue = string | number | boolean;
+
+/** What `forRoot({ logFields })` gives: a field that is `null` or `undefined` is left out. */
+export type LogFields = Readonly<Record<string, LogValue | bigint | null | undefined>>;
+
+/** What every log line of a unit of work has, in the order in which a line shows them. */
+export const LINE_FIELDS = ['requestId', 'traceId', 'spanId', 'userId', 'handler'] as const;
+
+/** Fields of the application, by name. */
+export type OwnLogFields = Readonly<Record<string, LogValue>>;
+
+const MAX_FIELDS = 20;
+const MAX_NAME = 100;
+const MAX_TEXT = 200;
+
+/** Set while a function of the application is asked: a line that it writes has no fields of the application. */
+let isAsking = false;
+
+/**
+ * The application's own fields for a log line of a unit of work: values of keys with `log`, and what `logFields`
+ * gives. After the close they are what they were at the close. Never throws.
+ */
+export function ownLogFields(context: RequestContext): OwnLogFields | undefined {
+  if (context.logFieldsAtClose !== undefined) return context.logFieldsAtClose;
+  const { values, application } = context;
+  if (isAsking || (values === undefined && application.logFieldsOf === undefined)) return undefined;
+  isAsking = true;
+  try {
+    const fields: Record<string, LogValue> = {};
+    for (const [key, value] of values ?? []) {
+      if (typeof key === 'object' && key.log !== undefined) add(fields, key.name, pick(key, value));
+    }
+    const given: unknown = application.logFieldsOf?.(context);
+    if (typeof given === 'object' && given !== null)
+      for (const [name, value] of Object.entries(given)) if (isLogName(name)) add(fields, name, value);
+    return Object.keys(fields).length === 0 ? undefined : Object.freeze(fields);
+  } catch {
+    // A getter of what `logFields` gave.
+    return undefined;
+  } finally {
+    isAsking = false;
+  }
+}
+
+/** Whether a field of the application may have this name. */
+export function isLogName(name: string): boolean {
+  // As a key of an object `__proto__` would set a prototype.
+  if (name === '' || name.length > MAX_NAME || name === '__proto__') return false;
+  return !(LINE_FIELDS as readonly string[]).includes(name);
+}
+
+/** `tenant=acme, plan=large`, for a line that people read; empty where there is none. */
+export function textOfOwnFields(fields: OwnLogFields | undefined): string {
+  return Object.entries(fields ?? {})
+    .map(([name, value]) => `${name}=${String(value)}`)
+    .join(', ');
+}
+
+function add(fields: Record<string, LogValue>, name: string, value: unknown): void {
+  const shown = logValueOf(value);
+  if (shown !== undefined && (Object.hasOwn(fields, name) || Object.keys(fields).length < MAX_FIELDS))
+    fields[name] = shown;
+}
+
+function pick({ log }: ContextKey<unknown>, value: unknown): unknown {
+  if (typeof log !== 'function') return value;
+  try {
+    return log(value);
+  } catch {
+    // A line without the field is better than no line.
+    return undefined;
+  }
+}
+
+function logValueOf(value: unknown): LogValue | undefined {
+  switch (typeof value) {
+    case 'string':
+      return value.length > MAX_TEXT ? `${value.slice(0, MAX_TEXT - 1)}…` : value;
+    case 'number':
+      return Number.isFinite(value) ? value : undefined;
+    case 'bigint':
+      return String(value).slice(0, MAX_TEXT);
+    case 'boolean':
+      return value;
+    default:
+      return undefined;
+  }
+}
