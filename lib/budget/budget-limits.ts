@@ -1,5 +1,6 @@
 import { invalidBudget, type AsyncContextError } from '../kernel/errors';
 import { MAX_TIMER_MS } from '../kernel/option-checks';
+import { nearestName } from '../kernel/nearest-name';
 import type { BudgetDimensions, BudgetExemption, BudgetLimits, HardLimits, IgnoredRepeat } from './budget';
 
 /** Everything that a limit can be set for by its name alone. */
@@ -45,6 +46,16 @@ export function readLimits(value: unknown, fail: Fail, also: readonly string[] =
   });
 }
 
+/** `{}` limits nothing, which nobody writes on purpose. */
+export function checkNotEmpty(value: unknown, fail: Fail, path = 'budget'): void {
+  if (typeof value !== 'object' || value === null || Object.keys(value).length > 0) return;
+  throw fail(
+    path,
+    value,
+    'Give at least one limit, such as { queries: 20 }. To lift limits use @QueryBudget.unlimited(reason).',
+  );
+}
+
 function readHard(value: unknown, failOutside: Fail): HardLimits {
   const fail: Fail = (path, bad, remedy) => failOutside(`hard.${path}`, bad, remedy);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
@@ -54,6 +65,7 @@ function readHard(value: unknown, failOutside: Fail): HardLimits {
       'Use an object of limits, such as { queries: 1_000, durationMs: 5_000 }.',
     );
   }
+  checkNotEmpty(value, failOutside, 'hard');
   checkNames(value, ['perTable', 'deadlineMs', 'status'], fail);
   const { deadlineMs, status } = value as { deadlineMs?: unknown; status?: unknown };
   return Object.freeze({
@@ -66,7 +78,10 @@ function readHard(value: unknown, failOutside: Fail): HardLimits {
 function checkNames(value: object, others: readonly string[], fail: Fail): void {
   for (const [name, given] of Object.entries(value)) {
     if (others.includes(name) || (DIMENSIONS as readonly string[]).includes(name)) continue;
-    throw fail(name, given, `There is no such dimension: use ${[...DIMENSIONS, ...others].join(', ')}.`);
+    const known = [...DIMENSIONS, ...others];
+    const nearest = nearestName(name, known);
+    const meant = nearest === undefined ? '' : ` Did you mean ${nearest}?`;
+    throw fail(name, given, `There is no such dimension.${meant} Use ${known.join(', ')}.`);
   }
 }
 

@@ -13,7 +13,13 @@ import type { ResolvedLimit } from '../cost/resolved-limit';
 import { DIMENSIONS, endOfDay } from './budget-limits';
 import { DEADLINE, type HardBudget, hardBudget, loosestHard, loosestLimits } from './hard-budget';
 import { ignoredShape } from './ignored-shape';
-import { declaredExemption, declaredIgnores, declaredLimits, type Declared } from './query-budget.decorator';
+import {
+  declaredExemption,
+  declaredIgnores,
+  declaredLimits,
+  type Declared,
+  isUnlimited,
+} from './query-budget.decorator';
 
 /** The limits of one handler, each with its origin, found once. */
 export interface ResolvedBudget extends ContextBudget {
@@ -68,10 +74,18 @@ export class BudgetResolver {
         from: `forRoot({ budget.byMethod.${httpMethod} })`,
         hardFrom: `forRoot({ budget.byMethod.${httpMethod}.hard })`,
       },
-      ...declared.map(one => layerOf(one, ask)),
     ];
     const found = new FoundLimits();
     for (const layer of layers) found.add(layer);
+    for (const owner of near) {
+      if (owner === undefined) continue;
+      if (isUnlimited(owner)) found.clear();
+      const own = declaredLimits(owner);
+      if (own === undefined) continue;
+      const layer = layerOf(own, ask);
+      layers.push(layer);
+      found.add(layer);
+    }
     for (const owner of near) found.exempt(owner && declaredExemption(owner));
     const ignored = near.flatMap(owner => (owner === undefined ? [] : declaredIgnores(owner)));
     return this.#withLimitHook({
@@ -130,6 +144,12 @@ class FoundLimits {
   readonly limits = new Map<string, ResolvedLimit>();
   readonly hard = new Map<string, ResolvedLimit>();
   status: number | undefined = undefined;
+
+  clear(): void {
+    this.limits.clear();
+    this.hard.clear();
+    this.status = undefined;
+  }
 
   add({ limits, from, hardFrom }: Layer): void {
     if (limits === undefined) return;

@@ -1,11 +1,15 @@
 import 'reflect-metadata';
 import { invalidBudget } from '../kernel/errors';
 import type { BudgetExemption, BudgetFunction, BudgetLimits, IgnoredRepeat } from './budget';
-import { readExemption, readIgnored, readLimits } from './budget-limits';
+import { checkNotEmpty, readExemption, readIgnored, readLimits } from './budget-limits';
+import { noteBudget } from './module-check';
 
 const LIMITS = 'nestjs-async-context:budget';
 const IGNORED = 'nestjs-async-context:budget-ignored';
 const EXEMPTION = 'nestjs-async-context:budget-exemption';
+const UNLIMITED = 'nestjs-async-context:budget-unlimited';
+
+const MAX_REASON_LENGTH = 200;
 
 type BudgetDecorator = ClassDecorator & MethodDecorator;
 
@@ -28,7 +32,7 @@ export interface Declared<T> {
  * outside. One that throws, or gives what is no budget or a promise, is reported, and they stay in force.
  *
  * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET`, at start-up, for a limit that is not a
- * whole number of at least 0.
+ * whole number of at least 0, for a dimension that does not exist, and for `{}`.
  *
  * @example
  * @Controller('orders')
@@ -44,7 +48,13 @@ export interface Declared<T> {
  * }
  */
 export function QueryBudget(limits: number | BudgetLimits | BudgetFunction): BudgetDecorator {
-  return decorate(LIMITS, where => (typeof limits === 'function' ? limits : readBudgetOf(limits, where)));
+  return decorate(LIMITS, where => {
+    if (typeof limits === 'function') return limits;
+    checkNotEmpty(limits, (path, value, remedy) =>
+      invalidBudget(`@QueryBudget on ${where}`, path, value, remedy),
+    );
+    return readBudgetOf(limits, where);
+  });
 }
 
 /** @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET` */
@@ -98,6 +108,51 @@ QueryBudget.ignore = function ignore(repeat: IgnoredRepeat): BudgetDecorator {
   );
 };
 
+/**
+ * Lifts every limit that is declared farther out (the class, the module, `forRoot({ budget })`), hard limits and
+ * deadlines included, for good: for an export or a migration that costs what it costs. What a method below it, or
+ * `@QueryBudget()` beside it, declares still applies.
+ *
+ * @param reason for whoever reads the code, at most 200 characters
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET`, at start-up, without a reason
+ *
+ * @example
+ * export class ExportController {
+ *   @Get()
+ *   @QueryBudget.unlimited('reads every order once; runs at night')
+ *   everything() {}
+ * }
+ */
+QueryBudget.unlimited = function unlimited(reason: string): BudgetDecorator {
+  return decorate(UNLIMITED, where => {
+    if (typeof reason === 'string' && reason.trim() !== '' && reason.length <= MAX_REASON_LENGTH)
+      return reason;
+    throw invalidBudget(
+      `@QueryBudget.unlimited on ${where}`,
+      'reason',
+      reason,
+      `Say in at most ${MAX_REASON_LENGTH} characters why it needs no limit.`,
+    );
+  });
+};
+
+/** Whether the limits that are declared farther out do not apply to a class or a method. */
+export function isUnlimited(target: object): boolean {
+  return Reflect.hasMetadata(UNLIMITED, target);
+}
+
+/** What is declared about the budget of a class or a method, as the application wrote it; `undefined` for nothing. */
+export function declarationOn(target: object): string | undefined {
+  const found = [
+    ['@QueryBudget', declaredLimits(target)],
+    ['@QueryBudget.exempt', declaredExemption(target)],
+    ['@QueryBudget.ignore', declaredIgnores(target)[0]],
+    ['@QueryBudget.unlimited', Reflect.getMetadata(UNLIMITED, target) as Declared<string> | undefined],
+  ] as const;
+  for (const [name, declared] of found) if (declared !== undefined) return `${name} on ${declared.where}`;
+  return undefined;
+}
+
 /** What is declared to be ignored on a class or a method. */
 export function declaredIgnores(target: object): readonly Declared<IgnoredRepeat>[] {
   return (Reflect.getMetadata(IGNORED, target) as Declared<IgnoredRepeat>[] | undefined) ?? [];
@@ -120,6 +175,7 @@ function decorate(
 ): BudgetDecorator {
   return ((target: object, method?: string | symbol, descriptor?: PropertyDescriptor) => {
     const where = describeTarget(target, method);
+    noteBudget(where);
     const on: object = (descriptor?.value as object | undefined) ?? target;
     Reflect.defineMetadata(key, add(Reflect.getOwnMetadata(key, on), { value: read(where), where }), on);
   }) as BudgetDecorator;

@@ -62,6 +62,15 @@ export function invalidOption(
   );
 }
 
+/** A call that takes an object of options was given something else. */
+export function invalidArgument(
+  value: unknown,
+  remedy: string,
+  call = 'AsyncContextModule.forRoot',
+): AsyncContextError {
+  return new AsyncContextError('ASYNC_CONTEXT_INVALID_OPTION', `${call}(${describeValue(value)}). ${remedy}`);
+}
+
 /** A limit of a budget has a value that it cannot have. */
 export function invalidBudget(
   where: string,
@@ -87,6 +96,9 @@ export function invalidValue(key: string, threw: boolean): AsyncContextError {
 function describeValue(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
   if (typeof value === 'function') return `a function (${value.name || 'anonymous'})`;
-  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object';
+  if (typeof value === 'object' && value !== null) {
+    if (Array.isArray(value)) return 'an array';
+    return Object.keys(value).length === 0 ? 'an empty object' : 'an object';
+  }
   return String(value);
 }

@@ -1,4 +1,5 @@
-import { invalidOption } from './errors';
+import { invalidArgument, invalidOption } from './errors';
+import { nearestName } from './nearest-name';
 
 /** `setTimeout` takes no longer delay. */
 export const MAX_TIMER_MS = 2_147_483_647;
@@ -27,15 +28,18 @@ export function checkFunction(path: string, value: unknown, call?: string): void
 
 export function checkObject(path: string, value: unknown, known: readonly string[], call?: string): void {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw invalidOption(path || 'options', value, `Use an object of ${known.join(', ')}.`, call);
+    const remedy = `Use an object of ${known.join(', ')}.`;
+    throw path === '' ? invalidArgument(value, remedy, call) : invalidOption(path, value, remedy, call);
   }
   for (const name of Object.keys(value)) {
     if (known.includes(name)) continue;
     const at = path === '' ? name : `${path}.${name}`;
+    const nearest = nearestName(name, known);
+    const meant = nearest === undefined ? '' : ` Did you mean ${nearest}?`;
     throw invalidOption(
       at,
       (value as Record<string, unknown>)[name],
-      `There is no such option: use ${known.join(', ')}.`,
+      `There is no such option.${meant} Use ${known.join(', ')}.`,
       call,
     );
   }

@@ -1,6 +1,7 @@
 import {
   type DynamicModule,
   Module,
+  Optional,
   type OptionalFactoryDependency,
   type Provider,
   type Type,
@@ -10,6 +11,8 @@ import { ApplicationRuntime } from './application-runtime';
 import { ASYNC_CONTEXT_OPTIONS, asyncOptionsProviders, optionsProvider } from './module-definition';
 import { otherNest } from './nest-version';
 import type { AsyncContextAsyncOptions, AsyncContextOptions } from './options';
+import { AsyncContextError } from '../kernel/errors';
+import { noteModule } from '../budget/module-check';
 import { ContextService } from '../context/context.service';
 import { ProcessFigures } from '../record/process-figures';
 import { GUARD_KIT } from '../guards/guard-kit-token';
@@ -49,12 +52,24 @@ const PROVIDERS: Provider[] = [
  *
  * It is global; importing it twice is harmless, the first one's options are in force.
  *
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION`, at start-up, where it is imported as a class, without
+ * `forRoot()`
+ *
  * @example
  * @Module({ imports: [AsyncContextModule.forRoot({ budget: { queries: 100 } })] })
  * export class AppModule {}
  */
 @Module({})
 export class AsyncContextModule {
+  constructor(@Optional() context?: ContextService) {
+    if (context === undefined) {
+      throw new AsyncContextError(
+        'ASYNC_CONTEXT_INVALID_OPTION',
+        'AsyncContextModule is imported without options, so it does nothing. Write AsyncContextModule.forRoot() in imports.',
+      );
+    }
+  }
+
   /**
    * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an option that cannot be; the text
    * names its path, its value and the remedy
@@ -62,11 +77,17 @@ export class AsyncContextModule {
   static forRoot(options: AsyncContextOptions = {}): DynamicModule {
     const { readOptions } = require('./options-reader') as typeof import('./options-reader');
     readOptions(options);
+    noteModule();
     return define([optionsProvider(options)], []);
   }
 
-  /** The same with options that come from a factory, a class or a provider that exists. */
+  /**
+   * The same with options that come from a factory, a class or a provider that exists.
+   *
+   * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` unless exactly one of the three is given
+   */
   static forRootAsync(options: AsyncContextAsyncOptions): DynamicModule {
+    noteModule();
     return define(asyncOptionsProviders(options), options.imports ?? []);
   }
 }

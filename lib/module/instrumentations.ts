@@ -11,7 +11,7 @@ import { type AttributionFigures, summarize } from '../instrumentation/attributi
 import { ContextQueryReporter } from '../instrumentation/context-query-reporter';
 import type { DriverInstrumentation, QueryReporter } from '../instrumentation/driver-instrumentation';
 import { everyDriver } from '../drivers/drivers';
-import { lookingOnce } from '../kernel/loaded-files';
+import { loadedFiles, lookingOnce } from '../kernel/loaded-files';
 import { everyOrm } from '../drivers/orms';
 import { unsupportedClients } from '../instrumentation/supported-versions';
 
@@ -25,6 +25,11 @@ interface Shared {
   readonly installed: Map<string, Installed>;
   readonly attribution: Map<string, AttributionFigures>;
 }
+
+/** Instrumentations that count nothing themselves. */
+const HELPERS: ReadonlySet<string> = new Set(['tarn', 'dataloader']);
+/** Those of clients that are part of Node. */
+const BUILT_IN: ReadonlySet<string> = new Set(['http', 'node:sqlite']);
 
 /** Drivers are shared by all applications of a process: the first installs, the last takes back. */
 export class Instrumentations {
@@ -113,6 +118,14 @@ export class Instrumentations {
       'Give it the modules of those that you use, forRoot({ instrumentations: [pgInstrumentation(pg), …] }), ' +
       'or leave packages out of the bundle (esbuild --packages=external, webpack-node-externals).'
     );
+  }
+
+  /** The clients whose calls are counted, as far as they are loaded by now. */
+  get counted(): string[] {
+    return this.#wanted
+      .map(({ name }) => name)
+      .filter(name => (this.#shared.installed.get(name)?.undo.length ?? 0) > 0)
+      .filter(name => !HELPERS.has(name) && (BUILT_IN.has(name) || loadedFiles(name).length > 0));
   }
 
   uninstall(): void {

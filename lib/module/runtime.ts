@@ -11,6 +11,9 @@ import type { AsyncContextOptions } from './options';
 import type { ResolvedOptions } from '../units/resolved-options';
 import { readOptions } from './options-reader';
 import { foundNest, unsupportedNest } from './nest-version';
+import { startLines } from './start-lines';
+import { unusedBudgets } from './unused-budgets';
+import { uncoveredClients } from '../instrumentation/uncovered-clients';
 import { expiredExemptions } from '../budget/expired-exemptions';
 import { ContextService } from '../context/context.service';
 import { contextStorage, eventLoop } from '../context/context-storage';
@@ -103,6 +106,8 @@ export class AsyncContextRuntime
   /** Absent without `propagate.hosts`. */
   readonly #propagation: HttpPropagation | undefined;
   readonly #options: AsyncContextOptions;
+  /** What the first lines tell. */
+  readonly #told: Pick<ResolvedOptions, 'budget' | 'sinks'>;
   readonly #lostRules: LostContextRules;
   readonly #stalls: Pick<ResolvedOptions, 'stallMs' | 'warmUpMs'>;
   /** While it serves. */
@@ -144,6 +149,7 @@ export class AsyncContextRuntime
     const hookErrors = (this.#hookErrors = new HookErrorReporter(resolved.errorMessages));
     this.tracer = resolved.providerCalls ? new (parts.tracer().ProviderTracer)(hookErrors) : undefined;
     this.#options = options;
+    this.#told = { budget: resolved.budget, sinks: resolved.sinks };
     this.#modules = modules;
     this.#config = config;
     this.#host = host;
@@ -256,7 +262,9 @@ export class AsyncContextRuntime
     if (this.tracer?.warning !== undefined) this.#logger.warn(this.tracer.warning);
     UnhandledErrors.ofProcess().install(this);
     if (hasOtherProtocol()) oncePerProcess('other protocol', () => this.#sayOther());
-    for (const warning of expiredExemptions(this.#modules, Date.now())) this.#logger.warn(oneLine(warning));
+    for (const warning of [...expiredExemptions(this.#modules, Date.now()), ...unusedBudgets(this.#modules)])
+      this.#logger.warn(oneLine(warning));
+    this.#sayStart();
   }
 
   beforeApplicationShutdown(): void {
@@ -319,6 +327,18 @@ export class AsyncContextRuntime
       this.#logger.warn(warning);
       return true;
     });
+  }
+
+  /** What it counts, and where that goes: once an application. */
+  #sayStart(): void {
+    const { budget, sinks } = this.#told;
+    const lines = startLines({
+      counted: this.#instrumentations.counted,
+      uncovered: uncoveredClients(),
+      budget,
+      sinks: sinks.map(({ name }) => name),
+    });
+    for (const line of lines) this.#logger.log(oneLine(line));
   }
 
   #sayOther(): true {

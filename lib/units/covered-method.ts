@@ -23,6 +23,11 @@ export function markOpener(method: object): void {
   openers.add(method);
 }
 
+/** Whether a method opens a unit of work by itself. */
+export function opensUnitOfWork(method: object): boolean {
+  return openers.has(method);
+}
+
 /**
  * Runs each call of a method of a class in a unit of work, in the applications that the class is a provider of.
  *

@@ -279,7 +279,7 @@ describe('@RequireUser()', () => {
       '@RequireUser on Bad.get({ allows }) is "admin". Use a function',
     );
     expect(() => declare(undefined as never, { dryrun: true } as never)).toThrow(
-      '@RequireUser on Bad.get({ dryrun }) is true. There is no such option: use dryRun.',
+      '@RequireUser on Bad.get({ dryrun }) is true. There is no such option. Did you mean dryRun? Use dryRun.',
     );
     expect(() => declare(undefined as never, { dryRun: 1 } as never)).toThrow('Use true or false.');
   });

@@ -29,14 +29,14 @@ describe('@CostLimit()', () => {
     [{ restorePerSecond: '10' }, '({ restorePerSecond }) is "10".'],
     [{ by: 'users' }, "({ by }) is \"users\". Use 'user', 'ip', a key of createContextKey(), or a function"],
     [{ by: null }, '({ by }) is null.'],
-    [{ cost: { queries: 1 } }, '({ cost.queries }) is 1. There is no such option: use query, row,'],
+    [{ cost: { queries: 1 } }, '({ cost.queries }) is 1. There is no such option. Use query, row,'],
     [{ cost: { query: -1 } }, '({ cost.query }) is -1. Use a number of points, at least 0.'],
     [{ estimate: -1 }, '({ estimate }) is -1.'],
     [{ name: 'a b' }, '({ name }) is "a b". Use up to 64 of A-Z a-z 0-9 _ . -'],
     [{ name: 'x'.repeat(65) }, '({ name })'],
     [{ dryRun: 'yes' }, '({ dryRun }) is "yes". Use true or false.'],
     [{ maxHoldMs: 0 }, '({ maxHoldMs }) is 0. Use a whole number from 1'],
-    [{ points: 1 } as never, '({ points }) is 1. There is no such option: use burst,'],
+    [{ points: 1 } as never, '({ points }) is 1. There is no such option. Use burst,'],
   ])('says at the start that it cannot take %j', (options, words) => {
     expect(declare(options)).toThrow(`@CostLimit on Bad.get${words}`);
   });
@@ -56,11 +56,11 @@ describe('@CostLimit()', () => {
     [{ default: 5 as never }, 'forRoot({ guards.costLimit.default }) is 5. Use an object of burst,'],
     [
       { store: {} as never },
-      'forRoot({ guards.costLimit.store }) is an object. Use an object with a take() function',
+      'forRoot({ guards.costLimit.store }) is an empty object. Use an object with a take() function',
     ],
     [{ onStoreFailure: 'open' as never }, "Use 'memory', 'admit' or 'refuse'."],
     [{ timeoutMs: 0 }, 'forRoot({ guards.costLimit.timeoutMs }) is 0.'],
-    [{ burst: 1 } as never, 'There is no such option: use default, store,'],
+    [{ burst: 1 } as never, 'There is no such option. Use default, store,'],
   ])('says at the start that the module cannot take %j', (costLimit, words) => {
     expect(() => readOptions({ guards: { costLimit } })).toThrow(words);
   });
@@ -77,7 +77,7 @@ describe('MemoryCostLimitStore', () => {
   it.each<[GuardOptions, string]>([
     [{ ipv6Prefix: 129 }, 'forRoot({ guards.ipv6Prefix }) is 129. Use a whole number from 1 to 128.'],
     [{ problemJson: 1 as never }, 'forRoot({ guards.problemJson }) is 1. Use true or false.'],
-    [{ dryrun: true } as never, 'There is no such option: use dryRun, problemJson,'],
+    [{ dryrun: true } as never, 'There is no such option. Did you mean dryRun? Use dryRun, problemJson,'],
   ])('says at the start that guards cannot take %j', (guards, words) => {
     expect(() => readOptions({ guards })).toThrow(words);
   });
