@@ -5,7 +5,7 @@ import type { LoopBlock } from '../cost/event-loop';
 import { TimeAccount } from '../cost/time-account';
 import type { RawStack } from '../kernel/call-site';
 import type { GrowthHistory } from '../cost/growth-history';
-import type { BreachRecord } from '../cost/cost-record';
+import type { BreachRecord, CostRecord } from '../cost/cost-record';
 import type { AcquiringLines } from './acquiring-lines';
 import type { PoolLimits, PoolWait } from '../cost/pool-wait';
 import type { Carrier } from './carrier';
@@ -198,6 +198,8 @@ export class RequestContext {
   refused: { readonly by: string; readonly reason: string } | undefined = undefined;
   budget: ContextBudget | undefined = undefined;
   breaches: readonly BreachRecord[] = NO_BREACHES;
+  /** What everybody is shown who hears of its close, until the close is over. */
+  recordAtClose: CostRecord | undefined = undefined;
   /** Whether it took longer than a request should. */
   isSlow = false;
   /** Blocks of the event loop while it was open. */

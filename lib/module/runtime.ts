@@ -160,14 +160,14 @@ export class AsyncContextRuntime
       this.#propagation = new (parts.propagation().HttpPropagation)(words =>
         hookErrors.say('propagate', words),
       );
-      this.#units.onFirstServed = () => this.#propagation?.installLoaded();
+      this.#units.closer.onFirstServed = () => this.#propagation?.installLoaded();
     }
     const answers = new FilterAnswer(modules, config, host);
     if (resolved.answerUnhandledErrors) this.#units.unhandledErrorAnswer = new UnhandledErrorAnswer(answers);
     const { breaker, problemJson } = resolved.guards;
     if (breaker !== undefined) {
       const onClose: OnClose = (context, fn) => this.#units.onClose(context, fn);
-      this.#units.breakers = new Breakers(
+      this.#units.closer.breakers = new Breakers(
         breaker,
         answers,
         refusals,
@@ -254,7 +254,7 @@ export class AsyncContextRuntime
     this.#loopUser = loopUser(this.#stalls, this.#hookErrors, this.#units);
     loopMonitor().start(this.#loopUser);
     this.#units.overloadMonitor?.start();
-    this.#units.breakers?.start();
+    this.#units.closer.breakers?.start();
     if (this.#monitored !== undefined) this.resourceMonitor.start(this.#monitored);
     this.#warnOfNest();
     const { warning: ofDrivers } = this.#instrumentations;
@@ -292,7 +292,7 @@ export class AsyncContextRuntime
     this.#takeBack('propagate', () => this.#propagation?.uninstall());
     this.#units.outgoing = undefined;
     this.#takeBack('entry of requests', () => this.#http.uninstall());
-    this.#takeBack('breakers', () => this.#units.breakers?.stop());
+    this.#takeBack('breakers', () => this.#units.closer.breakers?.stop());
     this.#takeBack('overload', () => this.#units.overloadMonitor?.stop());
     this.#takeBack('entry of overload', () => this.#overload?.uninstall());
     this.#takeBack('entry of upgrades', () => this.#upgrades.uninstall());
@@ -377,7 +377,7 @@ function loopUser(
   hookErrors: HookErrorReporter,
   units: UnitsOfWork,
 ): LoopUser {
-  const log = (units.workLog.stalls = new StallLog(stallMs, warmUpMs));
+  const log = (units.closer.workLog.stalls = new StallLog(stallMs, warmUpMs));
   return {
     stallMs,
     report: reason => hookErrors.report('watchdog of the event loop', reason),

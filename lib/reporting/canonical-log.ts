@@ -3,7 +3,7 @@ import { ownLogFields } from '../context/own-log-fields';
 import { contextLogFields } from './log-fields';
 import type { RequestContext } from '../context/request-context';
 import type { CostRecord } from '../cost/cost-record';
-import { buildCostRecord } from '../record/cost-record-builder';
+import { recordAtClose } from '../record/record-at-close';
 import type { HookErrorReporter } from './hook-error-reporter';
 import { CanonicalLine, levelOf } from './canonical-line';
 import { ReportLogger } from './report-logger';
@@ -25,7 +25,7 @@ export class CanonicalLog {
     contextStorage.run(context, () => {
       // First: who asks gives the unit of work its trace, and the record says the same as the line.
       const ids = contextLogFields()!;
-      const record = buildCostRecord(context);
+      const record = recordAtClose(context);
       if (this.#isWanted(record))
         this.#logger.write(levelOf(record), new CanonicalLine(record, ids, ownLogFields(context)));
     });

@@ -4,7 +4,7 @@ import { ownLogFields } from '../../context/own-log-fields';
 import type { RequestContext } from '../../context/request-context';
 import { callSitesOf } from '../../kernel/call-site';
 import type { BreachRecord } from '../../cost/cost-record';
-import { buildCostRecord } from '../../record/cost-record-builder';
+import { recordAtClose } from '../../record/record-at-close';
 import type { LoopBlock } from '../../cost/event-loop';
 import { hasRepeats, worthyFinding } from '../../cost/find-repeats';
 import { longestPart } from '../../cost/time-record';
@@ -83,7 +83,7 @@ export class WorkLog {
       return false;
     }
     for (const wait of found.waits) saidWaits.add(wait);
-    const record = buildCostRecord(context);
+    const record = recordAtClose(context);
     const { isFull, hasSinks } = this.#options;
     const { breachStack } = context.cost;
     const fingerprint =

@@ -226,7 +226,8 @@ describe.skipIf(isEmbedded).each(platforms)('the report of a request on %s', pla
       // The watchdog looks from a second on.
       await new Promise(resolve => setTimeout(resolve, 1_500));
       await get('often/0');
-      await get('often/700');
+      // On a busy machine a stall may be the machine's, which is another report.
+      for (let i = 0; i < 20 && reportsOf().length < 2; i += 1) await get('often/700');
       await until(() => reportsOf().length === 2, 'both');
       expect(reportsOf().map(({ context }) => context)).toEqual(['QueryBudget', 'EventLoop']);
       expect(String(reportsOf()[1]!.message)).toMatch(/^OrdersController\.often blocked the event loop for /);
