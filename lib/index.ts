@@ -117,6 +117,7 @@ export {
   betterSqlite3Instrumentation,
   bullmqInstrumentation,
   dataloaderInstrumentation,
+  defaultInstrumentations,
   dynamodbInstrumentation,
   elasticsearchInstrumentation,
   httpInstrumentation,

@@ -409,8 +409,16 @@ export function dataloaderInstrumentation(...modules: readonly object[]): Driver
   });
 }
 
-/** What `instrumentations: 'auto'` means: every driver that is known, whether it is there or not. */
-export function everyDriver(): DriverInstrumentation[] {
+/**
+ * What `instrumentations: 'auto'` means: the instrumentation of every supported client, installed or not. For a list
+ * of them with one of your own.
+ *
+ * @example
+ * declare const myInstrumentation: DriverInstrumentation;
+ *
+ * AsyncContextModule.forRoot({ instrumentations: [...defaultInstrumentations(), myInstrumentation] });
+ */
+export function defaultInstrumentations(): DriverInstrumentation[] {
   return [
     pgInstrumentation(),
     postgresInstrumentation(),

@@ -10,7 +10,7 @@ import type { Attribution } from '../record/process-figures';
 import { type AttributionFigures, summarize } from '../instrumentation/attribution';
 import { ContextQueryReporter } from '../instrumentation/context-query-reporter';
 import type { DriverInstrumentation, QueryReporter } from '../instrumentation/driver-instrumentation';
-import { everyDriver } from '../drivers/drivers';
+import { defaultInstrumentations } from '../drivers/drivers';
 import { loadedFiles, lookingOnce } from '../kernel/loaded-files';
 import { everyOrm } from '../drivers/orms';
 import { unsupportedClients } from '../instrumentation/supported-versions';
@@ -53,7 +53,7 @@ export class Instrumentations {
     hookErrors: HookErrorReporter,
   ) {
     this.#hookErrors = hookErrors;
-    this.#wanted = wanted === 'auto' ? everyDriver() : wanted;
+    this.#wanted = wanted === 'auto' ? defaultInstrumentations() : wanted;
     this.#orms = this.#wanted.length === 0 ? [] : everyOrm();
     this.#poolLimits = poolLimits;
   }

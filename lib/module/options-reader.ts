@@ -12,6 +12,7 @@ import {
   readWhole,
 } from '../kernel/option-checks';
 import { checkNotEmpty, readLimits } from '../budget/budget-limits';
+import { defaultInstrumentations } from '../drivers/drivers';
 import type { CarrierTerm } from '../propagation/carrier/carrier-term';
 import { readDeadline } from '../units/deadline-options';
 import { readGuards } from '../guards/guard-options';
@@ -20,6 +21,7 @@ import { readPropagate, type ResolvedPropagation } from '../propagation/http/pro
 import { readResourceMonitorOptions } from '../detectors/resources/resource-monitor-options';
 
 const OPTIONS = [
+  'enabled',
   'requestId',
   'user',
   'budget',
@@ -93,7 +95,8 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
   checkFunction('user', options.user);
   checkFunction('carrierUser', options.carrierUser);
   checkFunction('logFields', options.logFields);
-  return Object.freeze({
+  const resolved: ResolvedOptions = {
+    enabled: readBoolean('enabled', options.enabled ?? true),
     requestId: readRequestId(options.requestId),
     user: options.user,
     budget: readBudget(options.budget),
@@ -132,7 +135,30 @@ export function readOptions(options: AsyncContextOptions = {}): ResolvedOptions 
     propagate: readPropagation(options),
     reports: readReports(options.reports),
     findings: readFindings(options.findings),
-  });
+  };
+  return Object.freeze(resolved.enabled ? resolved : contextOnly(resolved));
+}
+
+/** What is left with `enabled: false`. */
+function contextOnly(resolved: ResolvedOptions): ResolvedOptions {
+  return {
+    ...resolved,
+    budget: {},
+    slowAfterMs: 0,
+    serverTiming: false,
+    stallMs: 0,
+    lateAfterMs: 0,
+    pools: Object.freeze({ poolWaitMs: 0, connectionLeakMs: 0 }),
+    answerUnhandledErrors: false,
+    instrumentations: [],
+    providerCalls: false,
+    sinks: [],
+    resourceMonitor: undefined,
+    canonicalLog: false,
+    guards: Object.freeze({ ...resolved.guards, breaker: undefined }),
+    overload: undefined,
+    findings: Object.freeze({ ...resolved.findings, compareValues: false, log: false }),
+  };
 }
 
 function readLostContexts(
@@ -213,14 +239,25 @@ function readInstrumentations(
   value: AsyncContextOptions['instrumentations'] = 'auto',
 ): ResolvedOptions['instrumentations'] {
   if (value === 'auto') return value;
-  const remedy = "Use 'auto' or a list of driver instrumentations such as [pgInstrumentation()].";
-  if (!Array.isArray(value)) throw invalidOption('instrumentations', value, remedy);
+  const remedy =
+    "Use 'auto', an object such as { kafkajs: false }, or a list of instrumentations such as [pgInstrumentation()].";
+  if (typeof value !== 'object' || value === null) throw invalidOption('instrumentations', value, remedy);
+  if (!Array.isArray(value)) return readSwitches(value as Readonly<Record<string, unknown>>);
   for (const [i, item] of value.entries()) {
     if (typeof item?.name !== 'string' || typeof item.install !== 'function') {
       throw invalidOption(`instrumentations[${i}]`, item, remedy);
     }
   }
   return Object.freeze([...value]);
+}
+
+/** All but those that are switched off by name. */
+function readSwitches(switches: Readonly<Record<string, unknown>>): ResolvedOptions['instrumentations'] {
+  const drivers = defaultInstrumentations();
+  const names = drivers.map(({ name }) => name);
+  checkObject('instrumentations', switches, names);
+  for (const [name, isOn] of Object.entries(switches)) readBoolean(`instrumentations.${name}`, isOn ?? true);
+  return Object.freeze(drivers.filter(({ name }) => switches[name] !== false));
 }
 
 function readSinks(value: AsyncContextOptions['sinks'] = []): ResolvedOptions['sinks'] {

@@ -32,6 +32,12 @@ import type { SinkQueueOptions } from '../sinks/sink-queue-options';
  * });
  */
 export interface AsyncContextOptions {
+  /**
+   * `false` turns off everything but the context and the guards: nothing is counted, watched, reported or recorded,
+   * and no driver is touched. For unit tests, scripts, or to find out whether this package is the cause of something.
+   * @default true
+   */
+  readonly enabled?: boolean;
   readonly requestId?: Partial<RequestIdOptions>;
   /** Says who the user of a request is when neither `setUser()` nor `request.user` does. */
   readonly user?: (request: unknown) => ContextUser | undefined;
@@ -111,10 +117,11 @@ export interface AsyncContextOptions {
    */
   readonly answerUnhandledErrors?: boolean;
   /**
-   * Database drivers whose queries are counted; `'auto'` takes every supported driver that is installed.
+   * Clients whose calls are counted: every supported one that is installed (`'auto'`), the same without some of them
+   * (`{ kafkajs: false }`), or a list, such as `[...defaultInstrumentations(), myInstrumentation()]`.
    * @default 'auto'
    */
-  readonly instrumentations?: readonly DriverInstrumentation[] | 'auto';
+  readonly instrumentations?: 'auto' | Readonly<Record<string, boolean>> | readonly DriverInstrumentation[];
   /**
    * Whether the calls of providers are counted by class and method; wants Nest's option
    * `instrument: traceProviders()` beside it.

@@ -107,7 +107,7 @@ export class AsyncContextRuntime
   readonly #propagation: HttpPropagation | undefined;
   readonly #options: AsyncContextOptions;
   /** What the first lines tell. */
-  readonly #told: Pick<ResolvedOptions, 'budget' | 'sinks'>;
+  readonly #told: Pick<ResolvedOptions, 'enabled' | 'budget' | 'sinks'>;
   readonly #lostRules: LostContextRules;
   readonly #stalls: Pick<ResolvedOptions, 'stallMs' | 'warmUpMs'>;
   /** While it serves. */
@@ -149,7 +149,7 @@ export class AsyncContextRuntime
     const hookErrors = (this.#hookErrors = new HookErrorReporter(resolved.errorMessages));
     this.tracer = resolved.providerCalls ? new (parts.tracer().ProviderTracer)(hookErrors) : undefined;
     this.#options = options;
-    this.#told = { budget: resolved.budget, sinks: resolved.sinks };
+    this.#told = resolved;
     this.#modules = modules;
     this.#config = config;
     this.#host = host;
@@ -260,7 +260,7 @@ export class AsyncContextRuntime
     const { warning: ofDrivers } = this.#instrumentations;
     if (ofDrivers !== undefined) this.#logger.warn(ofDrivers);
     if (this.tracer?.warning !== undefined) this.#logger.warn(this.tracer.warning);
-    UnhandledErrors.ofProcess().install(this);
+    if (this.#told.enabled) UnhandledErrors.ofProcess().install(this);
     if (hasOtherProtocol()) oncePerProcess('other protocol', () => this.#sayOther());
     for (const warning of [...expiredExemptions(this.#modules, Date.now()), ...unusedBudgets(this.#modules)])
       this.#logger.warn(oneLine(warning));

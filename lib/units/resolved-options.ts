@@ -19,6 +19,7 @@ import type { SinkQueueOptions } from '../sinks/sink-queue-options';
 
 /** The options as they are in force: validated, with every default filled in. */
 export interface ResolvedOptions {
+  readonly enabled: boolean;
   readonly requestId: RequestIdOptions;
   readonly user: ((request: unknown) => ContextUser | undefined) | undefined;
   readonly budget: BudgetDefaults;

@@ -87,11 +87,11 @@ describe('the drivers of the package', () => {
     copies.load();
     expect(drivers()).toEqual([]);
     load('dataloader');
-    const { everyDriver } = copies.load<{ everyDriver(): DriverInstrumentation[] }>(
+    const { defaultInstrumentations } = copies.load<{ defaultInstrumentations(): DriverInstrumentation[] }>(
       undefined,
       'drivers/drivers.js',
     );
-    const found = everyDriver().filter(({ name }) => ['ioredis', 'dataloader', 'kafkajs'].includes(name));
+    const found = defaultInstrumentations().filter(({ name }) => ['ioredis', 'dataloader', 'kafkajs'].includes(name));
     const undo = found.map(driver => driver.install(reporter));
     expect(drivers()).toEqual(['dataloader']);
     for (const one of undo) one?.();
