@@ -51,7 +51,7 @@ function compiled(path: string): string {
 
 /** Programs that run without vitest, compiled out of `lib/` and of `test/`. */
 export class Programs {
-  readonly #folder = mkdtempSync(join(tmpdir(), 'nestjs-async-context-'));
+  readonly folder = mkdtempSync(join(tmpdir(), 'nestjs-async-context-'));
 
   constructor(...programs: string[]) {
     const sources = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
@@ -59,20 +59,20 @@ export class Programs {
       .map(path => join('lib', path));
     for (const path of [...sources, ...programs]) this.#compile(path);
     const packages = process.env['NEST'] === '11' ? 'test/nest-11/node_modules' : 'node_modules';
-    symlinkSync(join(root, packages), join(this.#folder, 'node_modules'));
+    symlinkSync(join(root, packages), join(this.folder, 'node_modules'));
   }
 
   /** Starts a program; what it prints is taken as JSON, a line each. */
   start<T>(program: string, settings: object, nodeArgs: readonly string[] = []): Child<T> {
-    return new Child(join(this.#folder, program.replace(/\.ts$/, '.js')), settings, nodeArgs);
+    return new Child(join(this.folder, program.replace(/\.ts$/, '.js')), settings, nodeArgs);
   }
 
   remove(): void {
-    rmSync(this.#folder, { recursive: true });
+    rmSync(this.folder, { recursive: true });
   }
 
   #compile(path: string): void {
-    const to = join(this.#folder, path.replace(/\.ts$/, '.js'));
+    const to = join(this.folder, path.replace(/\.ts$/, '.js'));
     mkdirSync(dirname(to), { recursive: true });
     writeFileSync(to, compiled(path));
   }
