@@ -316,10 +316,10 @@ function remedyOf(
 ): string {
   if (kind === 'duplicate')
     return `read ${table} once and pass the result along, or cache it for the request`;
-  if (kind === 'fan-out') return `ask ${table} once for all of them (IN (…), GROUP BY or UNION ALL)`;
-  if (kind === 'look-ups') return `ask ${table} once for all of them (IN (…)), or use a DataLoader`;
+  if (kind === 'fan-out') return `query ${table} once for all of them (IN (…), GROUP BY or UNION ALL)`;
+  if (kind === 'look-ups') return `query ${table} once for all of them (IN (…)), or use a DataLoader`;
   if (access === 'write')
-    return `write to ${table} once for all rows (multi-row VALUES, UPDATE … FROM, COPY)`;
+    return `write all rows to ${table} in one statement (multi-row VALUES, UPDATE … FROM, COPY)`;
   const from = parents[0]?.table;
   // Rows of one table that lead to others of it are no JOIN, but a tree.
   if (from === table) return `load ${table} for all rows at once: IN (…), a recursive query or a DataLoader`;

@@ -1,4 +1,4 @@
-/** What a connection is busy with, while it is held. */
+/** What a held connection is doing. */
 export type LeaseState = 'running' | 'idle' | 'idle in transaction';
 
 /** From when on an application wants to hear of its pools; 0 is never. */
@@ -7,24 +7,24 @@ export interface PoolLimits {
   readonly connectionLeakMs: number;
 }
 
-/** What connections of a pool are busy with. */
+/** What some connections of a pool are doing. */
 export interface HeldStatement {
-  /** `'idle'` is between two statements, `'idle in transaction'` the same while a transaction is open. */
+  /** `'idle'` is between two statements, `'idle in transaction'` the same in an open transaction. */
   readonly state: LeaseState;
-  /** The statement that runs, or ran last; `undefined` before the first. */
+  /** The running or last statement; `undefined` before the first one. */
   readonly shape: string | undefined;
-  /** Connections that are in it. */
+  /** Number of connections in this state. */
   readonly connections: number;
 }
 
-/** Who held connections of a pool. */
+/** A holder of pool connections. */
 export interface PoolHolder {
   /** `OrdersController.list`, or `outside of any unit of work`. */
   readonly handler: string;
   readonly connections: number;
-  /** How many of them were of units of work that are closed. */
+  /** How many of them belong to units of work that are closed. */
   readonly closed: number;
-  /** Milliseconds since the youngest and the oldest of them was acquired. */
+  /** Milliseconds since its newest and its oldest connection were acquired. */
   readonly minHeldMs: number;
   readonly maxHeldMs: number;
   /** Most connections first, at most 5. */
@@ -32,7 +32,7 @@ export interface PoolHolder {
 }
 
 /**
- * A wait for a connection that was longer than `poolWaitMs`, and who held the pool at that moment.
+ * A wait for a connection that was longer than `poolWaitMs`, and the holders of the pool at that moment.
  *
  * @example
  * import type { PoolWait } from 'nestjs-async-context';
@@ -43,17 +43,17 @@ export interface PoolHolder {
 export interface PoolWait {
   /** Name of the driver's package. */
   readonly driver: string;
-  /** Milliseconds that were waited; so far, while the wait lasts. */
+  /** Waiting time in milliseconds; so far, while the wait lasts. */
   waitedMs: number;
-  /** The most connections that the pool may have. */
+  /** Maximum number of connections of the pool. */
   readonly size: number;
-  /** Connections that were checked out. */
+  /** Connections in use. */
   readonly held: number;
-  /** Calls that waited, this one among them. */
+  /** Waiting calls, including this one. */
   readonly waiting: number;
   /** Connections that the waiting unit of work held itself, with no statement running on them. */
   readonly own: number;
-  /** Of the calls that waited, those of the same unit of work, this one among them. */
+  /** Waiting calls of the same unit of work, including this one. */
   readonly ownWaiting: number;
   /** Most connections first, at most 10. */
   readonly holders: readonly PoolHolder[];

@@ -4,10 +4,10 @@ import { oneWord } from '../kernel/one-line';
 import type { CostRecord } from '../cost/cost-record';
 import { fieldsOfCalls, number, Report } from './report-text';
 
-/** How a unit of work ended, as a level of the log. */
+/** Log level of a unit of work, by its outcome. */
 export type CanonicalLevel = 'log' | 'warn' | 'error';
 
-/** `error` for what failed, `warn` for what cost too much, was slow or left alone; a 4xx is the client's. */
+/** `error` for failures, `warn` for breaches, slow and aborted work; a 4xx is the client's fault. */
 export function levelOf({ status, error, breaches, slow, aborted }: CostRecord): CanonicalLevel {
   if (status === undefined ? error !== undefined : status >= 500) return 'error';
   return breaches.length > 0 || slow !== undefined || aborted ? 'warn' : 'log';

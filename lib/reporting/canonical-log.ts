@@ -8,7 +8,7 @@ import type { HookErrorReporter } from './hook-error-reporter';
 import { CanonicalLine, levelOf } from './canonical-line';
 import { ReportLogger } from './report-logger';
 
-/** Writes one line for each unit of work, when it has closed, or for those that the filter picks. */
+/** Logs one line for each unit of work when it has closed, or for those that the filter selects. */
 export class CanonicalLog {
   readonly #logger = new ReportLogger('Request');
   readonly #option: true | ((record: CostRecord) => boolean);
@@ -19,7 +19,7 @@ export class CanonicalLog {
     this.#hookErrors = hookErrors;
   }
 
-  /** Nothing for a part of a request, such as a command: the line of the request has what it cost. */
+  /** Nothing for a part of a request, such as a command: the line of the request includes its cost. */
   write(context: RequestContext): void {
     if (context.within !== undefined) return;
     contextStorage.run(context, () => {

@@ -21,12 +21,12 @@ import { type Report, shortId } from './report-text';
 
 type JsonOptions = Parameters<ConsoleLogger['getJsonLogObject']>[1];
 
-/** Options of Nest's `ConsoleLogger`, and what the fields of the unit of work are called. */
+/** Options of Nest's `ConsoleLogger`, and the names of the context fields. */
 export interface ContextLoggerOptions extends ConsoleLoggerOptions {
   readonly fieldNames?: LogFieldNames;
   /**
-   * Whether a line of text begins with its message and ends with `req a8576eb9 OrdersController.list`, for people.
-   * Otherwise all fields stand in front of the message, for `grep`. No effect in JSON mode.
+   * Whether a text line begins with its message and ends with `req a8576eb9 OrdersController.list`, for people.
+   * Otherwise all fields precede the message, for `grep`. No effect in JSON mode.
    * @default whether standard output is a terminal
    */
   readonly short?: boolean;
@@ -37,10 +37,10 @@ const NO_NAMES: NamedFields = [];
 const DIM = ['\u001b[2m', '\u001b[22m'] as const;
 
 /**
- * Nest's `ConsoleLogger` with request id, trace id, span id, user id and handler on each line that a unit
- * of work writes; as fields of their own in JSON mode.
+ * Nest's `ConsoleLogger` with the request id, trace id, span id, user id and handler on each line that a unit of
+ * work writes; in JSON mode as separate fields.
  *
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a name in `fieldNames` that cannot be
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an invalid name in `fieldNames`
  * @example
  * const app = await NestFactory.create(AppModule, { logger: new ContextLogger({ json: true }) });
  */
@@ -51,7 +51,7 @@ export class ContextLogger extends ConsoleLogger implements TakesReports {
   /** Facts of the report that is being written. */
   #facts: Report['fields'] | undefined;
 
-  /** As of `ConsoleLogger`: the name of the logger, the options, or both. */
+  /** Same as `ConsoleLogger`: the name of the logger, the options, or both. */
   constructor(
     @Optional() contextOrOptions?: string | ContextLoggerOptions,
     @Optional() options?: ContextLoggerOptions,

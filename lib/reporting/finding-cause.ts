@@ -1,11 +1,11 @@
 import type { RepeatFinding, RepeatParent } from '../cost/repeat-finding';
 import { at, cut, number, type ReportLine } from './report-text';
 
-/** What a unit of work suffers from, and what to do about it: every report about it says the same. */
+/** The main problem of a unit of work and its remedy: all reports about that unit of work name the same. */
 export interface MainCause {
   /** For a headline: `an N+1 on order_items`. */
   readonly text?: string;
-  /** What shows it: at most three lines. */
+  /** Evidence: at most three lines. */
   readonly lines: readonly ReportLine[];
   readonly fix: string;
 }
@@ -13,8 +13,8 @@ export interface MainCause {
 const WIDTH = 100;
 
 /**
- * Whether N+1s that are proven make half of the queries and more, together: then they are what every report about
- * that unit of work says first, whatever it is about.
+ * If proven N+1s together make up at least half of the queries, they are the main cause that every report about that
+ * unit of work names first.
  */
 export function causeOfRepeats(findings: readonly RepeatFinding[], queries: number): MainCause | undefined {
   const proven = findings.filter(({ confidence }) => confidence === 'proven');
@@ -32,8 +32,9 @@ export function causeOfFinding(finding: RepeatFinding): MainCause {
 function textOfFinding(finding: RepeatFinding): string {
   const { kind, count, duplicates } = finding;
   if (kind === 'n-plus-one') return `an N+1${on(finding)}`;
-  if (kind === 'duplicate') return `${number(duplicates)} of ${number(count)} reads${on(finding)} repeat`;
-  return `${number(count)} ${kind === 'fan-out' ? 'queries at once' : 'look-ups one by one'}${on(finding)}`;
+  if (kind === 'duplicate')
+    return `${number(duplicates)} of ${number(count)} reads${on(finding)} are duplicates`;
+  return `${number(count)} ${kind === 'fan-out' ? 'parallel queries' : 'sequential look-ups'}${on(finding)}`;
 }
 
 function on({ table }: { readonly table?: string | undefined }): string {
@@ -50,7 +51,7 @@ export function linesOfFinding({
   callSite,
 }: RepeatFinding): ReportLine[] {
   const lines: ReportLine[] = [[`${number(count)} ×`, `${cut(shape, WIDTH)}${at(callSite)}`]];
-  if (kind === 'duplicate') lines.push(['', `${number(duplicates)} of them with parameters seen before`]);
+  if (kind === 'duplicate') lines.push(['', `${number(duplicates)} of them with repeated parameters`]);
   else if (kind === 'fan-out') lines.push(['', 'all at once']);
   else if (kind === 'look-ups') lines.push(['', 'one by one']);
   else for (const parent of parents.slice(0, 2)) lines.push(['', `one for each ${sourceOf(parent)}`]);

@@ -2,22 +2,22 @@ import { cut, number, Report } from './report-text';
 
 const SUBJECT_WIDTH = 120;
 
-/** Reports of one kind that were held back in a minute. */
+/** Reports of one kind that were suppressed within a minute. */
 export interface HeldBack {
   readonly kind: string;
-  /** What one of them is called; absent from an older copy of the package. */
+  /** Singular of `kind`; absent in an older copy of the package. */
   readonly one?: string | undefined;
   readonly count: number;
-  /** What most of them speak of; nothing where there was no room to tell them apart. */
+  /** The most frequent subject; absent if there was no room to count subjects. */
   worst: { readonly subject: string; readonly count: number; readonly mostMs: number } | undefined;
 }
 
-/** What was held back, as it is logged: one line, also in a text log. */
+/** The report on suppressed reports: one line, in a text log as well. */
 export function heldBackReport(held: readonly HeldBack[]): Report {
   const all = held.toSorted((a, b) => b.count - a.count);
   const heldBack = all.reduce((sum, { count }) => sum + count, 0);
   const headline =
-    `${number(heldBack)} ${heldBack === 1 ? 'report was' : 'reports were'} held back in the last minute: ` +
+    `${number(heldBack)} ${heldBack === 1 ? 'report' : 'reports'} suppressed in the last minute: ` +
     all.map(describe).join('; ');
   return new Report(headline, [], { heldBack, ...Object.assign({}, ...all.map(fieldsOf)) });
 }

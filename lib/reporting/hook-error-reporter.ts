@@ -8,30 +8,30 @@ import { type ReportKind, reports } from './reports';
 
 const HOOK_ERRORS: ReportKind = { name: 'hook errors', one: 'hook error', isError: false };
 
-/** Names of sinks and keys are the application's own. */
+/** The application chooses the names of sinks and keys. */
 const MAX_WHERE = 200;
 const MAX_WORDS = 500;
 
-/** Who is told what failed. */
+/** Receives reports about failures. */
 export type HookErrors = Pick<HookErrorReporter, 'report' | 'say'>;
 
 const ignore = (): void => undefined;
 
 /**
- * Says once a minute that a hook of the application, or a part of this package, failed.
- * The work that met the error goes on with the default.
+ * Logs, at most once a minute, that a hook of the application or a part of this package failed. The work that met the
+ * error continues with the default.
  */
 export class HookErrorReporter {
   readonly #logger = new Logger('AsyncContext');
   readonly #withMessages: boolean;
 
-  /** @param withMessages whether the texts of errors are said, which may hold values of the application */
+  /** @param withMessages whether to log error messages, which may contain values of the application */
   constructor(withMessages = false) {
     this.#withMessages = withMessages;
   }
 
   /**
-   * Says that something failed with an error, which may be anything, of anybody. Never throws.
+   * Logs that something failed with an error, which may be any value. Never throws.
    *
    * @param where a fixed name (an option's path, a part of the package), never a value
    */
@@ -45,13 +45,13 @@ export class HookErrorReporter {
     );
   }
 
-  /** Says in words of this package what is to be known of something, which need not have failed. Never throws. */
+  /** Logs a message in this package's own words about something that need not have failed. Never throws. */
   say(where: string, words: string): void {
     const suppressed = reports.admit(HOOK_ERRORS, where);
     if (suppressed !== undefined) this.#write(named(where), words, suppressed);
   }
 
-  /** Runs a hook of the application. What it throws or rejects with is reported, never passed on. */
+  /** Runs a hook of the application. An error or rejection is reported and not passed on. */
   guard(where: string, hook: () => unknown): void {
     try {
       const result = hook();
@@ -61,7 +61,7 @@ export class HookErrorReporter {
     }
   }
 
-  /** The same, and waits for what can be awaited. Never rejects. */
+  /** The same, but awaits the result. Never rejects. */
   async settle(where: string, hook: () => unknown): Promise<void> {
     try {
       await settled(hook());
@@ -70,7 +70,7 @@ export class HookErrorReporter {
     }
   }
 
-  /** Asks a hook whose answer is needed at once; `undefined` where it has failed, or answers with a promise. */
+  /** Calls a synchronous hook; returns `undefined` if it fails or returns a promise. */
   ask<T>(where: string, hook: () => T): T | undefined {
     try {
       return answerOf(hook());

@@ -7,17 +7,17 @@ import { ReportLogger } from './report-logger';
 
 const LATE_WORK: ReportKind = { name: 'late calls', one: 'late call', isError: false };
 
-/** Says which handlers go on working long after their response. */
+/** Reports handlers that are still working long after their response. */
 export class LateLog {
   readonly #logger = new ReportLogger('LateWork');
   readonly #lateAfterMs: number;
 
-  /** @param lateAfterMs what comes this long after the close is reported; 0 for nothing */
+  /** @param lateAfterMs milliseconds after the close from which calls are reported; 0 disables it */
   constructor(lateAfterMs: number) {
     this.#lateAfterMs = lateAfterMs;
   }
 
-  /** @param what the shape of a query, or what a call was made to */
+  /** @param what the shape of a query, or the target of a call */
   note(context: RequestContext, what: string, stackBoundary: (...args: never[]) => unknown): void {
     const lateMs = performance.now() - context.endMs;
     if (this.#lateAfterMs === 0 || lateMs <= this.#lateAfterMs) return;
@@ -30,7 +30,7 @@ export class LateLog {
       context.requestId,
     );
     const fix =
-      'await the work before the response, or give it a unit of work of its own: contextService.run(seed, fn) or a queue';
+      'await the work before responding, or run it in its own unit of work: contextService.run(seed, fn) or a queue';
     const lines: ReportLine[] = [
       ['late', cut(what)],
       ['fix', fix],

@@ -6,11 +6,11 @@ import type { ContextLogFields } from './log-fields';
 type Field = (typeof FIELDS)[number];
 
 /**
- * What the fields of a log line are called; `false` leaves one out. `'ecs'` takes the names of the Elastic Common
- * Schema (https://www.elastic.co/guide/en/ecs/current/ecs-field-reference.html), `'otel'` those that OpenTelemetry
- * gives to logs in JSON (https://opentelemetry.io/docs/specs/otel/compatibility/logging_trace_context/).
+ * The names of the context fields in log lines; `false` omits a field. `'ecs'` uses the names of the Elastic Common
+ * Schema (https://www.elastic.co/guide/en/ecs/current/ecs-field-reference.html), `'otel'` those of OpenTelemetry for
+ * logs in JSON (https://opentelemetry.io/docs/specs/otel/compatibility/logging_trace_context/).
  *
- * @default each has the name that it has here
+ * @default each field keeps its own name
  * @example
  * const names: LogFieldNames = { traceId: 'trace_id', spanId: 'span_id', userId: false };
  */

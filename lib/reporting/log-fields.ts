@@ -3,14 +3,14 @@ import { type LogValue, ownLogFields } from '../context/own-log-fields';
 import { activeSpan } from '../w3c/open-telemetry';
 
 /**
- * What a log line says about the unit of work that wrote it: five fields of this package, and those of the application
+ * The fields that a log line gets from its unit of work: five fields of this package, and those of the application
  * (keys with `log`, `forRoot({ logFields })`).
  */
 export interface ContextLogFields {
   readonly requestId: string;
   /** 32 hexadecimal digits. */
   readonly traceId: string;
-  /** 16 hexadecimal digits: the active span of OpenTelemetry, else that of the unit of work. */
+  /** 16 hexadecimal digits: the active OpenTelemetry span, else the span of the unit of work. */
   readonly spanId: string;
   readonly userId?: string;
   readonly handler?: string;
@@ -18,7 +18,7 @@ export interface ContextLogFields {
 }
 
 /**
- * The fields for a log line that is written now; `undefined` outside of any unit of work.
+ * Returns the context fields for a log line that is written now; `undefined` outside of any unit of work.
  *
  * @example
  * const line = { message: 'paid', ...contextLogFields() };

@@ -4,7 +4,7 @@ import { contextLogFields } from './log-fields';
 
 export type { LogFieldNames } from './log-field-names';
 
-/** What pino calls for each line, before it writes it. */
+/** pino calls this for each line, before it writes it. */
 export type ContextMixin = (line: object, level: number, logger?: object) => Record<string, LogValue>;
 
 /** What is used of a logger of pino. */
@@ -14,12 +14,12 @@ interface BoundLogger {
 }
 
 /**
- * A mixin for pino, and so for `pino-http` and `nestjs-pino`: request id, trace id, span id, user id and
- * handler on each line that a unit of work writes. What the application sets on the line or has bound to
- * its child logger stays as it is.
+ * Creates a mixin for pino, and so for `pino-http` and `nestjs-pino`: it adds the request id, trace id, span id, user
+ * id and handler to each line that a unit of work writes. Fields that the application sets on the line, or has bound
+ * to its child logger, are kept.
  *
- * @param names what the fields are called
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a name that cannot be
+ * @param names names of the fields
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an invalid name
  * @example
  * import { contextMixin } from 'nestjs-async-context/pino';
  * import pino from 'pino';

@@ -5,14 +5,14 @@ import type { Report } from './report-text';
 
 export type ReportLevel = 'debug' | 'log' | 'warn' | 'error';
 
-/** On a logger that takes the headline and the facts of a report beside each other: `ContextLogger`. */
+/** On a logger that accepts the headline and the fields of a report separately: `ContextLogger`. */
 export const TAKES_REPORTS: unique symbol = Symbol.for(sharedName('takes reports')) as never;
 
 export interface TakesReports {
   [TAKES_REPORTS](level: ReportLevel, report: Report, context: string): void;
 }
 
-/** What tells the loggers apart that take facts; each other one takes a text. */
+/** What distinguishes the loggers that accept fields; all others get a text. */
 interface KnownLogger extends Partial<TakesReports> {
   /** Of Nest's `ConsoleLogger`, which prints facts beside the text from Nest 12 on. */
   readonly options?: { readonly json?: boolean; readonly structuredParams?: boolean };
@@ -27,11 +27,11 @@ interface KnownLogger extends Partial<TakesReports> {
 }
 
 /**
- * Writes reports to the logger of the application: the headline as that logger's message, the facts as fields where
- * it takes fields, and nothing twice.
+ * Writes reports to the application's logger: the headline as the message, the facts as fields if the logger accepts
+ * fields, and nothing twice.
  *
- * Nest's own `ConsoleLogger` prints each further argument as a line, or as an object behind the text; so a text log
- * gets one text, the lines below the headline included.
+ * Nest's own `ConsoleLogger` prints each further argument as a line, or as an object behind the text. So a text log
+ * gets a single text that includes the lines below the headline.
  */
 export class ReportLogger {
   readonly #name: string;

@@ -13,25 +13,25 @@ import { cutShape } from '../sql/shown-shape';
 /** Shapes, findings and targets that a report names. */
 export const TOP = 3;
 const SHAPE_WIDTH = 160;
-/** Beside which there is more on the line. */
+/** For lines with further content behind the shape. */
 const CAUSE_WIDTH = 100;
 
-/** What is asked for that is no query, in the order of a report. */
+/** Calls other than queries, in the order of a report. */
 export const CALLS = ['cache', 'http', 'messages'] as const satisfies readonly CallDimension[];
 
-/** A label, and what stands beside it. No text can begin a line of its own. */
+/** A label and its text. No text can begin a line of its own. */
 export type ReportLine = readonly [label: string, text: string];
 
-/** What is logged: a headline with lines below it in a text log, a headline with fields beside it in a JSON log. */
+/** A log entry: in a text log a headline with lines below it, in a JSON log a headline with fields. */
 export class Report {
-  /** One line; a logger may take it for a format. */
+  /** One line; a logger may take it for a format string. */
   readonly headline: string;
   readonly fields: Readonly<Record<string, unknown>>;
   readonly #text: () => string;
 
   /**
-   * @param fields beside the headline; what is `undefined` is left out
-   * @param text what a text log shows, where it is not headline and lines; a JSON log never asks
+   * @param fields fields next to the headline; `undefined` values are omitted
+   * @param text text of the entry if it is not headline and lines; never called for a JSON log
    */
   constructor(
     headline: string,
@@ -39,7 +39,7 @@ export class Report {
     fields: Readonly<Record<string, unknown>>,
     text = () => blockOf(headline, lines),
   ) {
-    // Winston leaves the fields of a line out whose message holds `%s`, as the name of a handler may.
+    // Winston drops the fields of a line whose message contains `%s`, as the name of a handler may.
     this.headline = oneLine(headline).replace(/%(?=[scdjifoO%])/g, '% ');
     this.fields = Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
     this.#text = text;
@@ -50,14 +50,14 @@ export class Report {
   }
 }
 
-/** Labels are as wide as the widest of them. */
+/** Labels are padded to the width of the widest one. */
 function blockOf(headline: string, lines: readonly ReportLine[]): string {
   const width = Math.max(...lines.map(([label]) => label.length));
   const block = lines.map(([label, line]) => `  ${label.padEnd(width)} ${oneLine(line)}`);
   return [oneLine(headline), ...block].join('\n');
 }
 
-/** A line that is read without docs, in this width: what it is about, and the request to look for. */
+/** Maximum width of a headline, including the request id to search for. */
 const HEADLINE_WIDTH = 160;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const MAX_ID = 40;
@@ -69,15 +69,20 @@ export function headlineOf(sentence: string, requestId: string): string {
   return cutShape(sentence, HEADLINE_WIDTH - request.length - 1) + request;
 }
 
-/** Enough of a request id to look for. A random UUID differs in its beginning; one of time (version 7) in its end. */
+/** Enough of a request id to search for. A random UUID differs at its start; a time-based one (version 7) at its end. */
 export function shortId(requestId: string): string {
   if (!UUID.test(requestId)) return cutShape(requestId, MAX_ID);
   return requestId[14] === '4' ? requestId.slice(0, 8) : requestId.slice(-12);
 }
 
-/** What the line of a request says of those that were not logged. */
+/** `3 similar reports suppressed` */
+export function similar(suppressed: number): string {
+  return `${number(suppressed)} similar ${suppressed === 1 ? 'report' : 'reports'} suppressed`;
+}
+
+/** The end of a report's request line; nothing if no report was suppressed. */
 export function moreOf(suppressed: number): string {
-  return suppressed === 0 ? '' : `; ${number(suppressed)} like it were not logged`;
+  return suppressed === 0 ? '' : `; ${similar(suppressed)}`;
 }
 
 /** Where the application made something, behind it. */
@@ -85,7 +90,7 @@ export function at(callSite: string | undefined): string {
   return callSite === undefined ? '' : `    ${callSite}`;
 }
 
-/** A shape that an explanation names; nothing where there is none. */
+/** A shape that serves as evidence; nothing without one. */
 export function linesOfShape(shape: ShapeCostRecord | undefined, site = shape?.callSite): ReportLine[] {
   if (shape === undefined) return [];
   const { count, rows, durationMs } = shape;
@@ -93,7 +98,7 @@ export function linesOfShape(shape: ShapeCostRecord | undefined, site = shape?.c
   return [[`${number(count)} ×`, `${cut(shape.shape, CAUSE_WIDTH)}    ${cost}${at(site)}`]];
 }
 
-/** Which request a report is of. */
+/** Identifies the request of a report. */
 export function requestOf(record: CostRecord): string {
   const parts = [
     record.route ?? record.kind,
@@ -103,27 +108,27 @@ export function requestOf(record: CostRecord): string {
   if (record.status === undefined && record.method === undefined) parts.splice(1, 1);
   if (record.traceId !== undefined) parts.push(`trace id ${record.traceId}`);
   if (record.userId !== undefined) parts.push(`user ${record.userId}`);
-  if (record.aborted) parts.push('the client left');
+  if (record.aborted) parts.push('client disconnected');
   return parts.join(', ');
 }
 
-/** The same as fields; what is not known is `undefined`. */
+/** The same as fields; unknown values are `undefined`. */
 export function fieldsOfRequest(record: CostRecord): Readonly<Record<string, unknown>> {
   const { handler, route, method, status, requestId, traceId, userId } = record;
   return { handler, route, method, status, requestId, traceId, userId };
 }
 
-/** What it asked of its databases. */
+/** Summary of its queries. */
 export function queriesOf({ queries }: CostRecord): string {
-  const order = queries.maxConcurrent > 1 ? `up to ${queries.maxConcurrent} at once` : 'one after the other';
-  const more = queries.shapesDropped > 0 ? ' and more' : '';
+  const order = queries.maxConcurrent > 1 ? `up to ${queries.maxConcurrent} at once` : 'one after another';
+  const more = queries.shapesDropped > 0 ? '+' : '';
   return (
-    `${number(queries.count)} of ${queries.shapes.length}${more} shapes, ${order}; ${number(queries.rows)} rows, ` +
+    `${number(queries.count)} in ${queries.shapes.length}${more} shapes, ${order}; ${number(queries.rows)} rows, ` +
     `${number(queries.writes)} writes, ${number(queries.transactions)} transaction statements, ${number(queries.errors)} errors`
   );
 }
 
-/** A shape and what it cost. */
+/** A shape and its cost. */
 export function shapeOf({ shape, table, count, rows, durationMs, callSite }: ShapeCostRecord): string {
   const facts = [`${number(rows)} rows`, `${number(durationMs)} ms`];
   if (table !== undefined) facts.unshift(table);
@@ -131,7 +136,7 @@ export function shapeOf({ shape, table, count, rows, durationMs, callSite }: Sha
   return `${number(count)} × ${cut(shape)} (${facts.join(', ')})`;
 }
 
-/** What it asked of caches, services or brokers; nothing where there was none. */
+/** Calls to caches, services or brokers; nothing if there were none. */
 export function callsOf(dimension: CallDimension, calls: CallsCostRecord | undefined): [string, string][] {
   if (calls === undefined) return [];
   const top = Object.entries(calls.byTarget)
@@ -142,7 +147,7 @@ export function callsOf(dimension: CallDimension, calls: CallsCostRecord | undef
   return [[dimension, `${number(calls.count)} (${top.join(', ')}), ${number(calls.busyMs)} ms${errors}`]];
 }
 
-/** How often it asked caches, services or brokers; what it never did is `undefined`. */
+/** Number of calls to caches, services or brokers; `undefined` if there were none. */
 export function fieldsOfCalls(record: CostRecord): Readonly<Record<string, number | undefined>> {
   const { cache, http, messages, remote } = record;
   return {
@@ -154,12 +159,12 @@ export function fieldsOfCalls(record: CostRecord): Readonly<Record<string, numbe
   };
 }
 
-/** The hosts whose queries are the most, first. */
+/** The hosts, most queries first. */
 export function mostRemote(remote: RemoteCostRecord | undefined): [host: string, cost: RemoteTargetRecord][] {
   return Object.entries(remote?.byTarget ?? {}).sort(([, a], [, b]) => b.queries - a.queries);
 }
 
-/** What the services that it asked made of it; nothing where none has said so. */
+/** Cost that called services have reported; nothing if none has. */
 export function remoteOf({ remote }: CostRecord): [string, string][] {
   if (remote === undefined) return [];
   const top = mostRemote(remote)
@@ -174,13 +179,13 @@ export function remoteOf({ remote }: CostRecord): [string, string][] {
   ];
 }
 
-/** A call of a provider and what it cost. */
+/** A provider call and its cost. */
 export function tracedOf({ call, count, totalMs, selfMs, errors }: TracedCallRecord): string {
   const failed = errors > 0 ? `, ${number(errors)} errors` : '';
   return `${call} ×${number(count)}, ${number(totalMs)} ms (self ${number(selfMs)} ms)${failed}`;
 }
 
-/** A shape, as far as a line has room for it. */
+/** A shape, truncated to the width of a line. */
 export function cut(shape: string, width = SHAPE_WIDTH): string {
   return cutShape(shape, width);
 }

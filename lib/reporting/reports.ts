@@ -3,24 +3,24 @@ import { oncePerProcess } from '../kernel/once-per-process';
 import { type HeldBack, heldBackReport } from './held-back-report';
 import { ReportLogger } from './report-logger';
 
-/** What a report is about. */
+/** Kind of a report. */
 export interface ReportKind {
-  /** What several of them are called: `'slow requests'`. */
+  /** Plural: `'slow requests'`. */
   readonly name: string;
-  /** And one of them; an older copy of the package has none. */
+  /** Singular; absent in an older copy of the package. */
   readonly one?: string;
   readonly isError: boolean;
 }
 
-/** What reports of one kind speak of: a handler and a cause. */
+/** Reports of one kind with the same subject: a handler and a cause. */
 interface Subject {
-  /** `performance.now()` of the last one that was written. */
+  /** `performance.now()` of the last one that was logged. */
   saidMs: number;
-  /** For so long after it none is written. */
+  /** Milliseconds after it in which further ones are suppressed. */
   windowMs: number;
-  /** Held back since the last one that was written. */
+  /** Suppressed since the last one that was logged. */
   suppressed: number;
-  /** Held back in this minute, and the longest of these. */
+  /** Suppressed in this minute, and the longest of them. */
   heldBack: number;
   mostMs: number;
 }
@@ -28,23 +28,23 @@ interface Subject {
 interface KindState {
   readonly kind: ReportKind;
   readonly subjects: Map<string, Subject>;
-  /** Written, and held back, in this minute. */
+  /** Logged, and suppressed, in this minute. */
   said: number;
   heldBack: number;
 }
 
 const MINUTE_MS = 60_000;
 const PER_MINUTE = 60;
-/** Of each kind; what finds no room is held back and counted. */
+/** Per kind; reports of further subjects are suppressed and counted. */
 const MAX_SUBJECTS = 1_000;
 
 /**
- * Decides which reports are written, for all applications of the process and before any of them is made: one
- * a window for each subject, and so many a minute in all. What is held back is counted, and said once a minute.
+ * Decides which reports are logged, for all applications of the process and before a report is built: one per window
+ * for each subject, and a limited number per minute. Suppressed reports are counted and summarized once a minute.
  *
- * Warnings get half of the bound, so that slow requests keep back no breach. Of what the others have left a
- * kind gets at most half, so that each has its turn, and a third with what was said before, so that it does
- * not keep back what was not. The first error of a kind in a minute is written whatever is left.
+ * Warnings get half of the limit, so that slow requests cannot suppress breaches. A kind gets at most half of what the
+ * others have left, so that each kind gets its turn, and a third for subjects that were logged before, so that they
+ * cannot suppress new ones. The first error of a kind in a minute is always logged.
  */
 export class Reports {
   readonly #logger = new ReportLogger('Reports');
@@ -58,13 +58,13 @@ export class Reports {
   #errors = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param perMinute of several applications in one process the largest holds */
+  /** @param perMinute if several applications share a process, the largest value applies */
   use(user: object, perMinute: number): void {
     this.#users.set(user, perMinute);
     this.#perMinute = Math.max(...this.#users.values());
   }
 
-  /** The last to leave has said what was held back, and all begins anew. */
+  /** When the last user leaves, logs the summary of suppressed reports and resets everything. */
   leave(user: object): void {
     if (!this.#users.delete(user)) return;
     if (this.#users.size > 0) {
@@ -78,11 +78,11 @@ export class Reports {
   }
 
   /**
-   * Asks whether a report is to be written; to be asked before anything is made for it.
+   * Asks whether to log a report; call this before building it.
    *
-   * @param subject handler and cause, to be shown
-   * @param ms how long it took, where that makes one worse than another
-   * @returns how many were held back since the last one that was written; `undefined` where this one is, too
+   * @param subject handler and cause, as shown in the summary
+   * @param ms duration, if that makes one report worse than another
+   * @returns how many were suppressed since the last one that was logged; `undefined` if this one is suppressed, too
    */
   admit(kind: ReportKind, subject: string, ms = 0, windowMs = MINUTE_MS): number | undefined {
     const nowMs = this.#now();
@@ -98,21 +98,21 @@ export class Reports {
     return say(known ?? noteSubject(state, subject), nowMs, windowMs);
   }
 
-  /** The same without counting, for what is asked again soon. */
+  /** The same without counting, for a report that is asked for again soon. */
   wouldAdmit(kind: ReportKind, subject: string): boolean {
     const nowMs = this.#now();
     const state = this.#stateOf(kind);
     return this.#isFree(state, state.subjects.get(subject), nowMs);
   }
 
-  /** Whether its window is what holds it back: then the log has one like it. */
+  /** Whether its window is what suppresses it: then the log already has a similar report. */
   isWithinWindow(kind: ReportKind, subject: string): boolean {
     const nowMs = this.#now();
     const known = this.#stateOf(kind).subjects.get(subject);
     return known !== undefined && isWithin(known, nowMs);
   }
 
-  /** Until when it will be held back, by `performance.now()`. */
+  /** Until when it is suppressed, by `performance.now()`. */
   heldUntilMs(kind: ReportKind, subject: string): number {
     const nowMs = this.#now();
     const known = this.#stateOf(kind).subjects.get(subject);
@@ -120,7 +120,7 @@ export class Reports {
     return this.#sinceMs + MINUTE_MS;
   }
 
-  /** Counts what cannot be written. */
+  /** Counts a report that cannot be logged. */
   holdBack(kind: ReportKind, subject: string): void {
     const nowMs = this.#now();
     const state = this.#stateOf(kind);
@@ -222,7 +222,7 @@ function noteSubject(state: KindState, name: string): Subject | undefined {
   return subject;
 }
 
-/** How many were held back before. */
+/** Returns how many were suppressed before. */
 function say(subject: Subject | undefined, nowMs: number, windowMs: number): number {
   if (subject === undefined) return 0;
   const { suppressed } = subject;
@@ -232,7 +232,7 @@ function say(subject: Subject | undefined, nowMs: number, windowMs: number): num
   return suppressed;
 }
 
-/** What was held back in the minute that ends, with the subject of most of it. */
+/** The suppressed reports of the minute that ends, with their most frequent subject. */
 function takeHeldBack(state: KindState): HeldBack {
   const { name: kind, one } = state.kind;
   const held: HeldBack = { kind, one, count: state.heldBack, worst: undefined };

@@ -4,7 +4,7 @@ import { sharedName } from '../kernel/protocol';
 
 export type { LogFieldNames } from './log-field-names';
 
-/** A format of winston; `format.combine()` takes it like those of `logform`. */
+/** A winston format, for `format.combine()`. */
 export interface ContextFormat {
   transform<Info extends object>(info: Info): Info;
 }
@@ -19,12 +19,12 @@ interface Line {
 }
 
 /**
- * A format for winston, and so for `nest-winston`: request id, trace id, span id, user id and handler on
- * each line that a unit of work writes. It stands before the format that makes the text, and leaves alone
- * what the application has set. It wants `defaultMeta: contextMeta()` beside it.
+ * Creates a format for winston, and so for `nest-winston`: it adds the request id, trace id, span id, user id and
+ * handler to each line that a unit of work writes. Put it before the format that renders the text. Fields that the
+ * application has set are kept. Use it together with `defaultMeta: contextMeta()`.
  *
- * @param names what the fields are called
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a name that cannot be
+ * @param names names of the fields
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an invalid name
  * @example
  * import { contextFormat, contextMeta } from 'nestjs-async-context/winston';
  * import { createLogger, format, transports } from 'winston';
@@ -51,12 +51,12 @@ export function contextFormat(names?: LogFieldNames): ContextFormat {
 }
 
 /**
- * The `defaultMeta` of a logger of winston, with which a line remembers the unit of work that wrote it.
+ * Creates the `defaultMeta` of a winston logger, so that a line remembers the unit of work that wrote it.
  *
- * Winston is a stream: behind a transport that is slow (a file on a busy disk, a socket), it formats a
- * line when the one before it has been written, which may be in another request.
+ * Winston is a stream: behind a slow transport (a file on a busy disk, a socket), it formats a line only when the
+ * previous one has been written, possibly in another request.
  *
- * @param meta what else is on each line; give it here, a copy of the result (`{ ...contextMeta() }`)
+ * @param meta other fields for each line; pass them here, because a copy of the result (`{ ...contextMeta() }`)
  * remembers nothing
  * @example
  * import { contextMeta } from 'nestjs-async-context/winston';

@@ -97,16 +97,16 @@ export class Closer {
       { name: 'user and route of a unit of work', take: identify },
       { name: 'time of a unit of work', take: context => this.#end(context) },
       { name: 'signal of a unit of work', take: context => knownStop(context)?.close() },
-      { name: 'queries of a handler', take: ({ cost }) => cost.history?.learn(cost) },
-      { name: 'check of a budget', take: checkBudget },
-      { name: 'record of a unit of work', take: context => this.#queue.offer(context) },
+      { name: 'query history', take: ({ cost }) => cost.history?.learn(cost) },
+      { name: 'budget check', take: checkBudget },
+      { name: 'cost record', take: context => this.#queue.offer(context) },
       this.#options.guards.breaker !== undefined && {
-        name: 'breaker of a handler',
+        name: 'breaker',
         take: context => this.breakers?.learn(context),
       },
       { name: 'resource monitor', take: context => context.resources?.close(context) },
       !this.#observers.isEmpty && {
-        name: 'sinks that observe',
+        name: 'observing sinks',
         take: context => this.#observers.ends(context),
       },
       typeof this.#options.onExceeded === 'function' && {
@@ -118,9 +118,9 @@ export class Closer {
         name: 'canonicalLog',
         take: context => this.#canonicalLog?.write(context),
       },
-      { name: 'record of the close', take: forgetRecordAtClose },
-      { name: 'values of queries', take: ({ cost }) => cost.releaseValues() },
-      { name: 'drivers that were loaded since', take: () => this.#hasServed || this.#afterFirst() },
+      { name: 'record at close', take: forgetRecordAtClose },
+      { name: 'query values', take: ({ cost }) => cost.releaseValues() },
+      { name: 'drivers loaded later', take: () => this.#hasServed || this.#afterFirst() },
       { name: 'onClose', take: context => this.#runCloseCallbacks(context) },
     ];
     return steps.filter(step => step !== false);
@@ -139,7 +139,7 @@ export class Closer {
   #afterFirst(): void {
     this.#hasServed = true;
     setImmediate(() => {
-      this.#hookErrors.guard('drivers that were loaded since', () => this.#instrumentations.installLoaded());
+      this.#hookErrors.guard('drivers loaded later', () => this.#instrumentations.installLoaded());
       this.#hookErrors.guard('propagate', () => this.onFirstServed?.());
     }).unref();
   }

@@ -2,22 +2,22 @@ import { invalidOption } from '../kernel/errors';
 import { checkObject } from '../kernel/option-checks';
 
 /**
- * Whose word is taken for how long a caller still waits.
+ * Whether the deadline of a caller is accepted.
  *
  * @example
  * AsyncContextModule.forRoot({ deadline: { trust: true } }); // behind a gateway that sets or removes the header
  */
 export interface DeadlineOptions {
   /**
-   * Header with the milliseconds that a caller still waits. Hosts of `propagate.hosts` are told what is left of a
-   * deadline in it, whoever is trusted.
+   * Header with the milliseconds that a caller is still going to wait. The remaining time is also sent in it to the
+   * hosts of `propagate.hosts`, whether or not callers are trusted.
    * @default 'x-request-timeout'
    */
   readonly header?: string;
   /**
-   * Whether that header, else `grpc-timeout`, of an HTTP request, and the deadline of a gRPC call, shorten the
-   * deadline; a function is given the request of the platform, or the call. Anybody may send it: one who is
-   * trusted can have a request end early, never late. What is no timeout is ignored.
+   * Whether this header, or else `grpc-timeout`, of an HTTP request, and the deadline of a gRPC call, shorten the
+   * deadline; a function gets the request of the platform, or the call. Anyone can send the header: a trusted caller
+   * can make a request end early, but never late. Invalid timeouts are ignored.
    * @default false
    */
   readonly trust?: boolean | ((request: unknown) => boolean);

@@ -9,7 +9,7 @@ import { loadMicroservices } from '../propagation/messages/microservices';
 import { type PlatformRequest, rememberedContext } from '../context/remembered-context';
 
 /** Says nothing of the application: no statement, no table, no limit. */
-const MESSAGE = 'The request was stopped: it asked for more than it may';
+const MESSAGE = 'The request was stopped because it exceeded a limit';
 
 type ErrorClass = abstract new (...args: never[]) => object;
 

@@ -85,7 +85,7 @@ export class UnitsOfWork implements ContextHost {
   readonly #service = new ContextService(this);
   readonly #stopRules: StopRules = {
     ask: (limits, where) =>
-      this.#hookErrors.ask(`the function of @QueryBudget on ${where}`, () => {
+      this.#hookErrors.ask(`the @QueryBudget function on ${where}`, () => {
         const given: unknown = limits(this.#service);
         // A promise is none, and is reported as what it is.
         return isThenable(given) ? (given as never) : readBudgetOf(given, where);
@@ -192,7 +192,7 @@ export class UnitsOfWork implements ContextHost {
       context.baggage = parent.baggage;
       const deadlineMs = parent.isClosed ? undefined : this.deadlineOf(parent);
       if (deadlineMs !== undefined)
-        this.limitTime(context, deadlineMs, 'the unit of work that has begun it', parent);
+        this.limitTime(context, deadlineMs, 'the unit of work that started it', parent);
     }
     const within = this.seed(context, checked, handler);
     context.time.runs();

@@ -42,7 +42,7 @@ describe('reports', () => {
     for (let round = 0; round < 3; round += 1) written += admitted(BREACHES, 1_500);
     expect(written).toBe(30);
     reports.leave(user);
-    expect(said).toEqual(['4,470 reports were held back in the last minute: 4,470 breaches (3 of them 30)']);
+    expect(said).toEqual(['4,470 reports suppressed in the last minute: 4,470 breaches (3 of them 30)']);
   });
 
   it('of all kinds together are at most as many as allowed, whatever comes first', () => {
@@ -113,7 +113,7 @@ describe('reports', () => {
     admitted(SLOW, 1_000);
     expect(reports.admit(SLOW, 'one more')).toBeUndefined();
     vi.advanceTimersByTime(MINUTE_MS);
-    expect(said).toEqual([expect.stringContaining('986 reports were held back')]);
+    expect(said).toEqual([expect.stringContaining('986 reports suppressed')]);
     expect(reports.admit(SLOW, 'one more')).toBe(0);
   });
 
@@ -125,7 +125,7 @@ describe('reports', () => {
     expect(said).toEqual([]);
     vi.advanceTimersByTime(1);
     expect(said).toEqual([
-      '4 reports were held back in the last minute: ' +
+      '4 reports suppressed in the last minute: ' +
         '3 slow requests (2 of them Orders.list, database, up to 3,400 ms); 1 late call (Orders.create)',
     ]);
     vi.advanceTimersByTime(MINUTE_MS * 5);

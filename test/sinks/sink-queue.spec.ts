@@ -243,7 +243,7 @@ describe('SinkQueue', () => {
     expect(warn.mock.calls.map(([text]) => String(text).split('\n')[0])).toEqual([
       expect.stringMatching(/^sink first failed and was ignored: Error at sink-queue\.spec\.ts:\d+ fail$/),
       'sink second failed and was ignored: undefined',
-      '22 reports were held back in the last minute: 22 faults (11 of them sink first)',
+      '22 reports suppressed in the last minute: 22 hook errors (11 of them sink first)',
       expect.stringContaining('sink first failed'),
       'sink second failed and was ignored: undefined (11 more since the last one)',
     ]);

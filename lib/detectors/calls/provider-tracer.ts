@@ -3,9 +3,9 @@ import type { HookErrorReporter } from '../../reporting/hook-error-reporter';
 import { traceProvider } from './traced-provider';
 
 const NO_INSTRUMENT =
-  'providerCalls: true counts the calls of providers that exist at the start, and of no other: Nest does not say when it ' +
-  'makes one. For request-scoped providers and lazy modules pass its option, NestFactory.create(AppModule, ' +
-  '{ instrument: traceProviders() }), which Nest has from 11.1.4 on.';
+  'providerCalls: true counts only the calls of providers that exist at startup, because Nest does not announce later ' +
+  'ones. To include request-scoped providers and lazy modules, pass NestFactory.create(AppModule, ' +
+  '{ instrument: traceProviders() }), which needs Nest 11.1.4 or later.';
 
 /** Traces the providers of one application. */
 export class ProviderTracer {

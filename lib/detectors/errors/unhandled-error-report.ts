@@ -3,19 +3,19 @@ import type { ErrorOutline } from '../../kernel/error-outline';
 import { headlineOf, moreOf, Report, type ReportLine } from '../../reporting/report-text';
 import { requestFields, requestOf, workOf } from '../../reporting/request-of';
 
-/** What Node says of where an error came from. */
+/** Origin of an error, as Node reports it. */
 export type ErrorOrigin = 'uncaughtException' | 'unhandledRejection';
 
-/** What has become of the request. */
+/** Outcome of the request. */
 export type UnhandledErrorOutcome = 'answered' | 'waiting' | 'over';
 
 const OUTCOMES: Readonly<Record<UnhandledErrorOutcome, string>> = {
   answered: 'was answered by its exception filters',
-  waiting: 'is still waiting; forRoot({ answerUnhandledErrors: true }) would answer it',
-  over: 'had ended, or its response had begun',
+  waiting: 'is still waiting; forRoot({ answerUnhandledErrors: true }) would respond to it',
+  over: 'had already ended, or its response had already started',
 };
 
-/** An error that nobody awaits, as it is logged: without its text. */
+/** Report of an unhandled error, without its message. */
 export class UnhandledErrorReport extends Report {
   constructor(
     context: RequestContext,
@@ -61,7 +61,7 @@ function at({ place }: ErrorOutline): string {
 
 function fixOf({ place }: ErrorOutline, origin: ErrorOrigin): string {
   if (origin === 'uncaughtException')
-    return "catch it in the callback, listen for 'error' on the emitter, or await the promise form of the call";
+    return "catch it in the callback, listen for 'error' on the emitter, or await the promise version of the call";
   const what = 'await the promise, return it, or add a catch()';
-  return place === undefined ? `${what}; reject with an Error, which has a stack` : what;
+  return place === undefined ? `${what}; reject with an Error, so that the report can show a stack` : what;
 }

@@ -56,7 +56,7 @@ export class UnhandledErrors {
       if (context === undefined || this.#hasSeen(error, context)) return;
       contextStorage.run(context, () => this.#report(context, error, origin));
     } catch (hookError) {
-      this.#hookErrors.report('reporting an error that nobody awaits', hookError);
+      this.#hookErrors.report('reporting an unhandled error', hookError);
     }
   };
 
@@ -81,7 +81,7 @@ export class UnhandledErrors {
     try {
       return context.application.answerUnhandledError?.(context, error) === true ? 'answered' : 'waiting';
     } catch (hookError) {
-      this.#hookErrors.report('an exception filter, for an error that nobody awaits,', hookError);
+      this.#hookErrors.report('an exception filter, on an unhandled error,', hookError);
       return 'waiting';
     }
   }

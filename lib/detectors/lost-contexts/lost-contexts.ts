@@ -8,35 +8,35 @@ import { type ReportKind, reports } from '../../reporting/reports';
 import { ReportLogger } from '../../reporting/report-logger';
 
 const LOST_CONTEXTS: ReportKind = {
-  name: 'lines about queries outside of any request',
-  one: 'line about queries outside of any request',
+  name: 'reports of queries outside of any request',
+  one: 'report of queries outside of any request',
   isError: false,
 };
 
 /** A stack costs some 20 µs to read; a busy poller must not pay that for each of its queries. */
 const STACKS_PER_SECOND = 50;
-/** What comes at once is one line. */
+/** Queries within this time are reported in one line. */
 const COLLECT_MS = 1_000;
 const WINDOW_MS = 60_000;
-/** Shapes that a line names. */
+/** Maximum number of shapes in a line. */
 const MAX_SHAPES = 3;
 
-/** What one application wants to hear of queries that no unit of work made. */
+/** How one application wants queries outside of any unit of work to be reported. */
 export interface LostContextRules {
   readonly log: boolean | 'once';
-  /** Packages whose queries are not worth a line. */
+  /** Packages whose queries are not reported. */
   readonly ignore: readonly string[];
 }
 
-/** What is collected for the next line. */
+/** Collected for the next line. */
 interface Collected {
   count: number;
-  /** The first ones, with the place of their first query. */
+  /** The first shapes, each with the place of its first query. */
   readonly shapes: Map<string, string | undefined>;
   hasMore: boolean;
 }
 
-/** Counts queries that no unit of work made, and says where they come from: in one line a minute for all of them. */
+/** Counts queries outside of any unit of work and reports where they come from: in one line a minute for all of them. */
 export class LostContexts {
   /** Queries outside of any unit of work since the first application was serving. */
   count = 0;
@@ -51,7 +51,7 @@ export class LostContexts {
   #stacks = 0;
   #stacksSinceMs = -Infinity;
 
-  /** Applications that serve; before and after, queries outside are what starting and stopping takes. */
+  /** Number of applications that serve; queries before and after that belong to startup and shutdown. */
   get serving(): number {
     return this.#users.size;
   }
@@ -60,7 +60,7 @@ export class LostContexts {
     this.#users.set(user, rules);
   }
 
-  /** The last to leave has said what was collected. */
+  /** The last one to leave logs what was collected. */
   leave(user: object): void {
     if (this.#users.size > 1 || !this.#users.has(user)) {
       this.#users.delete(user);
@@ -89,7 +89,7 @@ export class LostContexts {
     this.#sayLater();
   }
 
-  /** Whether there is anybody who wants a line, and has none yet. */
+  /** Whether an application wants a line and has not got one yet. */
   #isWanted(): boolean {
     for (const { log } of this.#users.values()) {
       if (log === true || (log === 'once' && !this.#hasSaid)) return true;
@@ -97,7 +97,7 @@ export class LostContexts {
     return false;
   }
 
-  /** What all applications ignore: a query cannot be told to be of one of them. */
+  /** Packages that all applications ignore, because a query cannot be attributed to one of the applications. */
   #ignored(): readonly string[] | undefined {
     const [first = [], ...others] = [...this.#users.values()].map(({ ignore }) => ignore);
     const ofAll = first.filter(name => others.every(ignore => ignore.includes(name)));
@@ -143,7 +143,7 @@ export class LostContexts {
 
 const FIX =
   'wrap the work in contextService.run(seed, fn) or @RunInContext(), or the callback that lost the context in ' +
-  'contextService.bind(fn); if a package does it in the background, set lostContexts: { ignore: [its name] }';
+  'contextService.bind(fn); for background work of a package, set lostContexts: { ignore: [its name] }';
 
 function reportOf({ count, shapes, hasMore }: Collected): Report {
   const headline =
@@ -164,7 +164,7 @@ function reportOf({ count, shapes, hasMore }: Collected): Report {
   });
 }
 
-/** The nearest line of the application, else of the package that has called the driver and the ORM. */
+/** The nearest line of the application, else of the package that called the driver or the ORM. */
 function placeOf(stack: RawStack): string | undefined {
   return callSitesOf(stack)[0];
 }

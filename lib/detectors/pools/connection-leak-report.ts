@@ -9,31 +9,31 @@ import { requestFields, requestOf } from '../../reporting/request-of';
 export interface ConnectionLeak {
   readonly driver: string;
   readonly lease: Lease;
-  /** Where it was acquired, as far as that is known. */
+  /** Where it was acquired, if known. */
   readonly line: string | undefined;
   readonly outlivedMs: number;
   readonly heldMs: number;
 }
 
 const RELEASE = 'release it in a finally block (TypeORM: queryRunner.release())';
-const AWAIT = 'await the statement, or close the cursor, before the response; if nobody needs it, cancel it';
+const AWAIT = 'await the statement or close the cursor before responding; if it is not needed, cancel it';
 
-/** A connection that was not given back, as it is logged. */
+/** Report of a connection that was not released. */
 export function describeLeak(context: RequestContext, leak: ConnectionLeak, suppressed: number): Report {
   const { driver, lease, line } = leak;
   const { state, statement } = lease;
   const fix = state === 'running' ? AWAIT : RELEASE;
   const outlivedMs = Math.round(leak.outlivedMs);
   const headline = headlineOf(
-    `${nameOf(context)} has not released a ${driver} connection, ${number(outlivedMs)} ms after its request ended`,
+    `${nameOf(context)} has not released a ${driver} connection ${number(outlivedMs)} ms after its request ended`,
     context.requestId,
   );
-  // Which statement, and where from, says more than the line that many of them share.
+  // The statement and its call site say more than a line that many statements share.
   const site = statement && context.handler?.history.siteOf(statement.shape);
   const lines: ReportLine[] = [
     [
       'acquired',
-      `${line === undefined ? 'at an unknown line' : `at ${line}`}, and held for ${number(Math.round(leak.heldMs))} ms`,
+      `${line === undefined ? 'at an unknown line' : `at ${line}`}, held for ${number(Math.round(leak.heldMs))} ms`,
     ],
     [
       'statement',

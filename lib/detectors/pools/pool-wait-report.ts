@@ -6,12 +6,12 @@ import { nameOf } from './lease';
 import type { HeldStatement, PoolHolder, PoolWait } from '../../cost/pool-wait';
 import { requestFields, requestOf } from '../../reporting/request-of';
 
-/** So many calls of one unit of work that wait at once are its own doing, where they are most of those that wait. */
+/** If at least this many waiting calls, and most of them, belong to one unit of work, it causes the wait itself. */
 const FAN_OUT = 5;
 const TOP_HOLDERS = 3;
 const SHAPE_WIDTH = 100;
 
-/** A wait for a connection that has not ended, as it is logged: a headline and four lines at most. */
+/** Report of a wait for a connection that has not ended: a headline and at most four lines. */
 export function describeWait(context: RequestContext, wait: PoolWait, suppressed: number): Report {
   const { cost } = context;
   const isOfRepeats = wait.own === 0 && isFanOut(wait);
@@ -35,7 +35,7 @@ export function describeWait(context: RequestContext, wait: PoolWait, suppressed
 /** `waited 612 ms for a pg connection: all 10 in use, 4 calls waiting` */
 export function describeWaiting(wait: PoolWait, waited: string): string {
   const { driver, size, held, waiting, ownWaiting } = wait;
-  // One that is not full is opening more.
+  // A pool that is not full is opening connections.
   const why = `${held} of ${size} in use`;
   const own = isFanOut(wait) ? `, ${ownWaiting} of them its own` : '';
   return (
@@ -44,12 +44,12 @@ export function describeWaiting(wait: PoolWait, waited: string): string {
   );
 }
 
-/** Who has kept it waiting. */
+/** The holders that it waits for. */
 export function causeOfWait(wait: PoolWait): MainCause {
   const { own, ownWaiting, holders } = wait;
   const lines = holders.slice(0, 2).map(lineOfHolder);
   if (own > 0) lines.unshift(['itself', `holds ${own} of them while it waits`]);
-  else if (isFanOut(wait)) lines.unshift(['itself', `asks for ${ownWaiting} connections at once`]);
+  else if (isFanOut(wait)) lines.unshift(['itself', `requests ${ownWaiting} connections at once`]);
   return { lines, fix: fixOf(wait) };
 }
 
@@ -79,7 +79,7 @@ export function lineOfHolder({
 }: PoolHolder): ReportLine {
   const [min, max] = [number(Math.round(minHeldMs)), number(Math.round(maxHeldMs))];
   const time = min === max ? `${max} ms` : `${min} to ${max} ms`;
-  const over = closed === 0 ? '' : `, ${closed} of them after the end of the request`;
+  const over = closed === 0 ? '' : `, ${closed} of them after their request ended`;
   const what = statements.map(one =>
     statements.length === 1 ? describeStatement(one) : `${one.connections} × ${describeStatement(one)}`,
   );
@@ -94,7 +94,7 @@ function fieldsOf({ statements, ...holder }: PoolHolder, i: number): Record<stri
   return fields;
 }
 
-/** Whether those who wait are for the most part one unit of work that asks for many connections at once. */
+/** Whether most waiting calls belong to one unit of work that requests many connections at once. */
 export function isFanOut({ ownWaiting, waiting }: PoolWait): boolean {
   return ownWaiting >= FAN_OUT && 2 * ownWaiting > waiting;
 }
@@ -102,25 +102,25 @@ export function isFanOut({ ownWaiting, waiting }: PoolWait): boolean {
 function fixOf(wait: PoolWait): string {
   const { size, held, own, ownWaiting, holders } = wait;
   if (own > 0) {
-    return 'use the connection that the request already holds, or release it first: requests that each hold one and wait for another deadlock';
+    return 'use the connection that the request already holds, or release it first: requests that hold one connection while waiting for another can deadlock';
   }
   if (isFanOut(wait)) {
-    return `it asks for ${ownWaiting} connections at once: fetch all rows with one query (IN (…), a JOIN), or run a few at a time`;
+    return `it requests ${ownWaiting} connections at once: fetch all rows in one query (IN (…), a JOIN), or run only a few queries at a time`;
   }
   const idle = holders.find(holder => holder.statements.some(({ state }) => state === 'idle in transaction'));
   if (idle !== undefined) {
-    return `${idle.handler} does other work while its transaction is open: do it before BEGIN or after COMMIT`;
+    return `${idle.handler} does other work in an open transaction: move that work before BEGIN or after COMMIT`;
   }
   const leaking = holders.find(
     ({ closed, statements }) => closed > 0 && statements.some(({ state }) => state === 'idle'),
   );
   if (leaking !== undefined) {
-    return `${leaking.handler} keeps connections after its request has ended: release them in a finally block`;
+    return `${leaking.handler} keeps connections after its request ended: release them in a finally block`;
   }
   if (held < size) {
     return 'the pool is not full, so opening a connection is slow: check the server and its connection limit';
   }
   const [first] = holders;
-  if (first === undefined) return `make the pool larger than ${size}`;
-  return `have ${first.handler} release its connections sooner, or make the pool larger than ${size}`;
+  if (first === undefined) return `increase the pool size (${size})`;
+  return `make ${first.handler} release its connections sooner, or increase the pool size (${size})`;
 }

@@ -2,7 +2,7 @@ import { Report } from '../../reporting/report-text';
 import type { LeftOpen } from './resource-ledger';
 import { RESOURCE_RULES } from './resource-types';
 
-/** What was left open, as it is logged. */
+/** Report of resources that were left open. */
 export class ResourceLeakReport extends Report {
   constructor(left: LeftOpen, sample: number) {
     const fix = fixOf(left);
@@ -11,7 +11,7 @@ export class ResourceLeakReport extends Report {
       headlineOf(left),
       [
         ['fix', fix],
-        ['sampled', `${share(sample)} of the units of work`],
+        ['sampled', `${share(sample)} of units of work`],
       ],
       { handler, type, callSite, count, oldestMs, sample, fix },
     );
@@ -25,15 +25,15 @@ function headlineOf({ handler, type, callSite, count, oldestMs, dueInMs, isAnswe
   const end = isAnswered ? 'response' : 'end';
   return (
     `${handler} left ${count.toLocaleString('en-US')} ${what} open, the oldest for ${seconds(oldestMs)} s ` +
-    `after its ${end}${due}, made at ${callSite}`
+    `after its ${end}${due}, created at ${callSite}`
   );
 }
 
 function fixOf({ type, isRepeated }: LeftOpen): string {
-  const remedy = `${RESOURCE_RULES[type].remedy}, for example in contextService.onClose().`;
+  const remedy = `${RESOURCE_RULES[type].remedy}, for example in contextService.onClose()`;
   return isRepeated
     ? remedy
-    : `${remedy} If it is one for all requests, make it in onModuleInit(), or in resourceMonitor.exempt(fn).`;
+    : `${remedy}; if all requests share it, create it in onModuleInit() or in resourceMonitor.exempt(fn)`;
 }
 
 function seconds(ms: number): string {

@@ -1,14 +1,14 @@
 import type { AsyncContextError } from '../../kernel/errors';
 
-/** What a `ResourceMonitor` looks at, and what it calls a leak. */
+/** What a `ResourceMonitor` monitors, and when an open resource is a leak. */
 export interface ResourceMonitorOptions {
   /**
-   * Share of the units of work that are looked at, above 0 and at most 1.
+   * Share of the units of work that are monitored, above 0 and at most 1.
    * @default 0.1
    */
   readonly sample?: number;
   /**
-   * Milliseconds after the end of its unit of work from which on what is still open is a leak.
+   * Milliseconds after the end of its unit of work from which an open resource is a leak.
    * @default 5000
    */
   readonly leakMs?: number;
@@ -26,7 +26,7 @@ export function readResourceMonitorOptions(
   fail: Fail,
 ): Readonly<Required<ResourceMonitorOptions>> {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw fail('', options, 'Use an object of sample, leakMs; {} takes the defaults.');
+    throw fail('', options, 'Use an object with sample and leakMs; {} uses the defaults.');
   }
   for (const [name, value] of Object.entries(options)) {
     if (!KNOWN.includes(name)) throw fail(name, value, 'There is no such option: use sample, leakMs.');
@@ -36,7 +36,7 @@ export function readResourceMonitorOptions(
     throw fail(
       'sample',
       sample,
-      'Use a share above 0 and at most 1, such as 0.1; leave the monitor out for none.',
+      'Use a share above 0 and at most 1, such as 0.1; omit the monitor to disable it.',
     );
   }
   if (!(Number.isInteger(leakMs) && leakMs >= 1 && leakMs <= MAX_TIMER_MS)) {

@@ -14,18 +14,18 @@ const lazy = {
   watch: () => require('./resource-watch') as typeof import('./resource-watch'),
 };
 
-/** What one handler has left open at one line of the application, now. */
+/** The resources that one handler has left open at one line of the application. */
 export interface ResourceLeak {
-  /** `OrdersController.watch`; the route or the kind of work that no handler took. */
+  /** `OrdersController.watch`; without a handler, the route or the kind of the work. */
   readonly handler: string;
   readonly type: ResourceType;
-  /** `orders.service.ts:47 poll`, in the source where a source map leads there. */
+  /** `orders.service.ts:47 poll`, in the source if a source map is available. */
   readonly callSite: string | undefined;
-  /** How many are open now, of the units of work that were looked at. */
+  /** How many are open now, counting only monitored units of work. */
   readonly count: number;
-  /** Milliseconds since the end of the unit of work of the oldest. */
+  /** Milliseconds since the end of the unit of work of the oldest resource. */
   readonly oldestMs: number;
-  /** The package, or the module of Node, that keeps them for itself, such as a pool; of no leak. */
+  /** The package or Node module that keeps them for itself, such as a pool; absent for a leak. */
   readonly keptBy: string | undefined;
 }
 
@@ -40,13 +40,13 @@ export interface ResourceMonitorHost {
 }
 
 /**
- * Finds what units of work open and do not close: timers, sockets, servers, file handles, streams,
- * child processes, watchers and workers, by handler and line. For finding leaks, not for steady
- * production: docs/resource-monitor.md says what it costs.
+ * Finds resources that units of work open and do not close: timers, sockets, servers, file handles, streams, child
+ * processes, watchers and workers, by handler and line. Use it to find leaks, not permanently in production:
+ * docs/resource-monitor.md shows its cost.
  *
- * Off until it is started. What is still open `leakMs` after the end of its unit of work is a
- * warning in the log, once a minute for each handler, type and line. What packages and Node keep,
- * such as the connections of a pool, is none.
+ * It is off until it is started. A resource that is still open `leakMs` after the end of its unit of work causes a
+ * warning in the log, once a minute for each handler, type and line. Resources that packages and Node keep for
+ * themselves, such as the connections of a pool, are not leaks.
  *
  * @example
  * const monitor = app.get(ResourceMonitor);
@@ -63,27 +63,27 @@ export class ResourceMonitor implements OnApplicationShutdown {
   #watch: ResourceWatch | undefined;
   #isClosed = false;
 
-  /** Nest makes it; applications inject it. */
+  /** Nest creates it; applications inject it. */
   constructor(host: ResourceMonitorHost, hookErrors: HookErrorReporter) {
     this.#host = host;
     this.#hookErrors = hookErrors;
   }
 
-  /** Whether it runs. */
+  /** Whether it is running. */
   get isRunning(): boolean {
     return this.#watch !== undefined;
   }
 
-  /** What was left open beyond the bounds (1,000 of a handler, 10,000 in all) since the start, and is not looked at. */
+  /** Open resources beyond the bounds (1,000 per handler, 10,000 in all) since the start, which are not monitored. */
   get untracked(): number {
     return this.#watch?.untracked ?? 0;
   }
 
   /**
-   * Looks at a share of the units of work that open from now on. One that runs begins anew. An
-   * application that was closed starts none.
+   * Monitors a share of the units of work that open from now on. If it is already running, it starts over. It does
+   * not start in an application that was closed.
    *
-   * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an option that cannot be
+   * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an invalid option
    */
   start(options: ResourceMonitorOptions = {}): void {
     const settings = lazy
@@ -97,28 +97,28 @@ export class ResourceMonitor implements OnApplicationShutdown {
     this.#host.sampler = this.#watch;
   }
 
-  /** Ends it at once, and forgets what was found. */
+  /** Stops it at once and discards its findings. */
   stop(): void {
     this.#host.sampler = undefined;
     this.#watch?.stop();
     this.#watch = undefined;
   }
 
-  /** What is open now and was left open, most first. Empty while it does not run. */
+  /** What was left open and is still open, most first. Empty while it is not running. */
   report(): readonly ResourceLeak[] {
     return this.#leftOpen(left => left.keptBy === undefined);
   }
 
   /**
-   * What packages and Node have opened within units of work and keep, most first. It stays about the
-   * same where a pool keeps it; where it grows with the requests, one pool or client is made for each.
+   * What packages and Node have opened within units of work and keep open, most first. The count stays about the same
+   * if a pool keeps them; if it grows with the number of requests, each request creates a pool or client of its own.
    */
   kept(): readonly ResourceLeak[] {
     return this.#leftOpen(left => left.keptBy !== undefined);
   }
 
   /**
-   * Runs `fn`; what it opens before it returns is meant to stay open.
+   * Runs `fn`; resources that it opens before it returns are meant to stay open.
    *
    * @example
    * const monitor = app.get(ResourceMonitor);
@@ -128,7 +128,7 @@ export class ResourceMonitor implements OnApplicationShutdown {
     return lazy.hook().withoutNotes(fn);
   }
 
-  /** Nest calls it: ends it for good, with its application. */
+  /** Called by Nest: stops it for good when the application closes. */
   onApplicationShutdown(): void {
     this.#isClosed = true;
     this.stop();

@@ -21,7 +21,7 @@ const handle = {
 
 const stream = {
   through: /^node:/,
-  remedy: 'read it to its end, or stream.destroy(); use pipeline() in place of pipe()',
+  remedy: 'read it to the end or call stream.destroy(); use pipeline() instead of pipe()',
   subjectOf: (resource: object): object => resource,
   isOpen: (resource: object): boolean => (resource as { destroyed?: boolean }).destroyed === false,
   // Its file stays open when the stream itself is collected.
@@ -37,7 +37,7 @@ const timer = {
 /** By type. What Node keeps no record of (`fs.open`, `fs.opendir`) is not seen. */
 export const RESOURCE_RULES: Readonly<Record<ResourceType, ResourceRules>> = {
   interval: { ...timer, plural: 'intervals', remedy: 'clearInterval()' },
-  timeout: { ...timer, plural: 'timeouts', remedy: 'clearTimeout() once nobody waits for it' },
+  timeout: { ...timer, plural: 'timeouts', remedy: 'clearTimeout() when it is no longer needed' },
   socket: {
     plural: 'sockets',
     through: /^node:(?:net|tls|_tls_wrap|internal\/tls\/wrap|http2|internal\/http2\/core)$/,

@@ -86,7 +86,7 @@ export class ResourceWatch {
       if (!reports.wouldAdmit(LEFT_OPEN, subject)) continue;
       reports.admit(LEFT_OPEN, subject, left.oldestMs);
       this.#own.noteSaid(left.key);
-      this.#hookErrors.guard('log of the resource monitor', () => {
+      this.#hookErrors.guard('resource monitor log', () => {
         this.#logger.warn(new ResourceLeakReport(left, this.#sample));
       });
     }

@@ -4,9 +4,9 @@ import type { MainCause } from '../../reporting/finding-cause';
 import { moreOf, number, type ReportLine } from '../../reporting/report-text';
 
 export const FIX_OF_BLOCK =
-  'split the work up (setImmediate between the parts), move it to a worker thread, or use the asynchronous form of the call';
+  'split the work (setImmediate between parts), move it to a worker thread, or use the asynchronous version of the call';
 
-/** Where a unit of work blocked the event loop, and who waited: at most three lines. */
+/** Where a unit of work blocked the event loop, and how many others waited: at most three lines. */
 export function causeOfBlock(block: LoopBlock | undefined, suppressed = 0): MainCause {
   if (block === undefined) return { lines: [], fix: FIX_OF_BLOCK };
   const stack = (block.sites ?? []).map(describeCallSite).join(' < ');
@@ -20,7 +20,7 @@ export function causeOfBlock(block: LoopBlock | undefined, suppressed = 0): Main
   };
 }
 
-/** Whether it may have waited for a processor that others had. */
+/** Whether it may have waited for a CPU that other processes used. */
 export function isDoubtful(block: LoopBlock): boolean {
   return isMostlyWaiting(block) && !block.knowsStarved;
 }
@@ -29,17 +29,17 @@ function isMostlyWaiting({ ms, cpuMs = ms }: LoopBlock): boolean {
   return cpuMs < ms / 2;
 }
 
-/** What it did of the time, where it did not compute; nothing where that is not known. */
+/** How it spent the time if it was not computing; nothing if unknown. */
 function processorLines(block: LoopBlock): ReportLine[] {
   const { starvedMs, knowsStarved, ms, cpuMs = ms } = block;
   const facts: string[] = [];
   if (isMostlyWaiting(block)) {
     const rest = knowsStarved
       ? 'in a synchronous call or for memory'
-      : 'in a synchronous call, for memory, or for a CPU that other processes had';
-    facts.push(`used for at most ${number(cpuMs)} ms; the rest was waiting, ${rest}`);
+      : 'in a synchronous call, for memory, or for a CPU that other processes used';
+    facts.push(`used for at most ${number(cpuMs)} ms; the rest was spent waiting ${rest}`);
   }
-  if (starvedMs >= 1) facts.push(`${number(starvedMs)} ms more, in which other processes had it`);
+  if (starvedMs >= 1) facts.push(`${number(starvedMs)} ms more used by other processes`);
   return facts.length === 0 ? [] : [['cpu', facts.join('; ')]];
 }
 

@@ -18,7 +18,7 @@ export const STALLS: ReportKind = {
   one: 'stall of the event loop',
   isError: true,
 };
-/** Nobody's fault, or not known to be. */
+/** Pauses that no handler caused, or whose cause is uncertain. */
 export const PAUSES: ReportKind = {
   name: 'pauses of the event loop',
   one: 'pause of the event loop',
@@ -26,26 +26,26 @@ export const PAUSES: ReportKind = {
 };
 const NOBODY = 'Work outside of any request, job or message';
 const FIX_STARVED =
-  'give the process more CPU: raise its share or limit, or move what runs beside it; no handler is at fault';
+  'give the process more CPU: raise its share or limit, or move other processes off the machine; no handler is at fault';
 
-/** Each application of the process is told of a block; one of them speaks. */
+/** All applications of the process learn of a block; one of them reports it. */
 const told = oncePerProcess('stalls.told', () => new WeakSet<LoopBlock>());
-/** Those of them that the log has, or that were held back as what it has. */
+/** Blocks that the log already has, or that were suppressed because it has a similar one. */
 const said = oncePerProcess('stalls.said', () => new WeakSet<LoopBlock>());
 
-/** Says of each stall that the watchdog has seen who it was, once a minute for each. */
+/** Reports who caused each stall that the watchdog has seen, once a minute for each cause. */
 export class StallLog {
   readonly #logger = new ReportLogger('EventLoop');
   readonly #stallMs: number;
   readonly #warmUntilMs: number;
 
-  /** @param warmUpMs for how long from now on no stall is an error */
+  /** @param warmUpMs milliseconds from now during which no stall is an error */
   constructor(stallMs: number, warmUpMs: number) {
     this.#stallMs = stallMs;
     this.#warmUntilMs = performance.now() + warmUpMs;
   }
 
-  /** The longest stall of a unit of work that nobody has told of yet: whoever takes it does. */
+  /** The longest stall of a unit of work that has not been reported yet; the caller must report it. */
   take(blocks: readonly LoopBlock[], account: number): LoopBlock | undefined {
     if (blocks.length === 0 || this.#stallMs === 0 || this.#isWarmingUp) return undefined;
     let longest: LoopBlock | undefined;
@@ -58,7 +58,7 @@ export class StallLog {
     return longest;
   }
 
-  /** Whether the log has it, as a stall of that unit of work. */
+  /** Whether the log already has it, as a stall of that unit of work. */
   hasSaid(block: LoopBlock, account: number): boolean {
     return block.culprit?.account === account && said.has(block);
   }
@@ -67,7 +67,7 @@ export class StallLog {
     return performance.now() < this.#warmUntilMs;
   }
 
-  /** Whether there is something to be said. */
+  /** Whether it must be reported. */
   isOf(block: LoopBlock): boolean {
     const stallMs = this.#stallMs;
     return stallMs > 0 && ((block.sites !== undefined && block.ms >= stallMs) || isStarved(block, stallMs));
@@ -78,7 +78,7 @@ export class StallLog {
     if (told.has(block)) return;
     told.add(block);
     if (this.#isWarmingUp) {
-      const headline = `${headlineOf(block, stallMs)}, while the application warms up`;
+      const headline = `${headlineOf(block, stallMs)}, during application warm-up`;
       this.#logger.write('debug', new Report(headline, [], { blockedMs: block.ms }));
       return;
     }
@@ -97,7 +97,7 @@ export class StallLog {
   }
 }
 
-/** Whether it is a stall only with what the machine gave to others. */
+/** Whether it is a stall only if the time that other processes used counts. */
 function isStarved({ ms, starvedMs }: LoopBlock, stallMs: number): boolean {
   return ms < stallMs && starvedMs > 0 && ms + starvedMs >= stallMs;
 }
@@ -137,8 +137,8 @@ function stallHeadline(block: LoopBlock): string {
 
 function starvedHeadline({ ms, starvedMs }: LoopBlock): string {
   return (
-    `Other processes had the CPU for ${number(starvedMs)} of the ${number(ms + starvedMs)} ms ` +
-    'in which the event loop stood still'
+    `Other processes used the CPU for ${number(starvedMs)} of the ${number(ms + starvedMs)} ms ` +
+    'in which the event loop did not run'
   );
 }
 

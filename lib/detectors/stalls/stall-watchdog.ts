@@ -132,7 +132,7 @@ export class StallWatchdog {
     });
     worker.unref();
     worker.once('error', error => this.#fail(error));
-    worker.once('exit', () => this.#fail(new OwnError('its worker thread has ended')));
+    worker.once('exit', () => this.#fail(new OwnError('its worker thread exited')));
     return worker;
   }
 

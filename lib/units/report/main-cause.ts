@@ -16,48 +16,47 @@ import {
   type ReportLine,
 } from '../../reporting/report-text';
 
-/** What a report about a unit of work is for, the gravest first. */
+/** What a report about a unit of work is for, most severe first. */
 export type Trouble = 'breach' | 'stall' | 'pool' | 'slow' | 'finding';
 
-/** A unit of work that is worth a report. */
+/** A unit of work with something to report. */
 export interface TroubledWork {
   readonly trouble: Trouble;
   readonly record: CostRecord;
-  /** Breaches that are not known to have a cause that the log has already. */
+  /** Breaches, except those whose cause the log already has. */
   readonly breaches: readonly BreachRecord[];
-  /** The longest block of the event loop of its own, and whether it is a stall that nobody has told of. */
+  /** The longest block of the event loop of its own, and whether it is a stall that has not been reported yet. */
   readonly block: LoopBlock | undefined;
   readonly isStall: boolean;
   readonly waits: readonly PoolWait[];
   /** The largest part of its time. */
   readonly because: TimePart;
-  /** Of a report that is about nothing but it. */
+  /** For a report about nothing else. */
   readonly finding?: RepeatFinding | undefined;
-  /** Where the application was when the budget broke. */
+  /** Where the application was when the budget was exceeded. */
   readonly breachSite?: string | undefined;
 }
 
 const FIX_OF_TIME: Readonly<Record<TimePart, string>> = {
   database: 'run EXPLAIN (ANALYZE, BUFFERS) on this statement, and see which queries could run in parallel',
-  pool: 'release connections sooner, above all before calling other services; only then make the pool larger',
+  pool: 'release connections sooner, above all before calling other services; increase the pool size only after that',
   http: 'call that service less often, in parallel, or with a timeout',
   cache: 'fetch many keys at once, and check the cache server',
   messages: 'check the broker, or publish after the response',
-  slot: 'make the handler faster; only then raise the limit of @Concurrency(), or lower waitMs so that callers are told sooner',
-  own: 'do less of it, or move it to a worker thread; in slices (setImmediate) it takes as long but lets others run',
+  slot: 'make the handler faster before raising the limit of @Concurrency(), or lower waitMs so that callers are refused sooner',
+  own: 'do less work, or move it to a worker thread; splitting it with setImmediate takes as long but lets other requests run',
   stalled: 'fix the handler that blocked the event loop, not this one',
   unknown: 'look for code that runs for 50 ms or longer between two awaits',
-  starved: 'give the process more CPU: raise its share or limit, or move what runs beside it',
+  starved: 'give the process more CPU: raise its share or limit, or move other processes off the machine',
   other:
-    'check its timers, files and the thread pool (bcrypt, crypto, zlib, dns); report other clients with contextService.record()',
+    'check timers, files and the thread pool (bcrypt, crypto, zlib, dns); report queries of other clients with contextService.record()',
 };
 const FIX_OF_CALLS: Readonly<Record<string, string>> = {
-  cache:
-    'ask the cache for many keys at once (MGET, HMGET, a pipeline), or keep what the request needs again',
-  http: 'ask the other service once for all (a bulk route), or keep its answers for the request',
-  messages: 'publish one message for all, or a batch (addBulk, sendBatch)',
+  cache: 'fetch many keys at once (MGET, HMGET, a pipeline), or keep values that the request needs again',
+  http: 'call the other service once for all items (a bulk route), or reuse its responses within the request',
+  messages: 'publish one message for all items, or a batch (addBulk, sendBatch)',
 };
-/** What an N+1 drives up. */
+/** Dimensions that an N+1 increases. */
 const OF_QUERIES = ['queries', 'repeats', 'durationMs'];
 const TIME_OF_QUERIES: readonly TimePart[] = ['database', 'pool', 'own'];
 const WRITE = /^(?:INSERT|UPDATE|DELETE|MERGE|REPLACE)\b/i;
@@ -107,7 +106,7 @@ function causeOfBreach(dimension: string, work: TroubledWork): MainCause {
     const where = traceId === undefined ? '' : ` under trace id ${traceId}`;
     return {
       lines: remoteOf(record),
-      fix: `look at the records of ${host}${where}, and ask it once for all (a bulk route)`,
+      fix: `look at the records of ${host}${where}, and call it once for all items (a bulk route)`,
     };
   }
   const fix = FIX_OF_CALLS[dimension];
@@ -143,20 +142,20 @@ function causeOfQueries(dimension: string, { record }: TroubledWork): MainCause 
   if (isClear) return causeOfFinding(finding);
   const [top] = shapes;
   if (top !== undefined && count === 1)
-    return { lines: linesOfShape(top), fix: 'do without the query, or raise the budget' };
+    return { lines: linesOfShape(top), fix: 'remove the query, or raise the budget' };
   if (top !== undefined && 2 * top.count > count) {
-    const how = queries.maxConcurrent > 1 ? 'side by side' : 'one after the other';
+    const how = queries.maxConcurrent > 1 ? 'in parallel' : 'one after another';
     const lines: ReportLine[] = linesOfShape(top);
     const fix = WRITE.test(top.shape)
-      ? `write${of(top, 'to')} once for all rows (multi-row VALUES, UPDATE … FROM, COPY)`
-      : `fetch${of(top, 'from')} once for all (a JOIN, IN (…) or a DataLoader)`;
+      ? `write all rows${of(top, 'to')} in one statement (multi-row VALUES, UPDATE … FROM, COPY)`
+      : `fetch all rows${of(top, 'from')} in one query (a JOIN, IN (…) or a DataLoader)`;
     return { text: `one statement ${number(top.count)} times, ${how}`, lines, fix };
   }
   if (finding !== undefined && 4 * finding.count >= count) return causeOfFinding(finding);
   return {
     text: `${number(shapes.length)} different statements`,
     lines: shapes.slice(0, 2).flatMap(shape => linesOfShape(shape)),
-    fix: 'load what the handler needs together, or split the handler',
+    fix: 'load the data in fewer queries, or split the handler',
   };
 }
 
@@ -184,7 +183,7 @@ function causeOfTime(part: TimePart, { record, block, waits }: TroubledWork): Ma
   }
 }
 
-/** Who kept it waiting, and for how long. */
+/** What kept it waiting, and for how long. */
 export function lineOfStall({ ms, handler, requestId, at }: StallRecord): ReportLine {
   const where = at === undefined ? '' : ` at ${at}`;
   const who = requestId === undefined ? undefined : `${handler ?? 'a request'} (request id ${requestId})`;

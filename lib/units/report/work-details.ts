@@ -12,16 +12,17 @@ import {
   type ReportLine,
   requestOf,
   shapeOf,
+  similar,
   TOP,
   tracedOf,
 } from '../../reporting/report-text';
 import { textOfOwnFields } from '../../context/own-log-fields';
 import type { WorkReportOptions } from './work-report';
 
-/** Parts below this share of the time are not worth a word. */
+/** Smaller parts of the time are omitted. */
 const LEAST_SHARE = 0.005;
 
-/** All that is known of a unit of work, as a block: `forRoot({ reports: 'full' })`. */
+/** Everything that is known of a unit of work, as a block: `forRoot({ reports: 'full' })`. */
 export function detailsOf(
   { trouble, record, breaches, waits, breachSite }: TroubledWork,
   cause: MainCause,
@@ -57,24 +58,21 @@ export function detailsOf(
   if (breachSite !== undefined) lines.push(['exceeded', `at ${breachSite}`]);
   lines.push(...(record.stalls ?? []).slice(0, TOP).map(lineOfStall));
   for (const { driver, waitedMs, size, held, holders } of waits.slice(0, TOP)) {
-    lines.push([
-      'pool',
-      `${number(waitedMs)} ms, with ${held} of ${size} connections of its ${driver} pool in use`,
-    ]);
+    lines.push(['pool', `${number(waitedMs)} ms, ${held} of ${size} ${driver} connections in use`]);
     lines.push(...holders.map(lineOfHolder));
   }
   if (blockedMs !== undefined) lines.push(['blocked', `the event loop for ${number(blockedMs)} ms`]);
   if (fingerprint !== undefined) lines.push(['group', fingerprint]);
-  if (suppressed > 0) lines.push(['more', `${number(suppressed)} like it were not logged`]);
+  if (suppressed > 0) lines.push(['more', similar(suppressed)]);
   return lines;
 }
 
-/** What is only suspected is in the record, and nowhere else. */
+/** Suspected findings appear only in the record. */
 function findingsOf({ findings = [] }: CostRecord): NonNullable<CostRecord['findings']> {
   return findings.filter(({ confidence }) => confidence !== 'suspected').slice(0, TOP);
 }
 
-/** The same as flat fields, beside those of each report. */
+/** The same as flat fields, in addition to those of each report. */
 export function fieldsOfDetails(record: CostRecord): Record<string, unknown> {
   const { queries, durationMs } = record;
   const fields: Record<string, unknown> = {

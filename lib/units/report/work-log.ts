@@ -34,26 +34,26 @@ const NAMES: Readonly<Record<Trouble, string>> = {
   slow: 'SlowRequest',
   finding: 'Findings',
 };
-/** So long before a report may be written again, units of work remember where they break their budget. */
+/** This long before a report may be logged again, units of work start to remember where they exceed their budget. */
 const AHEAD_MS = 1_000;
 const MINUTE_MS = 60_000;
 
 export interface WorkLogOptions {
   readonly breachWindowMs: number;
-  /** Whether breaches are logged: `onExceeded` is no function. */
+  /** Whether breaches are logged, that is, `onExceeded` is not a function. */
   readonly logsBreaches: boolean;
-  /** Runs of an N+1 from which on it is worth a line; Infinity for none. */
+  /** Runs from which an N+1 is logged; Infinity for never. */
   readonly minRepeats: number;
   readonly isFull: boolean;
   readonly hasSinks: boolean;
 }
 
-/** What is to be said of a unit of work, before anything is made for it. */
+/** What is to be reported of a unit of work, before anything is built for it. */
 type Found = Omit<TroubledWork, 'record' | 'finding' | 'breachSite'>;
 
-/** Writes one report about each unit of work that is worth one, when it has ended: of all that is wrong with it. */
+/** Logs one report about each unit of work with a problem, when it has ended: about everything that is wrong with it. */
 export class WorkLog {
-  /** Who tells of stalls while a unit of work is open; absent until the application serves. */
+  /** Reports stalls while a unit of work is open; absent until the application serves. */
   stalls: StallLog | undefined = undefined;
   readonly #options: WorkLogOptions;
   readonly #loggers = new Map<Trouble, ReportLogger>();
@@ -62,16 +62,16 @@ export class WorkLog {
     this.#options = options;
   }
 
-  /** @param late a breach after the close, whose other troubles the log has by then */
+  /** @param late a breach after the close, when the log already has the other problems */
   note(context: RequestContext, late?: BreachRecord): void {
     let found = late === undefined ? this.#find(context) : this.#ofLate(context, late);
-    // What is worse may be held back, as it comes again and again: then the next is looked at, which has not been said.
+    // The worst problem may be suppressed because it recurs: then the next one, which was not reported yet, is tried.
     for (; found !== undefined; found = afterHeldBack(found)) {
       if (this.#write(context, found, late !== undefined)) return;
     }
   }
 
-  /** Whether it was written, or there is nothing else to be said. */
+  /** Whether it was logged, or there is nothing else to report. */
   #write(context: RequestContext, found: Found, isLate: boolean): boolean {
     const { trouble } = found;
     const kind = trouble === 'stall' && isDoubtful(found.block!) ? PAUSES : KINDS[trouble];
@@ -99,12 +99,12 @@ export class WorkLog {
       },
       { isFull, hasSinks, fingerprint, suppressed, own: ownLogFields(context) },
     );
-    // The line belongs to the request that it speaks of.
+    // The line belongs to the request that it is about.
     contextStorage.run(context, () => this.#loggerOf(trouble).write(kind.isError ? 'error' : 'warn', report));
     return true;
   }
 
-  /** All that is wrong with it, the gravest first; nothing where the log has the cause already. */
+  /** Everything that is wrong with it, most severe first; nothing if the log already has the cause. */
   #find(context: RequestContext): Found | undefined {
     const { breaches, isSlow, poolWaits, blocks, cost } = context;
     const { logsBreaches, minRepeats } = this.#options;
@@ -167,7 +167,7 @@ function rememberNextBreach({ cost }: RequestContext, subject: string): void {
   cost.history.breachesHeldUntilMs = reports.heldUntilMs(BREACHES, subject) - AHEAD_MS;
 }
 
-/** What else is wrong with it, where the worst is held back. */
+/** What else is wrong with it, if the worst problem is suppressed. */
 function afterHeldBack(found: Found): Found | undefined {
   const { trouble, isStall, waits } = found;
   if (trouble === 'breach' && isStall) return { ...found, trouble: 'stall', breaches: [] };

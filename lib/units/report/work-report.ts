@@ -11,10 +11,11 @@ import {
   number,
   Report,
   type ReportLine,
+  similar,
 } from '../../reporting/report-text';
 import { detailsOf, fieldsOfDetails } from './work-details';
 
-/** What the report of a unit of work says beside what was found. */
+/** What the report of a unit of work contains besides its findings. */
 export interface WorkReportOptions {
   readonly isFull: boolean;
   /** Whether records go to a sink. */
@@ -25,10 +26,10 @@ export interface WorkReportOptions {
   readonly own: OwnLogFields | undefined;
 }
 
-/** `    orders.service.ts:44 items` at the end of what shows a cause. */
+/** `    orders.service.ts:44 items` at the end of a line of evidence. */
 const NAMES_A_LINE = /(?:^| {4})\S+:\d/;
 
-/** Dimensions of a headline: the others are in the record. */
+/** Maximum number of dimensions in a headline; the record has the others. */
 const MAX_DIMENSIONS = 2;
 
 /** What it did in that time: `54 % of it …`. */
@@ -38,12 +39,12 @@ const DOING: Readonly<Record<TimePart, string>> = {
   http: 'waiting for other services',
   cache: 'waiting for the cache',
   messages: 'waiting for the message broker',
-  slot: 'waiting for a slot of @Concurrency()',
+  slot: 'waiting for a @Concurrency() slot',
   own: 'running its own code',
-  stalled: 'waiting while others blocked the event loop',
+  stalled: 'waiting while other work blocked the event loop',
   unknown: 'waiting while something unknown blocked the event loop',
-  starved: 'waiting for a CPU that other processes had',
-  other: 'in what is not measured (timers, files, the thread pool, the body of the request)',
+  starved: 'waiting for a CPU that other processes used',
+  other: 'in unmeasured work (timers, files, the thread pool, the request body)',
 };
 
 /** Everything that is wrong with one unit of work: a headline and at most eight lines, the cause first. */
@@ -80,18 +81,18 @@ function sentenceOf(work: TroubledWork, { text }: MainCause): string {
       return `${name} took ${number(record.durationMs)} ms, ${share(ms, record)} of it ${DOING[because]}${cause}`;
     }
     case 'finding':
-      return `${name}: ${text} (${number(record.queries.count)} queries in all)`;
+      return `${name}: ${text} (${number(record.queries.count)} queries in total)`;
   }
 }
 
-/** What is used of each dimension, in words; what has none is called as its option is. */
+/** Wording of each dimension; others are named like their option. */
 const WORDS: Readonly<Record<string, (used: string) => string>> = {
   durationMs: used => `${used} ms of database time`,
   deadlineMs: used => `took ${used} ms`,
   loopBlockMs: used => `blocked the event loop for ${used} ms`,
   cache: used => `${used} cache commands`,
   http: used => `${used} HTTP calls`,
-  repeats: used => `${used} queries of an N+1`,
+  repeats: used => `${used} N+1 queries`,
   remoteQueries: used => `${used} queries in other services`,
   remoteRows: used => `${used} rows in other services`,
 };
@@ -122,17 +123,17 @@ function linesOf(work: TroubledWork, cause: MainCause, options: WorkReportOption
   const { record } = work;
   const isNamed = work.breachSite === undefined || cause.lines.some(([, line]) => NAMES_A_LINE.test(line));
   const lines: ReportLine[] = cause.lines.slice(0, isNamed ? 3 : 2);
-  if (!isNamed) lines.push(['line', `${work.breachSite}, where it crossed its budget`]);
+  if (!isNamed) lines.push(['line', `${work.breachSite}, where the budget was exceeded`]);
   lines.push(['fix', cause.fix]);
   const others = othersOf(work, cause);
   if (others.length > 0) lines.push(['also', others.join('; ')]);
   lines.push(['time', timeOf(record, options)]);
   if (record.owner !== undefined) lines.push(['owner', record.owner]);
-  if (options.suppressed > 0) lines.push(['more', `${number(options.suppressed)} like it were not logged`]);
+  if (options.suppressed > 0) lines.push(['more', similar(options.suppressed)]);
   return lines;
 }
 
-/** What else is wrong, in words: its cause is that of the headline, or it is for another day. */
+/** Other problems, in words, but not those that share the cause of the headline. */
 function othersOf({ trouble, block, isStall, waits }: TroubledWork, { lines }: MainCause): string[] {
   const others: string[] = [];
   const isTold = lines.some(([label]) => label === 'at');
@@ -162,7 +163,7 @@ function share(ms: number, { durationMs }: CostRecord): string {
   return `${Math.round((100 * ms) / durationMs)} %`;
 }
 
-/** What a JSON log has, in any case. */
+/** Fields for a JSON log, for short and full reports. */
 function fieldsOf(
   { trouble, record, breaches, block, because, waits, breachSite }: TroubledWork,
   { text, fix, lines }: MainCause,

@@ -146,7 +146,7 @@ describe.skipIf(needsServer).each(platforms)('a wait for a pool on %s', platform
       /holder WaitController\.callsAService, 1 for \d+ ms: idle in a transaction, last: SELECT \?, \?::int\n/,
     );
     expect(lines()[0]).toContain(
-      'fix    WaitController.callsAService does other work while its transaction is open',
+      'fix    WaitController.callsAService does other work in an open transaction',
     );
     expect(lines()[0]).not.toContain('secret');
   });
@@ -159,7 +159,7 @@ describe.skipIf(needsServer).each(platforms)('a wait for a pool on %s', platform
     await test!.records(1);
     const [line = ''] = lines();
     expect(line.includes(`${calls - 2} calls waiting, ${calls - 2} of them its own`)).toBe(isFanOut);
-    expect(line.includes(`it asks for ${calls - 2} connections at once: fetch all rows with one query`)).toBe(
+    expect(line.includes(`it requests ${calls - 2} connections at once: fetch all rows in one query`)).toBe(
       isFanOut,
     );
     expect(fieldsOfLine()).toMatchObject({ own: 0, ownWaiting: calls - 2 });

@@ -81,12 +81,12 @@ describe('a warning', () => {
     run('Orders.watch', leakInterval);
     const [line] = await until(() => warnings().length > 0 && warnings(), 'warning');
     expect(line).toMatch(
-      /^Orders\.watch left 1 interval open, the oldest for 0(\.\d)? s after its end, made at resource-monitor-behaviour\.spec\.ts:\d+ leakInterval\n/,
+      /^Orders\.watch left 1 interval open, the oldest for 0(\.\d)? s after its end, created at resource-monitor-behaviour\.spec\.ts:\d+ leakInterval\n/,
     );
     expect(line).toContain(
-      '\n  fix     clearInterval(), for example in contextService.onClose(). If it is one',
+      '\n  fix     clearInterval(), for example in contextService.onClose(); if all requests share it',
     );
-    expect(line).toContain('\n  sampled 100 % of the units of work');
+    expect(line).toContain('\n  sampled 100 % of units of work');
     await sleep(100);
     expect(warnings()).toHaveLength(1);
   });
@@ -151,7 +151,7 @@ describe('a warning', () => {
     run('Orders.remind', () => leakTimeout(200_000));
     const [line] = await until(() => warnings().length > 0 && warnings(), 'warning');
     expect(line).toMatch(
-      /^Orders\.remind left 10 timeouts open, .* after its end, the last due in (199\.\d|200) s, made at/,
+      /^Orders\.remind left 10 timeouts open, .* after its end, the last due in (199\.\d|200) s, created at/,
     );
   });
 

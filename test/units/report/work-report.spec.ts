@@ -201,7 +201,7 @@ describe.skipIf(isEmbedded).each(platforms)('the report of a request on %s', pla
     [
       'one',
       /^OrdersController\.one: 1 query \(budget 0\) {4}req /,
-      /fix +do without the query, or raise the budget/,
+      /fix +remove the query, or raise the budget/,
     ],
     [
       'database',
@@ -276,8 +276,8 @@ describe.skipIf(isEmbedded).each(platforms)('what repeats within its budget on %
     expect([level, context]).toEqual(['warn', 'Findings']);
     expect(message).toMatch(
       path.startsWith('within')
-        ? /^OrdersController\.within: an N\+1 on \S+_items \(11 queries in all\) {4}req /
-        : /^OrdersController\.again: 20 of 21 reads on \S+_items repeat \(21 queries in all\) {4}req /,
+        ? /^OrdersController\.within: an N\+1 on \S+_items \(11 queries in total\) {4}req /
+        : /^OrdersController\.again: 20 of 21 reads on \S+_items are duplicates \(21 queries in total\) {4}req /,
     );
     expect(String(message).split('\n').length).toBeLessThanOrEqual(9);
   });

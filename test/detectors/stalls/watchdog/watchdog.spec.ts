@@ -177,7 +177,7 @@ describe.concurrent('the watchdog of the event loop', () => {
 
     expect(line).toMatch(/^Reports\.hold blocked the event loop for [\d.]+ ms/);
     expect(line).toMatch(
-      /\n {2}cpu +used for at most [\d.]+ ms; the rest was waiting, in a synchronous call/,
+      /\n {2}cpu +used for at most [\d.]+ ms; the rest was spent waiting in a synchronous call/,
     );
     const level = app
       .lines('EventLoop')
@@ -197,7 +197,7 @@ describe.concurrent('the watchdog of the event loop', () => {
     expect(await app.get(`/kill/${ms}`)).toBe('killed');
     await app.child.hears(
       'warning',
-      (said): said is Said => 'text' in said && said.text.includes('watchdog of the event loop'),
+      (said): said is Said => 'text' in said && said.text.includes('event loop watchdog'),
     );
     expect(await app.get('/compute/600')).toBe('computed');
     const [{ blockedMs } = {}] = await app.recordsOf('Reports.compute');
@@ -259,7 +259,7 @@ describe.runIf(isLinux)('the watchdog of the event loop, on a core that others w
       expect(lines[before]).toMatchObject({ level: 'warn' });
       expect(lines).toHaveLength(1);
       expect(lines[0]!.text).toMatch(
-        /^Other processes had the CPU for [\d,.]+ of the [\d,.]+ ms in which the event loop stood still/,
+        /^Other processes used the CPU for [\d,.]+ of the [\d,.]+ ms in which the event loop did not run/,
       );
       const records = await app.recordsOf('Reports.compute');
       expect(Math.max(...records.map(({ time }) => time['starvedMs']!))).toBeGreaterThan(100);
