@@ -94,7 +94,7 @@ function wrongCounts(processes, answers, { mode, outage }) {
     wrong.push(`${insured} requests are counted as let in without the store, ${inMemory} were`);
   }
   for (const { lines, lastTakeMs } of processes) {
-    const said = count(lines, line => line.includes('the store of @CostLimit()'));
+    const said = count(lines, line => line.includes('the @CostLimit() store'));
     const most = outage === undefined ? 0 : 1 + Math.floor(SECONDS / 60);
     if (said > most || (outage !== undefined && said === 0)) wrong.push(`${said} lines about the store`);
     const hookErrors = count(lines, line => line.includes('failed and was ignored'));

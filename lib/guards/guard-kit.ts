@@ -13,16 +13,16 @@ import type { Refusals } from './refusals';
 import { unitOf } from './unit-of';
 import { whenOver } from './when-over';
 
-/** What guards ask of the units of work of their application. */
+/** What guards need from the units of work of their application. */
 interface GuardedUnits extends ContextApplication {
   readonly handlers: Handlers;
-  /** Calls `fn` after the close, or at once where it is closed. */
+  /** Calls `fn` after the close, or immediately if it is already closed. */
   onClose(context: RequestContext, fn: () => unknown): void;
-  /** Says which handler took the work. */
+  /** Sets the handler of the work. */
   setHandler(context: RequestContext, handler: Handler): void;
 }
 
-/** What the guards of one application share; no part of the public surface. */
+/** State shared by the guards of one application; not part of the public API. */
 export class GuardKit {
   readonly refusals: Refusals;
   readonly options: ResolvedGuards;
@@ -32,7 +32,7 @@ export class GuardKit {
   readonly slots = new AllSlots();
   readonly callers = new Callers(this);
   readonly #units: GuardedUnits;
-  /** Runs a function after the close of a unit of work, or at once where it is closed. */
+  /** Runs a function after the close of a unit of work, or immediately if it is already closed. */
   readonly onClose = (context: RequestContext, fn: () => unknown): void => this.#units.onClose(context, fn);
 
   constructor(
@@ -49,16 +49,16 @@ export class GuardKit {
     this.hookErrors = hookErrors;
   }
 
-  /** The unit of work of this application that a guard is asked for. */
+  /** The unit of work of this application that a guard is called for. */
   contextOf(execution: ExecutionContext): RequestContext | undefined {
     const context = unitOf(execution);
     return context?.isOf(this.#units) === true ? context : undefined;
   }
 
   /**
-   * Refuses, unless in a dry run: counts it, says it, and gives whether the work goes on.
+   * Refuses, unless in a dry run: counts and logs the refusal, and returns whether the work continues.
    *
-   * @param details what an operator is to know beside it, never a value of a request
+   * @param details facts for operators, never a value of a request
    * @throws the error of the transport
    */
   refuse(
@@ -69,21 +69,23 @@ export class GuardKit {
   ): true {
     const context = this.contextOf(execution);
     // A logger of the application may throw.
-    this.hookErrors.guard('log of a refusal', () =>
+    this.hookErrors.guard('refusal log', () =>
       this.refusals.note(context, this.#handlerOf(execution), refusal, dryRun, details),
     );
     if (dryRun) return true;
-    this.hookErrors.guard('handler of a refusal', () => this.#nameHandler(execution, context));
+    this.hookErrors.guard('naming a refused handler', () => this.#nameHandler(execution, context));
     const { problemJson } = this.options;
     const type = execution.getType<string>();
     const reply: unknown =
       problemJson && type === 'http' ? execution.switchToHttp().getResponse() : undefined;
-    this.hookErrors.guard('answer of a refusal', () => answerRefusal(refusal, context?.response, reply));
+    this.hookErrors.guard('answering a refused request', () =>
+      answerRefusal(refusal, context?.response, reply),
+    );
     throw refusalError(type, refusal, problemJson);
   }
 
   /**
-   * Refuses what a client has left that nobody waits for any more, and says it to nobody; not in a dry run.
+   * Refuses work whose client has disconnected, without logging it; not in a dry run.
    *
    * @throws the error of the transport
    */
@@ -97,7 +99,7 @@ export class GuardKit {
   whenOver(context: RequestContext, maxHoldMs: number, over: (hasEnded: boolean) => void): void {
     whenOver(context, this.onClose, maxHoldMs, hasEnded =>
       // A timer may call it, and what it throws would end the process.
-      this.hookErrors.guard('what a guard has taken', () => over(hasEnded)),
+      this.hookErrors.guard('releasing what a guard holds', () => over(hasEnded)),
     );
   }
 

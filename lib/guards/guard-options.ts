@@ -3,31 +3,31 @@ import type { CostLimitDefaults } from './cost-limit/cost-limit-options';
 import { readCostLimit, type ResolvedCostLimit } from './cost-limit/cost-limit-policy';
 import { type BreakerOptions, readBreaker, type ResolvedBreaker } from './breaker/breaker-options';
 
-/** What all guards of an application have in common; each handler's own is declared with its decorators. */
+/** Options that all guards of an application share; limits of a handler are declared with decorators. */
 export interface GuardOptions {
   /**
-   * Whether limits only count and log what they would refuse, and refuse nothing: to see what one does before it is
-   * in force. A decorator may say so for its handler alone. Not `@RequireUser()`: it would let everybody in.
+   * Whether limits only count and log what they would refuse, so that you can see their effect before they apply. A
+   * decorator can override this for its handler. Does not apply to `@RequireUser()`, which would let everyone in.
    * @default false
    */
   readonly dryRun?: boolean;
   /**
-   * Whether the body of a refusal over HTTP is a problem of RFC 9457, `application/problem+json`: of the type
+   * Whether the body of a refusal over HTTP is an RFC 9457 problem, `application/problem+json`: of type
    * `quota-exceeded` with 429, `temporary-reduced-capacity` with 503.
    * @default false
    */
   readonly problemJson?: boolean;
   /**
-   * Bits of an IPv6 address that tell callers apart: a network is what one of them has.
+   * Number of leading bits of an IPv6 address that identify a caller, because one caller usually has a whole network.
    * @default 64
    */
   readonly ipv6Prefix?: number;
-  /** What all `@CostLimit()` have in common, and the limit of handlers that declare none. */
+  /** Options that all `@CostLimit()` share, and the limit of handlers that declare none. */
   readonly costLimit?: CostLimitDefaults;
   /**
-   * When a route is refused for a while because it blocks the event loop, holds the connections or fails; `false`
-   * for never.
-   * @default in a dry run: it says in the log what it would refuse
+   * When a route is temporarily refused because it blocks the event loop, holds connections or fails; `false` disables
+   * it.
+   * @default a dry run: it only logs what it would refuse
    */
   readonly breaker?: false | BreakerOptions;
 }

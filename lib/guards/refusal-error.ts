@@ -27,9 +27,9 @@ const PROBLEMS: Readonly<Record<number, readonly [type: string, title: string]>>
 };
 
 /**
- * The error that says a refusal in the words of its transport.
+ * The error for a refusal, as its transport expects it.
  *
- * @param problemJson whether the body of an HTTP answer is a problem of RFC 9457
+ * @param problemJson whether the body of an HTTP response is an RFC 9457 problem
  */
 export function refusalError(type: string, refusal: Omit<Refusal, 'by'>, problemJson = false): Error {
   const { status, message, reason, retryAfterSeconds } = refusal;
@@ -60,10 +60,10 @@ export function refusalError(type: string, refusal: Omit<Refusal, 'by'>, problem
 }
 
 /**
- * Tells an HTTP client, also one of GraphQL, when to come again, and of what kind the answer is.
+ * Tells an HTTP client, including one of GraphQL, when to try again, and the content type of the response.
  *
  * @param raw the response of `node:http`
- * @param reply that of the platform, where the answer is to be a problem
+ * @param reply the response of the platform, if the body is a problem
  */
 export function answerRefusal({ retryAfterSeconds }: Refusal, raw: unknown, reply?: unknown): void {
   const { headersSent, setHeader } = (raw ?? {}) as { headersSent?: boolean; setHeader?: unknown };
@@ -72,7 +72,7 @@ export function answerRefusal({ retryAfterSeconds }: Refusal, raw: unknown, repl
   if (reply !== undefined) announceProblem(reply as PlatformReply);
 }
 
-/** Express's has `json()`; Fastify sets what it is not told. */
+/** Express's has `json()`; Fastify sets the content type unless it was set. */
 interface PlatformReply {
   header?(name: string, value: string): unknown;
   json?(body: unknown): unknown;

@@ -6,23 +6,22 @@ import { moreOf, Report } from '../reporting/report-text';
 import type { Refusal } from './refusal';
 import { ReportLogger } from '../reporting/report-logger';
 
-const REFUSED: ReportKind = { name: 'refusals', isError: false };
+const REFUSED: ReportKind = { name: 'refusals', one: 'refusal', isError: false };
 /** What to do about a refusal, by its reason. */
 const FIX: Readonly<Record<string, string>> = {
-  'no-user': 'If callers are signed in here, make sure that authentication runs before this guard.',
-  'not-allowed': 'If this caller should be let in, check the function of @RequireUser().',
+  'no-user': 'if callers are signed in here, make sure that authentication runs before this guard',
+  'not-allowed': 'if this caller should have access, check the @RequireUser() function',
   spent:
-    'If the caller should have more, raise burst or restorePerSecond; otherwise find what makes it expensive.',
-  learning:
-    'Give @CostLimit() an estimate, so that callers may send several requests at once from the start.',
-  'store-down': 'Check the store of the cost limits.',
-  busy: 'Make the handler faster, raise limit, or let callers wait (waitMs of @Concurrency()).',
-  waited: 'Make the handler faster, or raise limit or waitMs of @Concurrency().',
+    'if the caller should be allowed more, raise burst or restorePerSecond; otherwise find out what makes it expensive',
+  learning: 'give @CostLimit() an estimate, so that callers can send several requests at once from the start',
+  'store-down': 'check the store of the cost limits',
+  busy: 'make the handler faster, raise limit, or let callers wait (waitMs of @Concurrency())',
+  waited: 'make the handler faster, or raise limit or waitMs of @Concurrency()',
 };
-/** Handlers, guards and reasons that are told apart. */
+/** Maximum number of combinations of handler, guard and reason that are counted separately. */
 const MAX_COUNTS = 5_000;
 
-/** Counts what the guards of an application refuse, and says it in the log once a minute and handler. */
+/** Counts the refusals of an application's guards, and logs them once a minute and handler. */
 export class Refusals {
   readonly #logger = new ReportLogger('Guards');
   readonly #counts = new Map<string, { -readonly [K in keyof RefusalCount]: RefusalCount[K] }>();
@@ -31,7 +30,7 @@ export class Refusals {
     return Array.from(this.#counts.values(), count => ({ ...count }));
   }
 
-  /** @param details what an operator is to know beside it: the policy, its limits; never a value of a request */
+  /** @param details facts for operators, such as the policy and its limits; never a value of a request */
   note(
     context: RequestContext | undefined,
     handler: string,
@@ -46,7 +45,7 @@ export class Refusals {
     if (suppressed !== undefined) this.#write(context, handler, refusal, dryRun, details, suppressed);
   }
 
-  /** Counts without a line. */
+  /** Counts without logging. */
   count(by: string, reason: string, handler: string, dryRun: boolean): void {
     const key = `${by}\n${reason}\n${handler}\n${dryRun}`;
     let count = this.#counts.get(key);
@@ -67,8 +66,8 @@ export class Refusals {
     suppressed: number,
   ): void {
     const headline = dryRun
-      ? `${handler} would have been refused with ${status} (dry run): ${message}`
-      : `${handler} was refused with ${status}: ${message}`;
+      ? `${handler} would have refused a request with ${status} (dry run): ${message}`
+      : `${handler} refused a request with ${status}: ${message}`;
     const fix = FIX[reason];
     const facts = Object.entries(details).map(([name, value]) => `${name} ${value}`);
     this.#logger.warn(

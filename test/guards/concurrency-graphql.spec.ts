@@ -71,7 +71,7 @@ describe.each(stacks)('@Concurrency() of resolvers, $name', ({ platform, isApoll
     const first = query(test, '{ one two }');
     await until(() => running === 2, 'both fields');
     const second = await query(test, '{ one }');
-    expect(second.answer.errors?.[0]?.message).toContain('Too many of these requests');
+    expect(second.answer.errors?.[0]?.message).toContain('Too many concurrent requests');
     expect(second.retryAfter).toBe('1');
     finishAll();
     expect((await first).answer).toEqual({ data: { one: 1, two: 1 } });

@@ -75,7 +75,7 @@ describe('@Concurrency() of messages', () => {
 
     const hung = send('never').catch(() => undefined);
     await until(() => finishes.length === 1, 'one that never ends');
-    await until(() => test.logs.of('warn', 'Guards').some(line => line.includes('was taken back')), 'line');
+    await until(() => test.logs.of('warn', 'Guards').some(line => line.includes('was reclaimed')), 'line');
     const another = send('never').catch(() => undefined);
     await until(() => finishes.length === 2, 'another one');
     finishAll();

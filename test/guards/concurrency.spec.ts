@@ -204,7 +204,7 @@ describe.each(platforms)('@Concurrency() on %s', platform => {
       [{ by: 'concurrency', reason: 'busy' }, 503],
     ]);
     const [line] = test.logs.of('warn', 'Guards');
-    expect(line).toContain('ReportsController.export was refused with 503');
+    expect(line).toContain('ReportsController.export refused a request with 503');
     expect(line).toContain('limit 2, waitMs 0');
     await test.close();
   });
@@ -232,7 +232,7 @@ describe.each(platforms)('@Concurrency() on %s', platform => {
     expect(records[0]?.time.slotMs).toBe(0);
     expect(records[2]?.time.slotMs).toBeGreaterThan(40);
     expect(records[2]?.slow?.because).toBe('slot');
-    expect(test.logs.of('warn', 'SlowRequest').join()).toContain('waiting for a slot of @Concurrency()');
+    expect(test.logs.of('warn', 'SlowRequest').join()).toContain('waiting for a @Concurrency() slot');
     await test.close();
   });
 
@@ -314,11 +314,11 @@ describe.each(platforms)('@Concurrency() on %s', platform => {
     visit(test, 'never').leave();
     void ask(test, 'never').catch(() => undefined);
     await until(() => running >= 1, 'handler');
-    await until(() => test.logs.of('warn', 'Guards').some(line => line.includes('was taken back')), 'line');
+    await until(() => test.logs.of('warn', 'Guards').some(line => line.includes('was reclaimed')), 'line');
     const before = began.length;
     void ask(test, 'never').catch(() => undefined);
     await until(() => began.length > before, 'another one');
-    expect(test.logs.of('warn', 'Guards').filter(line => line.includes('was taken back'))).toHaveLength(1);
+    expect(test.logs.of('warn', 'Guards').filter(line => line.includes('was reclaimed'))).toHaveLength(1);
     finishAll();
     await test.close();
   });

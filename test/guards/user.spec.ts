@@ -209,7 +209,7 @@ describe.each(platforms)('@RequireUser() on %s', platform => {
       count: 1,
     });
     const said = test.logs.of('warn', 'AsyncContext').join('\n');
-    expect(said).toContain('the function of @RequireUser()');
+    expect(said).toContain('the @RequireUser() function');
     expect(said).not.toContain('a secret');
     expect(said).toContain('UserGuard of StaffController.order');
     expect(said).toContain('runs before HeaderGuard');
@@ -237,7 +237,7 @@ describe.each(platforms)('@RequireUser() on %s', platform => {
     ]);
     const said = test.logs.of('warn', 'Guards');
     expect(said).toHaveLength(2);
-    expect(said[0]).toContain('StaffController.dry would have been refused with 401 (dry run)');
+    expect(said[0]).toContain('StaffController.dry would have refused a request with 401 (dry run)');
     for (const { refused } of await test.records(2)) expect(refused).toBeUndefined();
     await test.close();
   });

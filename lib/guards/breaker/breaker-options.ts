@@ -1,46 +1,46 @@
 import { MAX_TIMER_MS, checkObject, readBoolean, readShare, readWhole } from '../../kernel/option-checks';
 
 /**
- * When a route is refused for a while because of what its requests have done to the process. Each limit holds for
- * what the requests of one handler that ended within `windowMs` have made together.
+ * When a route is temporarily refused because of the load that its requests put on the process. Each limit applies to
+ * the sum over all requests of one handler that ended within `windowMs`.
  */
 export interface BreakerOptions {
   /**
-   * Milliseconds for which it has blocked the event loop, in stretches of 50 ms or longer, as far as that is
-   * proven; 0 for no such limit.
+   * Milliseconds that it has blocked the event loop, counting blocks of 50 ms or longer whose cause is proven; 0
+   * disables the limit.
    * @default 2_000
    */
   readonly blockedMs?: number;
   /**
-   * Milliseconds that requests of other handlers have waited for a connection because it held some: its part of each
-   * wait, by how many of them it held, as far as that is at least half of what all handlers have waited for each
-   * other. 0 for no such limit.
+   * Milliseconds that requests of other handlers have waited for a connection because this one held some. Each wait is
+   * divided among the holders by their number of connections, and the limit applies only if this handler caused at
+   * least half of the time that all handlers waited for each other. 0 disables the limit.
    * @default 10_000
    */
   readonly connectionsMs?: number;
   /**
-   * Share of its requests that failed, from 0 to 1: a status of 500 or higher, or a hard budget; 0 for no such limit.
-   * What guards refuse is no failure.
+   * Share of its requests that failed, from 0 to 1: with status 500 or higher, or at a hard budget; 0 disables the
+   * limit. Refusals by guards are not failures.
    * @default 0.5
    */
   readonly failureShare?: number;
   /**
-   * Requests from which on the share of failures counts.
+   * Number of requests from which the share of failures applies.
    * @default 20
    */
   readonly minRequests?: number;
   /**
-   * Milliseconds back that are looked at: half of that at least.
+   * Length of the window in milliseconds; between half of it and all of it is considered.
    * @default 10_000
    */
   readonly windowMs?: number;
   /**
-   * Milliseconds for which it is refused with 503, and up to a fifth more, before one request may try.
+   * Milliseconds for which the route is refused with 503, plus up to a fifth, before one request may try.
    * @default 10_000
    */
   readonly openMs?: number;
   /**
-   * Whether it only counts and logs what it would refuse.
+   * Whether to only count and log what would be refused.
    * @default true
    */
   readonly dryRun?: boolean;

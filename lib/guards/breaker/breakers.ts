@@ -18,11 +18,11 @@ import type { Refusals } from '../refusals';
 import { type OnClose, whenOver } from '../when-over';
 import { ReportLogger } from '../../reporting/report-logger';
 
-const TURNS: ReportKind = { name: 'turns of breakers', isError: false };
+const TURNS: ReportKind = { name: 'breaker changes', one: 'breaker change', isError: false };
 const MS_PER_SECOND = 1_000;
 /** What tries and has not ended by then is not judged any more. */
 const MAX_PROBE_MS = 600_000;
-const MESSAGE = 'This is refused for a while; try again later';
+const MESSAGE = 'Temporarily unavailable; try again later';
 
 /** Breakers of the routes of one application: they learn at each close, and refuse before guards. */
 export class Breakers {
@@ -115,7 +115,9 @@ export class Breakers {
       retryAfterSeconds,
     };
     const reply = this.#problemJson ? exchange[1] : undefined;
-    this.#hookErrors.guard('answer of a refusal', () => answerRefusal(refusal, context.response, reply));
+    this.#hookErrors.guard('answering a refused request', () =>
+      answerRefusal(refusal, context.response, reply),
+    );
     return { answer: answer.filters.next(refusalError('http', refusal, this.#problemJson), answer.host) };
   }
 
@@ -168,7 +170,7 @@ export class Breakers {
     const what = dryRun ? 'would be refused (dry run)' : 'is refused';
     this.#say(
       `${handler.name}, open, ${cause}`,
-      `${handler.name} ${what} with 503 for ${number(openMs)} ms and longer: ${this.#describe(cause, breaker)}`,
+      `${handler.name} ${what} with 503 for at least ${number(openMs)} ms: ${this.#describe(cause, breaker)}`,
       [['fix', FIX[cause]]],
       { handler: handler.name, cause, state: 'open', dryRun, ...breaker.sums, fix: FIX[cause] },
     );
@@ -179,10 +181,10 @@ export class Breakers {
     const { dryRun } = this.#limits;
     const ms = performance.now() - breaker.openedMs;
     const refused = breaker.arrivals;
-    const what = dryRun ? 'would be let in again (dry run)' : 'is let in again';
+    const what = dryRun ? 'would accept requests again (dry run)' : 'accepts requests again';
     this.#say(
       `${handler.name}, closed`,
-      `${handler.name} ${what} after ${number(ms)} ms, in which ${number(refused)} came`,
+      `${handler.name} ${what} after ${number(ms)} ms; ${number(refused)} arrived meanwhile`,
       [],
       {
         handler: handler.name,
@@ -199,7 +201,7 @@ export class Breakers {
     const within = `within ${number(this.#limits.windowMs)} ms`;
     if (cause === 'blocked') return `it blocked the event loop for ${number(blockedMs)} ms ${within}`;
     if (cause === 'connections')
-      return `others waited ${number(connectionsMs)} ms for connections of the pool that it held, ${within}`;
+      return `others waited ${number(connectionsMs)} ms for pool connections that it held ${within}`;
     return `${number(failures)} of its ${number(requests)} requests failed ${within}`;
   }
 
@@ -213,9 +215,7 @@ export class Breakers {
     if (reports.admit(TURNS, turn) === undefined) return;
     // It is about a handler, not about the request that happened to end just now.
     contextStorage.run(undefined as never, () =>
-      this.#hookErrors.guard('log of a breaker', () =>
-        this.#logger.warn(new Report(headline, lines, fields)),
-      ),
+      this.#hookErrors.guard('breaker log', () => this.#logger.warn(new Report(headline, lines, fields))),
     );
   }
 }
@@ -230,8 +230,8 @@ function ofHandler(handler: Handler, limits: ResolvedBreaker): Breaker {
 }
 
 const FIX: Readonly<Record<BreakerCause, string>> = {
-  blocked: 'Divide its work (setImmediate between parts), or move it to a worker thread.',
+  blocked: 'split the work (setImmediate between parts), or move it to a worker thread',
   connections:
-    'Give connections back sooner, above all across calls of other services; or limit it with @Concurrency().',
-  failures: 'Look at its errors, and at what it depends on.',
+    'release connections sooner, above all before calling other services, or limit the handler with @Concurrency()',
+  failures: 'check its errors and the services it depends on',
 };

@@ -3,8 +3,8 @@ import type { ContextKey } from '../../context/context-key';
 import type { ContextService } from '../../context/context.service';
 
 /**
- * Whose requests are counted together: those of a user (by `user.id`), of an address, of a value of a context key,
- * or of what a function gives.
+ * What identifies a caller: the user (by `user.id`), the address, the value of a context key, or the result of a
+ * function.
  */
 export type CallerBy =
   'user' | 'ip' | ContextKey<unknown> | ((context: ContextService) => string | undefined);
@@ -13,6 +13,6 @@ export type CallerBy =
 export function checkCallerBy(path: string, by: unknown, call?: string): void {
   if (by === 'user' || by === 'ip' || typeof by === 'function') return;
   if (typeof by === 'object' && by !== null && typeof (by as { name?: unknown }).name === 'string') return;
-  const remedy = "Use 'user', 'ip', a key of createContextKey(), or a function of the context.";
+  const remedy = "Use 'user', 'ip', a key from createContextKey(), or a function of the context.";
   throw invalidOption(path, by, remedy, call);
 }

@@ -40,13 +40,14 @@ export class Callers {
   ): string | undefined {
     if (by === 'user') return textOf(idOf(context, execution));
     if (typeof by === 'object') return textOf(context.values?.get(by));
-    const where = `by, of a guard of ${nameOf(execution)},`;
+    const where = `the by function of ${nameOf(execution)}`;
     const { hookErrors, contextService } = this.#kit;
     const ask = (): unknown => by(contextService);
     return hookErrors.ask(where, () => {
       const given = contextStorage.getStore() === context ? ask() : contextStorage.run(context, ask);
       const caller = textOf(answerOf(given));
-      if (caller === undefined) throw new OwnError('it gives no text, and the address is taken in its place');
+      if (caller === undefined)
+        throw new OwnError('it did not return a string, so the address is used instead');
       return caller;
     });
   }
@@ -57,9 +58,9 @@ export class Callers {
     this.#hasLookedAtProxy = true;
     if (!trustsAnybody(request)) return;
     this.#kit.hookErrors.say(
-      'telling callers apart by their address',
-      'the setting "trust proxy" is true: request.ip is what the client has written into x-forwarded-for, and it ' +
-        'is a new caller with each request. Set it to the number or the addresses of your proxies.',
+      'caller addresses',
+      '"trust proxy" is true, so request.ip is whatever the client wrote into x-forwarded-for, and a client can ' +
+        'pose as a new caller with each request. Set "trust proxy" to the number or the addresses of your proxies',
     );
   }
 }

@@ -5,17 +5,17 @@ import { ConcurrencyGuard } from './concurrency.guard';
 type AnyDecorator = ClassDecorator & MethodDecorator;
 
 /**
- * Lets a handler run so many times at once and no more, so that it cannot hold the whole pool or the process. On
- * a class its handlers share the slots; on a method it replaces what its class says. It counts in this process.
+ * Limits how many calls of a handler run at once, so that it cannot occupy a whole pool or the process. On a class,
+ * its handlers share the slots; on a method, it replaces the limit of the class. It counts within this process.
  *
- * Who finds no slot is refused with 503 and `Retry-After`, or waits in line for `waitMs` before that. A client
- * that leaves gives up its place. A slot comes back when the response is over and the handler has settled, so
- * that clients that leave do not make more of them run.
+ * A request that finds no slot is refused with 503 and `Retry-After`, after queueing for up to `waitMs`. A client that
+ * disconnects leaves the queue. A slot is released when the response is over and the handler has settled, so that
+ * disconnecting clients do not cause more calls to run.
  *
- * It brings its guard along, which runs in the place of the decorator: with `by: 'user'` above what authenticates
- * (decorators of a method apply from below).
+ * It applies its own guard, which runs at the position of the decorator: with `by: 'user'`, put it above the decorator
+ * that authenticates (method decorators apply from the bottom up).
  *
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION`, at start-up
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION`, at startup
  *
  * @example
  * export class ReportsController {

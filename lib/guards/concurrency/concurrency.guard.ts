@@ -6,7 +6,7 @@ import type { GuardKit } from '../guard-kit';
 import { GUARD_KIT, nameOf } from '../guard-kit-token';
 import type { Refusal } from '../refusal';
 
-const MESSAGE = 'Too many of these requests are at work; try again later';
+const MESSAGE = 'Too many concurrent requests; try again later';
 const LEFT: Refusal = { by: 'concurrency', reason: 'left', status: 503, message: MESSAGE };
 const MS_PER_SECOND = 1_000;
 
@@ -21,7 +21,7 @@ interface Entrant {
 }
 
 /**
- * Holds handlers to what `@Concurrency()` says, which brings it along. As a guard of the application it takes no
+ * Enforces `@Concurrency()`, which applies it automatically. Also registered as a global guard, it does not take a
  * second slot for the same work.
  *
  * @example
@@ -47,7 +47,7 @@ export class ConcurrencyGuard implements CanActivate {
       // Nothing would say when a slot comes back.
       kit.hookErrors.say(
         `@Concurrency of ${nameOf(execution)}`,
-        'no context was found for it, so nothing is limited.',
+        'no context was found, so the limit does not apply',
       );
       return true;
     }

@@ -8,30 +8,30 @@ import { Declared } from '../declared';
 /** Options of `@Concurrency()`. */
 export interface ConcurrencyOptions {
   /**
-   * The most that run at once; with `by`, of each caller.
+   * Maximum number of calls that run at once; with `by`, per caller.
    * @default 10
    */
   readonly limit?: number;
   /**
-   * Milliseconds that one waits for a slot, first come, first served; 0 refuses at once.
+   * Maximum time in milliseconds that a request waits for a slot, first come, first served; 0 refuses at once.
    * @default 0
    */
   readonly waitMs?: number;
   /**
-   * Whose requests are counted together: those of a user, of an address, of the value of a context key, or of what
-   * a function gives. Who cannot be told so is told by the address.
-   * @default all callers together
+   * What identifies a caller: the user, the address, the value of a context key, or the result of a function. Callers
+   * that it does not identify are identified by their address.
+   * @default all callers share the slots
    */
   readonly by?: CallerBy;
   /**
-   * Milliseconds after which a slot is taken back from a handler that has not ended, and that is said in the log.
-   * Not from a stream of `@Sse()`.
+   * Milliseconds after which the slot of a handler that has not ended is reclaimed, with a warning in the log. Does not
+   * apply to streams of `@Sse()`.
    * @default 60_000
    */
   readonly maxHoldMs?: number;
   /**
-   * Whether it only counts and logs what it would refuse.
-   * @default what `forRoot({ guards: { dryRun } })` says
+   * Whether to only count and log what would be refused.
+   * @default `forRoot({ guards: { dryRun } })`
    */
   readonly dryRun?: boolean;
 }

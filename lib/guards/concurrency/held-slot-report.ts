@@ -5,13 +5,13 @@ import { requestFields, requestOf } from '../../reporting/request-of';
 import type { ConcurrencyRule } from './concurrency';
 import { ReportLogger } from '../../reporting/report-logger';
 
-const HELD: ReportKind = { name: 'slots that were taken back', isError: false };
+const HELD: ReportKind = { name: 'reclaimed slots', one: 'reclaimed slot', isError: false };
 const FIX =
-  'find what it waits for and give that a time limit, or raise maxHoldMs where it may take so long: until it ' +
-  'ends, more of it run than the limit says';
+  'find what it waits for and add a timeout, or raise maxHoldMs if it may take this long; until it ends, more ' +
+  'calls can run than the limit allows';
 const logger = new ReportLogger('Guards');
 
-/** Says that a slot was taken back from a handler that has not ended. */
+/** Reports that the slot of a handler that has not ended was reclaimed. */
 export function reportHeldSlot(
   handler: string,
   context: RequestContext,
@@ -19,7 +19,7 @@ export function reportHeldSlot(
 ): void {
   const suppressed = reports.admit(HELD, handler);
   if (suppressed === undefined) return;
-  const headline = `${handler} has not ended after ${number(maxHoldMs)} ms; its slot of @Concurrency() was taken back`;
+  const headline = `${handler} has not finished after ${number(maxHoldMs)} ms; its @Concurrency() slot was reclaimed`;
   logger.warn(
     new Report(
       headline,

@@ -71,7 +71,7 @@ export function readPolicy(
     checkPoints(`${path}${part}`, options[part], call);
   checkCallerBy(`${path}by`, by, call);
   if (options.name !== undefined && !/^[\w.-]{1,64}$/.test(String(name))) {
-    throw invalidOption(`${path}name`, name, 'Use up to 64 of A-Z a-z 0-9 _ . -', call);
+    throw invalidOption(`${path}name`, name, 'Use up to 64 characters of A-Z a-z 0-9 _ . -', call);
   }
   if (estimate !== undefined) checkAmount(`${path}estimate`, estimate, call);
   if (dryRun !== undefined) readBoolean(`${path}dryRun`, dryRun, call);
@@ -117,7 +117,7 @@ export function readCostLimit(options: CostLimitDefaults = {}): ResolvedCostLimi
 function checkPoints(path: string, value: unknown, call?: string): void {
   if (typeof value === 'function') return;
   if (typeof value === 'number' && value > 0 && Number.isFinite(value)) return;
-  const remedy = 'Use a number of points above 0, or a function of the context that gives one.';
+  const remedy = 'Use a number of points above 0, or a function of the context that returns one.';
   throw invalidOption(path, value, remedy, call);
 }
 

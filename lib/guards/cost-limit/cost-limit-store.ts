@@ -1,31 +1,31 @@
-/** What is asked of the bucket of one caller. */
+/** A request to the bucket of one caller. */
 export interface CostLimitTake {
   /** Policy and caller: printable ASCII of at most 140 characters. */
   readonly key: string;
-  /** The most that the bucket holds, in points; what is above it is lost. */
+  /** Capacity of the bucket, in points; anything above it is lost. */
   readonly burst: number;
-  /** Points that come back each second. */
+  /** Points restored per second. */
   readonly restorePerSecond: number;
-  /** The least points that must be in it, or nothing is taken; `-Infinity` takes anyway. */
+  /** Minimum level required, or else nothing is taken; `-Infinity` takes in any case. */
   readonly need: number;
-  /** Points to take; below 0 they are given back. */
+  /** Points to take; a negative number gives points back. */
   readonly take: number;
 }
 
-/** What came of it. */
+/** The result of a take. */
 export interface CostLimitLevel {
-  /** Whether there were as many points as were needed, and so were taken. */
+  /** Whether the bucket had at least the required points, so that they were taken. */
   readonly admitted: boolean;
-  /** Points that are in the bucket now; below 0 it is in debt. */
+  /** Points now in the bucket; negative if it is in debt. */
   readonly level: number;
 }
 
 /**
- * Where the buckets of `@CostLimit()` are kept. A bucket that is not known is full.
+ * Stores the buckets of `@CostLimit()`. An unknown bucket is full.
  *
- * It has one operation, which must be atomic: refill the bucket for the time since it was last asked, to at most
- * `burst`; if at least `need` points are in it, take `take` of them, also below zero; say how many are left.
- * A level may be any number, and a fraction; nobody may see one between the steps.
+ * It has one operation, which must be atomic: refill the bucket for the time since it was last accessed, up to
+ * `burst`; if it then holds at least `need` points, take `take` points, even below zero; return the remaining level.
+ * A level can be any number, including a fraction; no caller may see an intermediate state.
  *
  * @example
  * class NoLimit implements CostLimitStore {
@@ -35,8 +35,8 @@ export interface CostLimitLevel {
  * }
  */
 export interface CostLimitStore {
-  /** What it throws, or rejects with, and an answer after `timeoutMs`, are a failure: see `onStoreFailure`. */
+  /** An error, a rejection, or an answer after `timeoutMs` is a failure: see `onStoreFailure`. */
   take(take: CostLimitTake): CostLimitLevel | Promise<CostLimitLevel>;
-  /** Called when the application is closed. Clients that were handed in are those of the application. */
+  /** Called when the application closes. Clients that were passed in belong to the application. */
   close?(): void | Promise<void>;
 }

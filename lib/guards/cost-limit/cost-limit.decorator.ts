@@ -7,13 +7,13 @@ import { declaredCostLimit } from './declared-cost-limit';
 type AnyDecorator = ClassDecorator & MethodDecorator;
 
 /**
- * Limits what each caller may cost at a handler, or at all handlers of a class, which then share its buckets. On a
- * method it replaces what its class and the module say; `false` takes the limit away.
+ * Limits what each caller may spend at a handler, or at all handlers of a class, which then share its buckets. On a
+ * method it replaces the limit of the class and of the module; `false` removes the limit.
  *
- * It brings its guard along, which runs in the place of the decorator: above what authenticates (decorators of a
- * method apply from below) where it asks who the user is.
+ * It applies its own guard, which runs at the position of the decorator: if it identifies callers by user, put it above
+ * the decorator that authenticates (method decorators apply from the bottom up).
  *
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION`, at start-up
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION`, at startup
  *
  * @example
  * @Controller('reports')

@@ -10,11 +10,11 @@ import { GUARD_KIT } from '../guard-kit-token';
 import type { CostLimiter } from './cost-limiter';
 
 /**
- * Lets a caller cost so many points: it reserves what the handler is expected to cost before it runs, and charges
- * what it has cost when it is over. `@CostLimit()` brings it along; as a guard of the application it also has
- * `forRoot({ guards: { costLimit: { default } } })` in force for the handlers that declare nothing.
+ * Limits the cost of callers: it reserves the expected cost before the handler runs, and charges the actual cost
+ * afterwards. `@CostLimit()` applies it automatically; registered as a global guard, it also enforces
+ * `forRoot({ guards: { costLimit: { default } } })` for handlers that declare nothing.
  *
- * It refuses with 429 and `Retry-After`; what it needs to know of the caller must be known before it.
+ * It refuses with 429 and `Retry-After`. Whatever identifies the caller must be known before it runs.
  *
  * @example
  * import { APP_GUARD } from '@nestjs/core';

@@ -81,7 +81,7 @@ export class CostLimiter {
       // Nothing would say what it has cost.
       this.#kit.hookErrors.say(
         `@CostLimit of ${nameOf(execution)}`,
-        'no context was found for it, so nothing is limited.',
+        'no context was found, so the limit does not apply',
       );
       return true;
     }
@@ -222,7 +222,7 @@ export class CostLimiter {
 
   #answer({ account, reservation }: Question, plan: CostLimitPlan, level: number, seconds?: number): void {
     const { policy, key } = reservation;
-    this.#kit.hookErrors.guard('fields of @CostLimit()', () =>
+    this.#kit.hookErrors.guard('@CostLimit() headers', () =>
       account.fields.set(policy.name, rateLimitItems(policy.name, key, plan, level, seconds)),
     );
   }

@@ -1,22 +1,22 @@
 import type { CostLedger } from '../../cost/cost-ledger';
 
-/** What is a point, and what is more or less than one. */
+/** Prices in points. */
 export interface CostPrices {
-  /** A query. @default 1 */
+  /** Per query. @default 1 */
   readonly query?: number;
-  /** A row or document that was returned or affected. @default 0.01 */
+  /** Per row or document returned or affected. @default 0.01 */
   readonly row?: number;
-  /** A millisecond that a query took. @default 0.1 */
+  /** Per millisecond of query time. @default 0.1 */
   readonly databaseMs?: number;
-  /** A millisecond in which the event loop was blocked, in stretches of 50 ms and longer. @default 1 */
+  /** Per millisecond that the event loop is blocked, counting blocks of 50 ms or longer. @default 1 */
   readonly blockedMs?: number;
-  /** A query that a service which was asked has said to make. @default 1 */
+  /** Per query that a called service reports. @default 1 */
   readonly remoteQuery?: number;
-  /** A command to a cache. @default 0 */
+  /** Per cache command. @default 0 */
   readonly cache?: number;
-  /** An outbound HTTP request. @default 0 */
+  /** Per outbound HTTP request. @default 0 */
   readonly http?: number;
-  /** A message that was published. @default 0 */
+  /** Per published message. @default 0 */
   readonly message?: number;
 }
 

@@ -8,12 +8,12 @@ const MAX_KEYS = 100_000;
 /** Options of `new MemoryCostLimitStore()`. */
 export interface MemoryCostLimitOptions {
   /**
-   * The most buckets that are kept; of those beyond, the least recently used go, and are full when they come back.
-   * @default 100,000, some 20 MB
+   * Maximum number of buckets; beyond that, the least recently used are dropped and are full when they come back.
+   * @default 100,000, about 20 MB
    */
   readonly maxKeys?: number;
   /**
-   * The clock, in milliseconds.
+   * Clock in milliseconds.
    * @default performance.now
    */
   readonly now?: () => number;
@@ -25,7 +25,7 @@ interface Bucket {
 }
 
 /**
- * Keeps the buckets of `@CostLimit()` in this process, each process for itself. It is the default.
+ * Stores the buckets of `@CostLimit()` in this process, so that each process counts for itself. The default store.
  *
  * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION`
  *
@@ -42,12 +42,12 @@ export class MemoryCostLimitStore implements CostLimitStore {
     checkObject('', options, ['maxKeys', 'now'], CALL);
     const { maxKeys = MAX_KEYS, now = () => performance.now() } = options;
     this.#maxKeys = readWhole('maxKeys', maxKeys, 1, 10_000_000, CALL);
-    if (now === null) throw invalidOption('now', now, 'Use a function, or leave it out.', CALL);
+    if (now === null) throw invalidOption('now', now, 'Use a function, or omit it.', CALL);
     checkFunction('now', now, CALL);
     this.#now = now;
   }
 
-  /** How many buckets are not full, or were not when they were last asked. */
+  /** Number of buckets that were not full when they were last accessed. */
   get size(): number {
     return this.#buckets.size;
   }

@@ -16,7 +16,7 @@ export function planOf(
   if (policy.plan !== undefined) return policy.plan;
   const { burst, restorePerSecond, name } = policy;
   const failed = (error: unknown): undefined => {
-    hookErrors.report(`the plan of @CostLimit() of ${name}`, error);
+    hookErrors.report(`the @CostLimit() plan of ${name}`, error);
   };
   const ask = (): readonly [unknown, unknown] => [
     typeof burst === 'function' ? burst(contextService) : burst,
@@ -47,5 +47,5 @@ function checked(answers: readonly unknown[]): CostLimitPlan {
   ) {
     return { burst, restorePerSecond };
   }
-  throw new OwnError('a function for burst or restorePerSecond gave no number above 0');
+  throw new OwnError('a burst or restorePerSecond function did not return a number above 0');
 }

@@ -13,30 +13,30 @@ const EXISTS: ReadonlySet<unknown> = new Set(['23505', '42P07', '42710']);
 const CLEAN_EVERY_MS = 60_000;
 const CLEANED_AT_ONCE = 1_000;
 
-/** What is asked of a `Pool` of `pg`. */
+/** The part of a `pg` `Pool` that is used. */
 export interface PostgresQueries {
   query(text: string, values?: unknown[]): Promise<{ readonly rows: readonly unknown[] }>;
 }
 
 /** Options of `new PostgresCostLimitStore()`. */
 export interface PostgresCostLimitOptions {
-  /** A pool of `pg`, best one of its own with a few connections. It stays the application's. */
+  /** A `pg` pool, preferably a separate one with a few connections. The application closes it. */
   readonly pool: PostgresQueries;
   /**
-   * `table` or `schema.table`; without a schema it is in `public`.
+   * `table` or `schema.table`; the default schema is `public`.
    * @default 'cost_limits'
    */
   readonly table?: string;
   /**
-   * Whether the table is made where it is missing. It is unlogged: after a crash of the server all buckets are full.
+   * Whether to create a missing table. It is unlogged: after a crash of the server all buckets are full.
    * @default true
    */
   readonly createTable?: boolean;
 }
 
 /**
- * Keeps the buckets of `@CostLimit()` in a table of PostgreSQL, so that all processes of an application share them:
- * one statement for each request, by the server's own clock. Buckets that are full again are deleted now and then.
+ * Stores the buckets of `@CostLimit()` in a PostgreSQL table, so that all processes of an application share them: one
+ * statement per request, with the server's clock. Buckets that are full again are deleted from time to time.
  *
  * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION`
  *
@@ -60,7 +60,7 @@ export class PostgresCostLimitStore implements CostLimitStore {
     checkObject('', options, ['pool', 'table', 'createTable'], CALL);
     const { pool, table = 'cost_limits', createTable = true } = options;
     if (typeof (pool as { query?: unknown } | undefined)?.query !== 'function') {
-      throw invalidOption('pool', pool, 'Use a Pool of pg.', CALL);
+      throw invalidOption('pool', pool, 'Use a pg Pool.', CALL);
     }
     this.#pool = pool;
     this.#table = readTable(table, CALL);
@@ -68,7 +68,7 @@ export class PostgresCostLimitStore implements CostLimitStore {
     this.#take = takeSql(this.#table);
   }
 
-  /** @throws the error of the driver */
+  /** @throws the driver's error */
   async take(take: CostLimitTake): Promise<CostLimitLevel> {
     const { key, burst, restorePerSecond, need, take: points } = take;
     const values = [key, burst, restorePerSecond, need, points, LONGEST_SECONDS];
@@ -84,7 +84,7 @@ export class PostgresCostLimitStore implements CostLimitStore {
     return rows[0] as CostLimitLevel;
   }
 
-  /** Deletes buckets that are full again, 1,000 at most; gives how many. It is called once a minute by itself. */
+  /** Deletes up to 1,000 buckets that are full again and returns how many. Called automatically once a minute. */
   async clean(): Promise<number> {
     const { rows } = await this.#query(cleanSql(this.#table));
     return rows.length;

@@ -5,13 +5,13 @@ import type { CostLimitLevel, CostLimitStore, CostLimitTake } from './cost-limit
 
 const CALL = 'new RedisCostLimitStore';
 
-/** What is asked of a client of `ioredis`, or of its `Cluster`. */
+/** The part of an `ioredis` client, or of its `Cluster`, that is used. */
 export interface IoredisScripts {
   evalsha(sha: string, keys: number, ...args: string[]): Promise<unknown>;
   eval(script: string, keys: number, ...args: string[]): Promise<unknown>;
 }
 
-/** What is asked of a client of `redis` (node-redis), or of its cluster. */
+/** The part of a `redis` (node-redis) client, or of its cluster, that is used. */
 export interface NodeRedisScripts {
   evalSha(sha: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
   eval(script: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
@@ -19,10 +19,10 @@ export interface NodeRedisScripts {
 
 /** Options of `new RedisCostLimitStore()`. */
 export interface RedisCostLimitOptions {
-  /** A client of `ioredis` 5 or `redis` 5 or 6, or a cluster of either. It stays the application's. */
+  /** A client of `ioredis` 5 or `redis` 5 or 6, or a cluster of either. The application closes it. */
   readonly client: IoredisScripts | NodeRedisScripts;
   /**
-   * What its keys begin with.
+   * Prefix of its keys.
    * @default 'cost-limit:'
    */
   readonly prefix?: string;
@@ -52,9 +52,9 @@ return {1, string.format('%.17g', level)}`;
 const SHA = createHash('sha1').update(SCRIPT).digest('hex');
 
 /**
- * Keeps the buckets of `@CostLimit()` in Redis or Valkey, so that all processes of an application share them: one
- * script, one key and one round trip for each request, by the server's own clock. A key goes when its bucket is
- * full again.
+ * Stores the buckets of `@CostLimit()` in Redis or Valkey, so that all processes of an application share them: one
+ * script, one key and one round trip per request, with the server's clock. A key expires when its bucket is full
+ * again.
  *
  * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION`
  *
@@ -73,11 +73,11 @@ export class RedisCostLimitStore implements CostLimitStore {
     checkObject('', options, ['client', 'prefix'], CALL);
     const { client, prefix = 'cost-limit:' } = options;
     this.#run = runnerOf(client);
-    if (typeof prefix !== 'string') throw invalidOption('prefix', prefix, 'Use a text.', CALL);
+    if (typeof prefix !== 'string') throw invalidOption('prefix', prefix, 'Use a string.', CALL);
     this.#prefix = prefix;
   }
 
-  /** @throws the error of the client */
+  /** @throws the client's error */
   async take({ key, burst, restorePerSecond, need, take }: CostLimitTake): Promise<CostLimitLevel> {
     // Lua reads no infinity everywhere.
     const args = [burst, restorePerSecond, Math.max(need, -Number.MAX_VALUE), take].map(String);
@@ -101,7 +101,7 @@ function runnerOf(
     return (key, args) =>
       orWithText(redis.evalsha(SHA, 1, key, ...args), () => redis.eval(SCRIPT, 1, key, ...args));
   }
-  throw invalidOption('client', client, 'Use a client or a cluster of ioredis or of redis.', CALL);
+  throw invalidOption('client', client, 'Use a client or a cluster of ioredis or redis.', CALL);
 }
 
 /** A server that was started, or flushed, since knows the script no more. */

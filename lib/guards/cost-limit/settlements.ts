@@ -37,13 +37,13 @@ export class Settlements {
   #whenOver(context: RequestContext, reservation: Reservation, hold: number): void {
     const { maxHoldMs, name } = reservation.policy;
     this.#kit.whenOver(context, maxHoldMs, hasEnded => {
-      this.#kit.hookErrors.guard('settlement of @CostLimit()', () => {
+      this.#kit.hookErrors.guard('@CostLimit() settlement', () => {
         const points = reservation.settle();
         this.leave(context, reservation);
         if (hasEnded) return this.#end(context, reservation, points);
         this.#kit.hookErrors.say(
           `@CostLimit() of ${name}`,
-          `a request is still running after ${hold * maxHoldMs} ms. What it has cost so far is charged; the rest follows.`,
+          `a request is still running after ${hold * maxHoldMs} ms; its cost so far is charged now, the rest later`,
         );
         if (hold < MOST_HOLDS) this.#whenOver(context, reservation, hold + 1);
       });

@@ -9,7 +9,7 @@ import { MemoryCostLimitStore } from './memory-cost-limit.store';
 const REST_MS = 1_000;
 /** Buckets whose settlement waits for a store that has failed. */
 const MAX_OWED = 10_000;
-const WHERE = 'the store of @CostLimit()';
+const WHERE = 'the @CostLimit() store';
 
 /** Where points were taken: what is settled goes there as well. */
 export type TakenFrom = 'store' | 'memory' | 'nowhere';
@@ -142,7 +142,7 @@ export class InsuredStore {
   #read(answer: CostLimitLevel): Taken {
     const { admitted, level } = ((answer as unknown) ?? {}) as Partial<CostLimitLevel>;
     if (typeof admitted !== 'boolean' || typeof level !== 'number' || Number.isNaN(level)) {
-      throw new OwnError('take() gave no { admitted, level }');
+      throw new OwnError('take() did not return { admitted, level }');
     }
     if (this.#restsSinceMs !== undefined) this.#resume();
     return { admitted, level, from: 'store' };

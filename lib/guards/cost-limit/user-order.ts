@@ -20,8 +20,8 @@ export class UserOrder {
     if (later.length === 0) return;
     this.#say(
       handler,
-      `it finds no user, and runs before ${later.join(', ')}. If that one authenticates, put @CostLimit() above its ` +
-        '@UseGuards(), or its guard before this one.',
+      `it finds no user and runs before ${later.join(', ')}. If one of these authenticates, put @CostLimit() above its ` +
+        '@UseGuards(), or put its guard before this one',
     );
   }
 
@@ -30,8 +30,9 @@ export class UserOrder {
     if (this.#said.has(handler)) return;
     this.#say(
       handler,
-      'it had no user when the guard ran, and has one at its end: its address was limited. Put @CostLimit() above ' +
-        'what authenticates (decorators of a method apply from below), or its guard behind that one.',
+      'there was no user when the guard ran but there was one at the end, so the address was limited instead. Put ' +
+        '@CostLimit() above the decorator that authenticates (method decorators apply from the bottom up), or its ' +
+        'guard after that one',
     );
   }
 

@@ -13,9 +13,8 @@ import { ReportLogger } from '../../reporting/report-logger';
 const SAMPLE_MS = 20;
 const FIX: Readonly<Record<OverloadCause, string>> = {
   'loop-delay':
-    'More comes in than this process can work off: have more of them, or make the busiest handlers cheaper.',
-  'pool-wait':
-    'More connections are asked for than the pool has: make those who hold them give them back sooner.',
+    'more requests arrive than this process can handle: run more processes, or make the busiest handlers cheaper',
+  'pool-wait': 'the pool has fewer connections than requests ask for: make their holders release them sooner',
 };
 
 /** Measures how the process fares, and decides which requests of an application are shed. */
@@ -72,7 +71,7 @@ export class OverloadMonitor {
     if (given !== undefined)
       this.#hookErrors.say(
         'overload.priority',
-        "it gave something other than 'critical', 'default' or 'sheddable'.",
+        "it returned something other than 'critical', 'default' or 'sheddable'",
       );
     return 'default';
   }
@@ -95,11 +94,9 @@ export class OverloadMonitor {
       this.#begin = { nowMs, shed: this.#shed };
       const what =
         cause === 'loop-delay'
-          ? `the event loop is ${number(delayMs)} ms late at the least, above ${number(targetDelayMs)} ms for 500 ms`
-          : `one waits ${number(waitMs)} ms for a connection at the least, above ${number(poolWaitMs)} ms for 500 ms`;
-      const then = dryRun
-        ? 'Requests would be shed (dry run)'
-        : 'Requests are shed, what matters least first';
+          ? `the event loop is at least ${number(delayMs)} ms late, above ${number(targetDelayMs)} ms for 500 ms`
+          : `requests wait at least ${number(waitMs)} ms for a connection, above ${number(poolWaitMs)} ms for 500 ms`;
+      const then = dryRun ? 'Requests would be shed (dry run)' : 'Requests are shed, lowest priority first';
       this.#logger.warn(
         new Report(`The process is overloaded: ${what}. ${then}`, [['fix', FIX[cause]]], {
           state: 'began',
@@ -117,7 +114,7 @@ export class OverloadMonitor {
     const were = dryRun ? 'would have been' : 'were';
     this.#logger.warn(
       new Report(
-        `The process is no longer overloaded, after ${number(nowMs - sinceMs)} ms in which ${number(shed)} requests ${were} shed`,
+        `The process is no longer overloaded after ${number(nowMs - sinceMs)} ms; ${number(shed)} requests ${were} shed`,
         [],
         { state: 'ended', ms: nowMs - sinceMs, shed, dryRun },
       ),

@@ -1,30 +1,30 @@
 import type { IncomingMessage } from 'node:http';
 import { MAX_TIMER_MS, checkFunction, checkObject, readBoolean, readWhole } from '../../kernel/option-checks';
 
-/** How much a request matters while the process is overloaded: what is sheddable goes first, what is critical last. */
+/** Importance of a request while the process is overloaded: `sheddable` is refused first, `critical` last. */
 export type RequestPriority = 'critical' | 'default' | 'sheddable';
 
-/** When requests are refused in front of the framework because the process cannot keep up. */
+/** When requests are refused before they reach the framework because the process cannot keep up. */
 export interface OverloadOptions {
   /**
-   * Milliseconds that the event loop may be late: overloaded is who is later than that at each moment of half a
-   * second. One that is blocked now and then is not.
+   * Tolerated delay of the event loop in milliseconds: the process is overloaded if the delay stays above it for half a
+   * second. An event loop that is blocked now and then is not overloaded.
    * @default 100
    */
   readonly targetDelayMs?: number;
   /**
-   * The same for the wait for a connection of any pool; 0 looks at no pool.
+   * The same for waiting for a connection of any pool; 0 ignores pools.
    * @default 500
    */
   readonly poolWaitMs?: number;
   /**
-   * How much a request matters. It is asked while the process is overloaded, or about to be, and must be quick: all
-   * that it has is the raw request. One that throws stands for `'default'`, and is reported.
+   * Returns the importance of a request. It is called while the process is overloaded or about to be, gets only the raw
+   * request, and must be fast. If it throws, the error is reported and `'default'` applies.
    * @default 'default' for all
    */
   readonly priority?: (request: IncomingMessage) => RequestPriority;
   /**
-   * Whether it only counts and logs what it would refuse.
+   * Whether to only count and log what would be refused.
    * @default false
    */
   readonly dryRun?: boolean;

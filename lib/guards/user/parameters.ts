@@ -3,7 +3,7 @@ import type { ContextUser } from '../../context/request-context';
 import { unitOf } from '../unit-of';
 
 /**
- * The user of the context, as a parameter of a handler, or one property of it. `undefined` without a user.
+ * Injects the user of the context, or one of its properties, into a handler parameter. `undefined` without a user.
  *
  * @example
  * export class ProfileController {
@@ -22,7 +22,7 @@ export const CurrentUser: (property?: keyof ContextUser) => ParameterDecorator =
 );
 
 /**
- * The id of the unit of work, as a parameter of a handler.
+ * Injects the id of the unit of work into a handler parameter.
  *
  * @example
  * export class EchoController {

@@ -7,7 +7,7 @@ import { UserGuard } from './user.guard';
 /** Options of `@RequireUser()`. */
 export interface RequireUserOptions {
   /**
-   * Whether it only counts and logs whom it would refuse. `forRoot({ guards: { dryRun } })` does not say so for it.
+   * Whether to only count and log what would be refused. `forRoot({ guards: { dryRun } })` does not affect this.
    * @default false
    */
   readonly dryRun?: boolean;
@@ -16,14 +16,14 @@ export interface RequireUserOptions {
 type AnyDecorator = ClassDecorator & MethodDecorator;
 
 /**
- * Lets in who has a user in the context, and, with a function, whom it gives `true` for: 401 without a user, 403
- * otherwise. The function may be asynchronous; one that throws lets nobody in, and is reported. On a method it
- * replaces what its class says.
+ * Lets a caller in if there is a user in the context and, with a function, if the function returns `true`: 401 without
+ * a user, 403 otherwise. The function may be asynchronous; if it throws, the caller is refused and the error is
+ * reported. On a method it replaces the requirement of the class.
  *
- * It brings its guard along, which runs in the place of the decorator: above what authenticates (decorators of a
- * method apply from below), or under a guard of the class or of the application that does.
+ * It applies its own guard, which runs at the position of the decorator: put it above the decorator that authenticates
+ * (method decorators apply from the bottom up), or authenticate in a guard of the class or of the application.
  *
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION`, at start-up
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION`, at startup
  *
  * @example
  * export class InvoiceController {
@@ -48,7 +48,7 @@ export function RequireUser(
 }
 
 /**
- * Opens a handler, or all of a class, to callers without a user, where `UserGuard` is a guard of the application
+ * Opens a handler, or all handlers of a class, to callers without a user, if `UserGuard` is a guard of the application
  * or of the class.
  *
  * @example

@@ -10,11 +10,11 @@ const NO_USER: Refusal = { by: 'user', reason: 'no-user', status: 401, message: 
 const NOT_ALLOWED: Refusal = { by: 'user', reason: 'not-allowed', status: 403, message: 'Forbidden' };
 
 /**
- * Lets in who has a user in the context, and what `@RequireUser()` asks for. It reads the context, so it is one
- * guard for Passport, a guard of your own that calls `setUser()`, signed carriers and the `user` option, on all
- * transports. It stands after what authenticates.
+ * Lets a caller in if there is a user in the context and the requirement of `@RequireUser()` is met. It reads the
+ * context, so one guard works for Passport, your own guards that call `setUser()`, signed carriers and the `user`
+ * option, on all transports. Register it after authentication.
  *
- * Without a user it refuses with 401, without what is asked for with 403.
+ * It refuses with 401 without a user, and with 403 if the requirement is not met.
  *
  * @example
  * import { APP_GUARD } from '@nestjs/core';
@@ -57,8 +57,8 @@ export class UserGuard implements CanActivate {
     if (later.length === 0) return;
     this.#kit.hookErrors.say(
       `UserGuard of ${handler}`,
-      `it finds no user, and runs before ${later.join(', ')}. If that one authenticates, put @RequireUser() above ` +
-        'its @UseGuards(), or its guard before this one.',
+      `it finds no user and runs before ${later.join(', ')}. If one of these authenticates, put @RequireUser() above ` +
+        'its @UseGuards(), or put its guard before this one',
     );
   }
 
@@ -69,7 +69,7 @@ export class UserGuard implements CanActivate {
     execution: ExecutionContext,
   ): boolean | Promise<boolean> {
     const failed = (error: unknown): false => {
-      this.#kit.hookErrors.report('the function of @RequireUser()', error);
+      this.#kit.hookErrors.report('the @RequireUser() function', error);
       return false;
     };
     try {

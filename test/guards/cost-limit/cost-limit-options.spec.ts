@@ -27,12 +27,15 @@ describe('@CostLimit()', () => {
     [{ burst: undefined }, '({ burst }) is undefined.'],
     [{ restorePerSecond: Number.NaN }, '({ restorePerSecond }) is NaN.'],
     [{ restorePerSecond: '10' }, '({ restorePerSecond }) is "10".'],
-    [{ by: 'users' }, "({ by }) is \"users\". Use 'user', 'ip', a key of createContextKey(), or a function"],
+    [
+      { by: 'users' },
+      "({ by }) is \"users\". Use 'user', 'ip', a key from createContextKey(), or a function",
+    ],
     [{ by: null }, '({ by }) is null.'],
     [{ cost: { queries: 1 } }, '({ cost.queries }) is 1. There is no such option. Use query, row,'],
     [{ cost: { query: -1 } }, '({ cost.query }) is -1. Use a number of points, at least 0.'],
     [{ estimate: -1 }, '({ estimate }) is -1.'],
-    [{ name: 'a b' }, '({ name }) is "a b". Use up to 64 of A-Z a-z 0-9 _ . -'],
+    [{ name: 'a b' }, '({ name }) is "a b". Use up to 64 characters of A-Z a-z 0-9 _ . -'],
     [{ name: 'x'.repeat(65) }, '({ name })'],
     [{ dryRun: 'yes' }, '({ dryRun }) is "yes". Use true or false.'],
     [{ maxHoldMs: 0 }, '({ maxHoldMs }) is 0. Use a whole number from 1'],
@@ -53,7 +56,7 @@ describe('@CostLimit()', () => {
 
   it.each<[CostLimitDefaults, string]>([
     [{ default: { ...fine, burst: -1 } }, 'forRoot({ guards.costLimit.default.burst }) is -1.'],
-    [{ default: 5 as never }, 'forRoot({ guards.costLimit.default }) is 5. Use an object of burst,'],
+    [{ default: 5 as never }, 'forRoot({ guards.costLimit.default }) is 5. Use an object with any of burst,'],
     [
       { store: {} as never },
       'forRoot({ guards.costLimit.store }) is an empty object. Use an object with a take() function',

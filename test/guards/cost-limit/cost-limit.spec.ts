@@ -411,7 +411,7 @@ describe.each(platforms)('@CostLimit() on %s', platform => {
     expect(await status('orders/dry')).toBe(200);
     expect(test.app.get(ProcessFigures).refusals).toMatchObject([{ count: 2 }]);
     expect(test.logs.of('warn', 'Guards').join('\n')).toContain(
-      'OrdersController.dry would have been refused with 429 (dry run)',
+      'OrdersController.dry would have refused a request with 429 (dry run)',
     );
   });
 
@@ -424,7 +424,7 @@ describe.each(platforms)('@CostLimit() on %s', platform => {
     const unlimited = await get('orders/plans/x', as('unlimited'));
     expect([unlimited.status, unlimited.headers.get('ratelimit')]).toEqual([200, null]);
     expect(await status('orders/plans/x', as('broken'))).toBe(200);
-    expect(test.logs.of('warn', 'AsyncContext').join('\n')).toContain('the plan of @CostLimit() of');
+    expect(test.logs.of('warn', 'AsyncContext').join('\n')).toContain('the @CostLimit() plan of');
   });
 
   it('has one bucket for a class, another for what says so, and none', async () => {
@@ -472,7 +472,7 @@ describe.each(platforms)('@CostLimit() on %s', platform => {
     expect(await status('orders/order', alice)).toBe(200);
     expect(store.takes.at(-1)?.key).toBe('OrdersController.order|x:127.0.0.1');
     const said = test.logs.of('warn', 'AsyncContext').join('\n');
-    expect(said).toContain('by, of a guard of OrdersController.by');
+    expect(said).toContain('the by function of OrdersController.by');
     expect(said).not.toContain('a secret');
     expect(said).toContain("@CostLimit({ by: 'user' }) of OrdersController.order");
     expect(said).toContain('runs before HeaderGuard');

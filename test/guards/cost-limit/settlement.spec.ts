@@ -300,7 +300,7 @@ describe.each(platforms)('what @CostLimit() charges on %s', platform => {
     await until(() => store.sum('user|x:127.0.0.1') === 0 && store.takes.length >= 4, 'settlement');
     const said = test.logs
       .of('warn', 'AsyncContext')
-      .filter(line => line.includes('had no user when the guard ran'));
+      .filter(line => line.includes('there was no user when the guard ran'));
     expect(said).toHaveLength(1);
   });
 

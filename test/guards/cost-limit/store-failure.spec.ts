@@ -62,7 +62,7 @@ async function start(costLimit: CostLimitDefaults, problemJson = false) {
       }
       return all;
     },
-    said: () => test.logs.of('warn', 'AsyncContext').filter(line => line.includes('store of @CostLimit()')),
+    said: () => test.logs.of('warn', 'AsyncContext').filter(line => line.includes('the @CostLimit() store')),
   };
 }
 
