@@ -19,11 +19,11 @@ export const DIMENSIONS = [
 ] as const satisfies readonly (keyof BudgetDimensions)[];
 const DAY = /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])$/;
 const MS_PER_DAY = 86_400_000;
-const REMEDY = 'Use a whole number from 0 to 9,007,199,254,740,991, or leave it out for no limit.';
+const REMEDY = 'Use a whole number from 0 to 9,007,199,254,740,991, or omit it for no limit.';
 
 const STATUS = { least: 400, most: 599 } as const;
 const MAX_OWNER_LENGTH = 100;
-const LAST_DAY = 'Give the last day that it counts as YYYY-MM-DD.';
+const LAST_DAY = 'Give the last day on which it applies, as YYYY-MM-DD.';
 
 type Fail = (path: string, value: unknown, remedy: string) => AsyncContextError;
 
@@ -101,11 +101,11 @@ export function readExemption(value: BudgetExemption, where: string): BudgetExem
   const fail: Fail = (path, bad, remedy) => invalidBudget(where, path, bad, remedy);
   const limits = readLimits(value, fail, ['issue', 'until']);
   if (typeof value.issue !== 'string' || value.issue.trim() === '') {
-    throw fail('issue', value.issue, 'Name the ticket that ends the exemption: a URL or its number.');
+    throw fail('issue', value.issue, 'Name the ticket that tracks the exemption: a URL or a ticket number.');
   }
   if (!isDay(value.until)) throw fail('until', value.until, LAST_DAY);
   if (Object.keys(limits).every(name => name === 'owner')) {
-    throw fail('queries', undefined, 'An exemption is a ceiling: give at least one limit.');
+    throw fail('queries', undefined, 'An exemption raises limits: give at least one.');
   }
   return Object.freeze({
     ...limits,
@@ -121,7 +121,7 @@ export function readIgnored(value: IgnoredRepeat, where: string): IgnoredRepeat 
     throw invalidBudget(where, 'shape', shape, 'Copy the shape from the log or from the cost record.');
   }
   if (typeof reason !== 'string' || reason.trim() === '') {
-    throw invalidBudget(where, 'reason', reason, 'Say why it may repeat.');
+    throw invalidBudget(where, 'reason', reason, 'Say why the repeats are acceptable.');
   }
   if (!isDay(until)) throw invalidBudget(where, 'until', until, LAST_DAY);
   return Object.freeze({ shape, reason, until });
@@ -161,7 +161,7 @@ function readOwner(value: unknown, fail: Fail): string {
   throw fail(
     'owner',
     value,
-    `Name the team or the person in at most ${MAX_OWNER_LENGTH} characters, or leave it out.`,
+    `Name the team or person in at most ${MAX_OWNER_LENGTH} characters, or omit it.`,
   );
 }
 

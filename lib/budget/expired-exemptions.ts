@@ -21,15 +21,15 @@ function addExpired(lines: Set<string>, target: Function, now: number): void {
     if (declared !== undefined && now >= endOfDay(declared.value.until)) {
       const { issue, owner: who, until } = declared.value;
       lines.add(
-        `@QueryBudget.exempt on ${declared.where} ended on ${until} and no longer exempts: settle ${issue}` +
-          `${who === undefined ? '' : ` (${who})`}, then remove it or renew it.`,
+        `@QueryBudget.exempt on ${declared.where} expired on ${until} and no longer applies: resolve ${issue}` +
+          `${who === undefined ? '' : ` (${who})`}, then remove or renew it`,
       );
     }
     for (const { value, where } of declaredIgnores(owner)) {
       if (now < endOfDay(value.until)) continue;
       lines.add(
-        `@QueryBudget.ignore on ${where} ended on ${value.until} and no longer ignores ${value.shape}: ` +
-          `settle it (${value.reason}), then remove it or renew it.`,
+        `@QueryBudget.ignore on ${where} expired on ${value.until} and no longer ignores ${value.shape}: ` +
+          `fix the repeats (${value.reason}), then remove or renew it`,
       );
     }
   }

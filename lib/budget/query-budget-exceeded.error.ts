@@ -5,8 +5,8 @@ import type { BreachRecord } from '../cost/cost-record';
 export const BUDGET_EXCEEDED = 'ASYNC_CONTEXT_BUDGET_EXCEEDED';
 
 /**
- * What a query is rejected with that crosses its handler's budget, with `onExceeded: 'throw'`, or a hard limit of
- * it, as is each that follows. A `COMMIT` that follows a hard one is rejected with it as well.
+ * Error of a query that exceeds the budget of its handler, with `onExceeded: 'throw'`, or one of its hard limits, and
+ * of all later queries. After a hard limit, a `COMMIT` is rejected with it as well.
  *
  * The query was not sent.
  *
@@ -15,26 +15,26 @@ export const BUDGET_EXCEEDED = 'ASYNC_CONTEXT_BUDGET_EXCEEDED';
  */
 export class QueryBudgetExceededError extends AsyncContextError {
   override readonly name = 'QueryBudgetExceededError';
-  /** `queries`, `rows`, `durationMs`, `writes`, …, `perTable.<table>`, or `deadlineMs` of a hard one. */
+  /** `queries`, `rows`, `durationMs`, `writes`, …, `perTable.<table>`, or `deadlineMs` of a hard limit. */
   readonly dimension: string;
-  /** What would have been used, in the unit of the dimension. */
+  /** The value that exceeds the limit, in the unit of the dimension. */
   readonly used: number;
-  /** What is allowed, in the unit of the dimension. */
+  /** The limit, in the unit of the dimension. */
   readonly limit: number;
   /** Where the limit was declared. */
   readonly from: string;
 
   constructor(
     breach: BreachRecord,
-    /** The statement that was kept back, with every literal and parameter removed. */
+    /** The statement that was not sent, with every literal and parameter removed. */
     readonly shape: string,
-    /** Whether the limit was a hard one: the unit of work is stopped, and what it commits is rolled back. */
+    /** Whether it was a hard limit: the unit of work is stopped, and its transactions are rolled back. */
     readonly isHard = false,
   ) {
     super(
       BUDGET_EXCEEDED,
-      `${breach.dimension} ${breach.used}/${breach.limit} (${breach.from}); not sent: ${shape}. ` +
-        'Fetch what the handler needs in fewer queries (join, IN, DataLoader), or raise the budget.',
+      `${breach.dimension} is ${breach.used}, above the limit of ${breach.limit} (${breach.from}). Not sent: ${shape}. ` +
+        'Do less in this handler, for example with fewer queries (JOIN, IN, DataLoader), or raise the limit.',
     );
     this.dimension = breach.dimension;
     this.used = breach.used;

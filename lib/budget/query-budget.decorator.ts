@@ -21,18 +21,19 @@ export interface Declared<T> {
 }
 
 /**
- * The most that a handler may cost in one unit of work.
+ * Limits the cost of a handler in one unit of work.
  *
- * A number is short for `{ queries: number }`. It goes on a controller, resolver, gateway, module
- * or on one of their methods. What a method leaves out comes from its class, then its module, then
- * the default of the HTTP method, then `AsyncContextModule.forRoot({ budget })`.
+ * A number is short for `{ queries: number }`. It can decorate a controller, resolver, gateway or module, or a method.
+ * Dimensions that a method omits come from its class, then its module, then the default of the HTTP method, then
+ * `AsyncContextModule.forRoot({ budget })`.
  *
- * A function gives the limits of one unit of work, for its plan or its tenant. It is asked once, at its first query
- * or call after its guards, so that they have said who the user is; what guards ask for stands under the limits of
- * outside. One that throws, or gives what is no budget or a promise, is reported, and they stay in force.
+ * A function returns the limits of one unit of work, for example for its plan or its tenant. It is called once, at the
+ * first query or call after the guards, so that the user is known; the guards' own queries count against the outer
+ * limits. If the function throws, or returns a promise or an invalid budget, the error is reported and the outer limits
+ * apply.
  *
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET`, at start-up, for a limit that is not a
- * whole number of at least 0, for a dimension that does not exist, and for `{}`.
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET`, at startup, for a limit that is not a whole number of at
+ * least 0, for an unknown dimension, and for `{}`.
  *
  * @example
  * @Controller('orders')
@@ -65,10 +66,10 @@ export function readBudgetOf(limits: unknown, where: string): BudgetLimits {
 }
 
 /**
- * A higher ceiling for a while. Past `until` it no longer exempts, and says so at start-up.
+ * Raises limits for a while. After `until` it no longer applies, and a warning at startup says so.
  *
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET`, at start-up, for an invalid limit, no
- * ticket, or an end that is not a day.
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET`, at startup, for an invalid limit, a missing ticket, or an
+ * invalid end date.
  *
  * @example
  * export class ReportController {
@@ -82,11 +83,11 @@ QueryBudget.exempt = function exempt(exemption: BudgetExemption): BudgetDecorato
 };
 
 /**
- * Leaves the repeats of one shape out of the findings and of `repeats` for a while; its queries
- * count as before. Several may be declared. Past `until` it no longer ignores, and says so at start-up.
+ * Excludes the repeats of one statement shape from the findings and from `repeats` for a while; its queries still
+ * count. Can be used several times. After `until` it no longer applies, and a warning at startup says so.
  *
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET`, at start-up, for an empty shape or
- * reason, or an end that is not a day.
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET`, at startup, for an empty shape or reason, or an invalid
+ * end date.
  *
  * @example
  * export class StockController {

@@ -346,7 +346,7 @@ function makeStop(context: RequestContext, rules: StopRules): WorkStop {
   context.cost.gate = stop;
   const { outer } = context;
   const atMs = outer && knownStop(outer)?.deadlineMs;
-  if (atMs !== undefined) stop.limit(atMs, 'the request that it is a part of');
+  if (atMs !== undefined) stop.limit(atMs, 'the enclosing request');
   return stop;
 }
 
@@ -359,5 +359,5 @@ function isOwnWork(): boolean {
 }
 
 function clientLeft(): DOMException {
-  return new DOMException('The client has left before the response was finished', 'AbortError');
+  return new DOMException('The client disconnected before the response was complete', 'AbortError');
 }

@@ -207,7 +207,7 @@ describe.each(platforms)('the deadline and the signal on %s', platform => {
     await until(() => seen.length === 2, 'abort');
     expect(seen[1]).toMatchObject({
       name: 'AbortError',
-      message: expect.stringContaining('client has left'),
+      message: expect.stringContaining('client disconnected'),
     });
   });
 

@@ -141,7 +141,7 @@ describe.each(platforms)('a hard budget on %s', platform => {
     expect(status).toBe(503);
     expect(JSON.parse(body)).toEqual({
       statusCode: 503,
-      message: 'The request was stopped: it asked for more than it may',
+      message: 'The request was stopped because it exceeded a limit',
       reason: 'hard-budget',
     });
     expect(record).toMatchObject({

@@ -198,7 +198,7 @@ describe('@QueryBudget.exempt()', () => {
       { dimension: 'queries', used: 3, limit: 1, from: '@QueryBudget on ExemptController' },
     ]);
     expect(test.logs.of('warn', 'AsyncContext')).toContain(
-      `@QueryBudget.exempt on ExemptController.get ended on ${day(-1)} and no longer exempts: settle SHOP-12 (checkout), then remove it or renew it.`,
+      `@QueryBudget.exempt on ExemptController.get expired on ${day(-1)} and no longer applies: resolve SHOP-12 (checkout), then remove or renew it`,
     );
   });
 
@@ -219,7 +219,7 @@ describe('@QueryBudget.exempt()', () => {
     [{ queries: 1, issue: 'X', until: '2027-02-30' }, 'until is "2027-02-30"'],
     [{ queries: 1, issue: 'X', until: '31.01.2027' }, 'until is "31.01.2027"'],
     [{ queries: 1, issue: 'X' } as never, 'until is undefined'],
-    [{ issue: 'X', until: '2027-01-31' }, 'queries is undefined. An exemption is a ceiling'],
+    [{ issue: 'X', until: '2027-01-31' }, 'queries is undefined. An exemption raises limits'],
     [{ queries: -1, issue: 'X', until: '2027-01-31' }, 'queries is -1'],
     [{ queries: 1, issue: 'X', owner: 5, until: '2027-01-31' } as never, 'owner is 5'],
   ])('refuses %j', (exemption, says) => {
