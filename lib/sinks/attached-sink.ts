@@ -7,22 +7,22 @@ import type {
 } from '../record/process-figures';
 import type { CostRecordSink } from './cost-record.sink';
 
-/** What a sink can ask of an application that hands it records; `ProcessFigures` is one. */
+/** What a sink can read from an application that sends it records; `ProcessFigures` implements it. */
 export interface SinkApplication {
-  /** How the calls of all drivers of the process were charged. */
+  /** How the calls of all drivers of the process were attributed. */
   readonly attribution: Attribution;
-  /** How late the event loop of the process was; absent before the application serves. */
+  /** Delay of the event loop of the process; absent before the application serves. */
   readonly eventLoopDelay?: EventLoopDelay | undefined;
-  /** What became of the records of each of its sinks. */
+  /** Delivery of the records of each of its sinks. */
   readonly sinkStats?: readonly SinkStats[];
-  /** What its guards have refused, and in a dry run would have. */
+  /** Refusals of its guards, including those of a dry run. */
   readonly refusals?: readonly RefusalCount[];
-  /** How the process fares; absent without `forRoot({ overload })`. */
+  /** Load of the process; absent without `forRoot({ overload })`. */
   readonly overload?: OverloadState | undefined;
 }
 
 /**
- * A sink that looks further than its records, at the figures of its application.
+ * A sink that also reads figures of its application.
  *
  * @example
  * class LostCallsSink implements AttachedSink {
@@ -37,7 +37,7 @@ export interface SinkApplication {
  * }
  */
 export interface AttachedSink extends CostRecordSink {
-  /** Called once for each application that has the sink, when it is made. */
+  /** Called once for each application that has the sink, when the application is created. */
   attach(application: SinkApplication): void;
 }
 

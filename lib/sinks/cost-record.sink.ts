@@ -1,11 +1,11 @@
 import type { CostRecord } from '../cost/cost-record';
 
 /**
- * Where cost records go.
+ * A destination for cost records.
  *
- * Records arrive in batches, one batch at a time, after the responses they speak of. A sink may
- * throw, reject or hang: the application never notices. A batch that was refused is offered again,
- * later and later (`sinkQueue.retryDelayMs`), so a sink may get a record twice; what is lost is counted.
+ * Records arrive in batches, one batch at a time, after their responses. A sink may throw, reject or hang without
+ * affecting the application. A rejected batch is offered again with increasing delays (`sinkQueue.retryDelayMs`), so a
+ * sink may get a record twice; lost records are counted.
  *
  * @example
  * class CountingSink implements CostRecordSink {
@@ -20,16 +20,16 @@ export interface CostRecordSink {
   /** Names the sink in log lines. */
   readonly name: string;
   /**
-   * For a sink that counts in memory, such as one of metrics: it gets every record, also what
-   * `sinkQueue.sample` leaves out, without a weight, and at once where another sink would lose it to a
-   * full queue. It is called again for nothing, because it would count that twice.
+   * For a sink that counts in memory, such as a metrics sink: it gets every record without a weight, including those
+   * that `sinkQueue.sample` omits, and gets it immediately if the queue is full and the record would otherwise be lost.
+   * A failed write is not repeated, because it would be counted twice.
    * @default false
    */
   readonly everyRecord?: boolean;
   /**
-   * Takes a batch. The promise, if one is returned, says when the next batch may come.
+   * Writes a batch. If it returns a promise, the next batch comes when that has settled.
    *
-   * @throws whatever it likes; a `SinkFailure` says what is to become of the batch
+   * @throws any error; a `SinkFailure` says what to do with the batch
    */
   write(records: readonly CostRecord[]): void | Promise<void>;
   /** Called once at shutdown, after the last batch. */
@@ -37,25 +37,25 @@ export interface CostRecordSink {
 }
 
 /**
- * What the error of a `write()` may say about the batch.
+ * Optional properties of an error that `write()` throws.
  *
  * @example
  * throw Object.assign(new Error('schema refused'), { retryable: false });
  */
 export interface SinkFailure {
   /**
-   * `false` when the batch would be refused again: it is dropped at once.
+   * `false` if the batch would be rejected again: it is dropped at once.
    * @default true
    */
   readonly retryable?: boolean;
   /**
-   * How many records of the batch were taken all the same. Where the rest is to be offered again, these
-   * and those that were rejected are the first ones.
+   * How many records of the batch were written nevertheless. If the rest is to be offered again, these and the
+   * rejected ones must be the first of the batch.
    * @default 0
    */
   readonly delivered?: number;
   /**
-   * How many records of the batch are refused for good, and dropped.
+   * How many records of the batch were rejected for good and are dropped.
    * @default 0
    */
   readonly rejected?: number;

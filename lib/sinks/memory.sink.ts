@@ -2,7 +2,7 @@ import type { CostRecord } from '../cost/cost-record';
 import type { CostRecordSink } from './cost-record.sink';
 
 /**
- * Keeps the newest records in memory: for tests and small tools.
+ * Keeps the newest records in memory, for tests and small tools.
  *
  * @example
  * const sink = new MemorySink();
@@ -13,12 +13,12 @@ export class MemorySink implements CostRecordSink {
   readonly #capacity: number;
   #records: CostRecord[] = [];
 
-  /** @param options `capacity`: the most records that are kept; 1,000 by default */
+  /** @param options `capacity`: the maximum number of records; 1,000 by default */
   constructor(options: { readonly capacity?: number } = {}) {
     this.#capacity = options.capacity ?? 1_000;
   }
 
-  /** The records that are kept, oldest first. */
+  /** The kept records, oldest first. */
   get records(): readonly CostRecord[] {
     return this.#records;
   }
@@ -29,7 +29,7 @@ export class MemorySink implements CostRecordSink {
     this.#records = all.slice(Math.max(0, all.length - this.#capacity));
   }
 
-  /** Forgets all records. */
+  /** Removes all records. */
   clear(): void {
     this.#records = [];
   }

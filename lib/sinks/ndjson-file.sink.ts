@@ -10,12 +10,12 @@ import { writeFailure } from './sink-retry';
 /**
  * Appends each record to a file as one line of JSON (https://github.com/ndjson/ndjson-spec).
  *
- * The file and its folder are made when the first batch comes, and again when they were moved or
- * removed. While nothing can be written (a full or read-only disk) the queue keeps what fits in it and
- * offers it again; half a line is never left.
+ * The file and its directory are created for the first batch, and again if they were moved or deleted. While nothing
+ * can be written (a full or read-only disk), the queue keeps as many records as fit and offers them again; a partial
+ * line is never left behind.
  *
- * A file that is full, or whose time is up, is given the time as part of its name, in UTC:
- * `cost.2026-11-20T12-00-00.000Z.ndjson`. Processes that share a folder need a path each.
+ * A full or expired file is renamed with the time in UTC: `cost.2026-11-20T12-00-00.000Z.ndjson`. Processes that share
+ * a directory need separate paths.
  *
  * @example
  * AsyncContextModule.forRoot({
@@ -46,12 +46,12 @@ export class NdjsonFileSink implements CostRecordSink {
     this.#rotated = new rotated.RotatedFiles(path, { gzip, maxFiles, report });
   }
 
-  /** @throws the error of the file system; the queue offers what is not written again */
+  /** @throws the error of the file system; the queue offers unwritten records again */
   write(records: readonly CostRecord[]): Promise<void> {
     return this.#inTurn(() => this.#append(records));
   }
 
-  /** Closes the file, after what is being written; the next `write()` would open it again. */
+  /** Closes the file after pending writes; the next `write()` opens it again. */
   close(): Promise<void> {
     return this.#inTurn(async () => {
       this.#isTidy = false;

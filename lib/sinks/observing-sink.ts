@@ -4,28 +4,28 @@ import type { BreachRecord, CostRecord } from '../cost/cost-record';
 import type { RequestCost } from '../cost/request-cost';
 import type { CostRecordSink } from './cost-record.sink';
 
-/** A unit of work that is open, or that ends just now. */
+/** A unit of work that is open or about to close. */
 export interface ObservedUnit {
   readonly requestId: string;
   readonly kind: ContextKind;
-  /** Absent until it is known, and where no handler takes the work. */
+  /** Absent until it is known, and without a handler. */
   readonly handler: { readonly name: string } | undefined;
   /** Method and pattern; known at the end. */
   readonly route: string | undefined;
   /** HTTP method. */
   readonly method: string | undefined;
-  /** Where it stands in a distributed trace; made when it is first asked for. */
+  /** Position in a distributed trace; created on first access. */
   readonly trace: Trace;
   readonly cost: RequestCost;
-  /** Whether it took longer than a request should; known at the end. */
+  /** Whether it was slow; known at the end. */
   readonly isSlow: boolean;
   /** Known at the end. */
   readonly breaches: readonly BreachRecord[];
 }
 
 /**
- * A sink that looks at units of work while they are open: what is active around them, such as a span, is
- * gone when their records come. Both calls are made on the way of a request, so they must be quick.
+ * A sink that observes units of work while they are open, because what is active around them, such as a span, is gone
+ * when their records arrive. Both methods run as part of the request, so they must be fast.
  *
  * @example
  * class OpenWorkSink implements ObservingSink {
@@ -41,13 +41,13 @@ export interface ObservedUnit {
  * }
  */
 export interface ObservingSink extends CostRecordSink {
-  /** A unit of work has begun; what was active around it still is. */
+  /** A unit of work has begun; what was active around it is still active. */
   begins(unit: ObservedUnit): void;
   /**
-   * It is over, and judged. Of an HTTP request this comes before the listeners of others hear of its
-   * `close`, among them the one with which OpenTelemetry ends its span.
+   * A unit of work has ended, and its breaches and slowness are known. For an HTTP request this is called before other
+   * `close` listeners, such as the one with which OpenTelemetry ends its span.
    *
-   * @param record makes the record as it is by now: 10 µs and more
+   * @param record builds the record as of now, which takes 10 µs or more
    */
   ends(unit: ObservedUnit, record: () => CostRecord): void;
 }

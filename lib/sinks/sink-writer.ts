@@ -92,7 +92,7 @@ export class SinkWriter {
     this.#dropped += count;
     this.#settings.hookErrors.say(
       `queue of sink ${this.#sink.name}`,
-      `it is full, ${this.#dropped} records are lost`,
+      `it is full, ${this.#dropped} records lost so far`,
     );
   }
 

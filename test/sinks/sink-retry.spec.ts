@@ -100,7 +100,7 @@ describe('a batch that a sink refuses', () => {
       await vi.advanceTimersByTimeAsync(0);
     }
     expect(stats()).toMatchObject({ produced: 500, delivered: 0, dropped: 400, queued: 100 });
-    expect(reports).toContain('queue of sink tried: it is full, 400 records are lost');
+    expect(reports).toContain('queue of sink tried: it is full, 400 records lost so far');
     isDown = false;
     await vi.advanceTimersByTimeAsync(10_000);
     expect(stats()).toMatchObject({ produced: 500, delivered: 100, dropped: 400, queued: 0 });

@@ -27,12 +27,7 @@ export class ClientProxyDelivery {
     this.#options = options;
     this.#transport = transportOf(client);
     if (options.awaitReply && this.#transport.isBatching) {
-      throw invalidOption(
-        'awaitReply',
-        true,
-        'Leave it out: Kafka acknowledges events.',
-        'new ClientProxySink',
-      );
+      throw invalidOption('awaitReply', true, 'Omit it: Kafka acknowledges events.', 'new ClientProxySink');
     }
   }
 
@@ -45,7 +40,7 @@ export class ClientProxyDelivery {
     const { atOnce } = this.#options.awaitReply ? this.#transport : { atOnce: AT_ONCE };
     for (let next = 0; next < parts.length; next += atOnce) {
       // A message would connect the client again, and nobody would close it.
-      if (this.#isClosed) throw failure(new OwnError('the sink was closed'), countOf(parts, next));
+      if (this.#isClosed) throw failure(new OwnError('the sink is closed'), countOf(parts, next));
       const window = parts.slice(next, next + atOnce);
       const ends = await Promise.allSettled(window.map(part => this.#send(part)));
       const refused = ends.find(end => end.status === 'rejected');

@@ -3,45 +3,45 @@ import { invalidOption } from '../../kernel/errors';
 import type { CostRecord } from '../../cost/cost-record';
 import { MAX_RECORD_BYTES } from '../../record/bound-record';
 
-/** What names the messages to their consumers: topic, subject, channel, or what `@EventPattern()` says. */
+/** What identifies the messages to their consumers: topic, subject, channel, or the pattern of `@EventPattern()`. */
 export type MessagePattern = string | Readonly<Record<string, unknown>>;
 
-/** What the sink uses of a `ClientProxy`; the type that Nest gives a client of Kafka is another one. */
+/** The part of a `ClientProxy` that the sink uses; Nest gives a Kafka client a different type. */
 export type MessageClient = Pick<ClientProxy, 'connect' | 'send' | 'emit' | 'close' | 'unwrap'>;
 
-/** What one message holds: the record itself where there is one a message, else a list. */
+/** Content of one message: the record itself with one record per message, otherwise a list. */
 export type MessageData = CostRecord | readonly CostRecord[];
 
-/** What `ClientProxySink` is told. */
+/** Options of `ClientProxySink`. */
 export interface ClientProxySinkOptions {
   /**
-   * What sends: a client that is injected, or a function that makes one. One that is made is connected
-   * when the first batch comes, closed at shutdown, and made anew when three batches in a row failed.
+   * The client that sends, or a function that creates one. A created client is connected for the first batch, closed
+   * at shutdown, and created again after three failed batches in a row.
    */
   readonly client: MessageClient | (() => MessageClient);
-  /** What names the messages to their consumers. @default 'cost-records' */
+  /** What identifies the messages to their consumers. @default 'cost-records' */
   readonly pattern?: MessagePattern;
   /**
-   * The most records of one message. With 1 a message holds the record itself, else a list.
+   * Maximum number of records per message. With 1, a message is the record itself, otherwise a list.
    *
    * @default as many as `maxMessageBytes` allows; 1 for Kafka
    */
   readonly recordsPerMessage?: number;
-  /** The most bytes of the records of one message, as JSON. @default 262,144 */
+  /** Maximum size of the records of one message as JSON, in bytes. @default 262,144 */
   readonly maxMessageBytes?: number;
   /**
-   * Sends requests (`client.send()`) in place of events: a message is delivered when it was answered, by a
-   * JetStream stream or by a `@MessagePattern()`. Not with Kafka, which acknowledges events.
+   * Sends requests (`client.send()`) instead of events: a message is delivered when it is answered, by a JetStream
+   * stream or by a `@MessagePattern()`. Not for Kafka, which acknowledges events.
    *
    * @default false
    */
   readonly awaitReply?: boolean;
-  /** Milliseconds that a message may take. @default 5,000 */
+  /** Maximum time in milliseconds for a message. @default 5,000 */
   readonly timeoutMs?: number;
-  /** The key of a message to Kafka, which decides about its partition. @default the request id */
+  /** Returns the key of a Kafka message, which determines its partition. @default the request id */
   readonly key?: (first: CostRecord) => string | undefined;
   /**
-   * What the client is given: for headers and options of one transport.
+   * Returns what the client sends, to set headers and options of a transport.
    *
    * @default the data; for MQTT with QoS 1, for RabbitMQ persistent, for Kafka with `key`
    */
@@ -84,7 +84,7 @@ export function readClientProxyOptions(options: ClientProxySinkOptions): Resolve
   }
   const isPattern = typeof pattern === 'string' ? pattern !== '' : typeof pattern === 'object';
   if (!isPattern || pattern === null)
-    fail('pattern', pattern, 'Use a text or an object, as @EventPattern() has.');
+    fail('pattern', pattern, 'Use a string or an object, as for @EventPattern().');
   if (recordsPerMessage !== undefined) checkWhole('recordsPerMessage', recordsPerMessage, 1, MOST_RECORDS);
   checkWhole('maxMessageBytes', maxMessageBytes, LEAST_MESSAGE_BYTES, MOST_MESSAGE_BYTES);
   if (typeof awaitReply !== 'boolean') fail('awaitReply', awaitReply, 'Use true or false.');

@@ -27,7 +27,7 @@ export class UnsettledMessages {
    */
   async wait(make: () => Observable<unknown>, timeoutMs: number, isRequest: boolean): Promise<unknown> {
     if (this.#count >= MAX_UNSETTLED) {
-      throw new OverdueError(`the client has neither taken nor refused ${this.#count} messages yet`);
+      throw new OverdueError(`the client has neither accepted nor rejected ${this.#count} messages yet`);
     }
     const answer = answerOf(make(), 'the client').pipe(take(1));
     this.#count += 1;
@@ -39,7 +39,7 @@ export class UnsettledMessages {
         isOpen = false;
       };
       let timer = setTimeout(() => {
-        reject(new OverdueError(`neither taken nor refused within ${timeoutMs} ms`));
+        reject(new OverdueError(`neither accepted nor rejected within ${timeoutMs} ms`));
         if (!isRequest) {
           timer = setTimeout(settle, FORGET_AFTER_MS).unref();
           return;

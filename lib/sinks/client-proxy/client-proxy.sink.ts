@@ -20,12 +20,12 @@ export type { ClientProxySinkOptions, MessageClient, MessageData, MessagePattern
 const FAILURES_OF_ONE_CLIENT = 3;
 
 /**
- * Sends cost records to a broker, or to another service, with a `ClientProxy` of `@nestjs/microservices`:
+ * Sends cost records to a broker or to another service with a `ClientProxy` of `@nestjs/microservices`:
  * Kafka, RabbitMQ, NATS, JetStream, Redis, MQTT, TCP.
  *
- * A message is delivered when the client says so; what that means is different for each transport, and
- * told in docs/brokers.md. The queue writes again what was not: a message that was under way, and up to 15
- * behind it, may arrive twice.
+ * A message is delivered when the client says so; what that means depends on the transport and is described in
+ * docs/brokers.md. The queue repeats what was not delivered: a message that was in flight, and up to 15 behind it, may
+ * arrive twice.
  *
  * @example
  * import { ClientProxyFactory, Transport } from '@nestjs/microservices';
@@ -50,8 +50,8 @@ export class ClientProxySink implements CostRecordSink {
   }
 
   /**
-   * @throws the error of the client, with the number of records that were `delivered`, and of those that
-   * were `rejected` because the broker takes no message of that size
+   * @throws the client's error, with the number of records that were `delivered`, and of those that were `rejected`
+   * because the broker does not accept messages of that size
    */
   async write(records: readonly CostRecord[]): Promise<void> {
     try {
@@ -68,7 +68,7 @@ export class ClientProxySink implements CostRecordSink {
     }
   }
 
-  /** Closes the client, unless it was injected and whoever made it closes it. */
+  /** Closes the client, unless it was injected and its owner closes it. */
   async close(): Promise<void> {
     const { client } = this.#options;
     // Nest closes those of `ClientsModule` before the last batch, which connects them again.

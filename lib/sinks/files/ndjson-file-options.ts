@@ -1,27 +1,27 @@
 import { invalidOption } from '../../kernel/errors';
 
-/** Options of a `NdjsonFileSink`. */
+/** Options of `NdjsonFileSink`. */
 export interface NdjsonFileOptions {
-  /** The file; relative to the working folder of the process. */
+  /** Path of the file; relative to the working directory of the process. */
   readonly path: string;
   /**
-   * Bytes after which another file is begun; one record may be larger.
+   * Maximum size of a file in bytes, after which a new one is started; a single record may be larger.
    * @default no limit
    */
   readonly maxBytes?: number;
   /**
-   * When another file is begun: with each hour or day of UTC, or after so many milliseconds, counted from
-   * 1970. It is looked at when records are written.
+   * When to start a new file: with each hour or day in UTC, or after this many milliseconds, counted from 1970. It is
+   * checked when records are written.
    * @default never
    */
   readonly rotateEvery?: 'hour' | 'day' | number;
   /**
-   * Whether files that are full are compressed.
+   * Whether full files are compressed.
    * @default false
    */
   readonly gzip?: boolean;
   /**
-   * Files that are kept beside the one that is written; the oldest are removed.
+   * Number of files to keep besides the current one; the oldest are deleted.
    * @default all
    */
   readonly maxFiles?: number;
@@ -48,7 +48,7 @@ export function readNdjsonFileOptions(options: NdjsonFileOptions): ResolvedNdjso
     if (!NAMES.includes(name)) throw fail(name, value, `There is no such option: use ${NAMES.join(', ')}.`);
   }
   const { path, maxBytes = Infinity, rotateEvery = Infinity, gzip = false, maxFiles = Infinity } = options;
-  if (typeof path !== 'string' || path === '') throw fail('path', path, 'Use the path of a file.');
+  if (typeof path !== 'string' || path === '') throw fail('path', path, 'Use a file path.');
   if (typeof gzip !== 'boolean') throw fail('gzip', gzip, 'Use true or false.');
   return {
     path,
@@ -67,7 +67,7 @@ function readPeriod(value: NonNullable<NdjsonFileOptions['rotateEvery']>): numbe
 
 function readLeast(name: string, value: number, least: number): number {
   if (value === Infinity || (Number.isSafeInteger(value) && value >= least)) return value;
-  throw fail(name, value, `Use a whole number of at least ${least}, or leave it out.`);
+  throw fail(name, value, `Use a whole number of at least ${least}, or omit it.`);
 }
 
 function fail(path: string, value: unknown, remedy: string) {

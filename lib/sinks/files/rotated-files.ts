@@ -60,7 +60,7 @@ export class RotatedFiles {
       try {
         await this.#tidyOnce(this.#abort.signal);
       } catch (error) {
-        if (!this.#abort.signal.aborted) this.#options.report(`rotation of ${this.#path}`, error);
+        if (!this.#abort.signal.aborted) this.#options.report(`rotating ${this.#path}`, error);
       }
     }
   }

@@ -31,7 +31,7 @@ export function logBreaches(
       eventName: names.BREACH_EVENT,
       severityNumber: SeverityNumber.ERROR,
       severityText: 'ERROR',
-      body: `${work} exceeded its budget of ${dimension}: ${used} of ${limit}`,
+      body: `${work} exceeded its ${dimension} budget: ${used} of ${limit}`,
       attributes,
       context,
     });

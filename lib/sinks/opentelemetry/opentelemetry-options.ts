@@ -9,7 +9,7 @@ const MAX_HANDLERS = 100_000;
 /** Options of `OpenTelemetrySink`. */
 export interface OpenTelemetrySinkOptions {
   /**
-   * Whether records are counted in metrics.
+   * Whether records are exported as metrics.
    * @default true
    */
   readonly metrics?: boolean;
@@ -19,22 +19,22 @@ export interface OpenTelemetrySinkOptions {
    */
   readonly spans?: boolean;
   /**
-   * Whether each breach is a log record.
+   * Whether each breach is exported as a log record.
    * @default true
    */
   readonly logs?: boolean;
   /**
-   * Where the metrics go.
-   * @default the global one, as it is when the application starts
+   * Provider for the metrics.
+   * @default the global provider at the start of the application
    */
   readonly meterProvider?: MeterProvider;
   /**
-   * Where the log records go.
-   * @default the global one
+   * Provider for the log records.
+   * @default the global provider
    */
   readonly loggerProvider?: LoggerProvider;
   /**
-   * The most handlers that are told apart in metrics, from 1 to 100,000; the rest is `other`.
+   * Maximum number of handlers with metrics of their own, from 1 to 100,000; the others are combined as `other`.
    * @default 500
    */
   readonly maxHandlers?: number;
@@ -64,10 +64,10 @@ export function readOpenTelemetryOptions(options: OpenTelemetrySinkOptions): Ope
     throw invalidOption('maxHandlers', maxHandlers, 'Use a whole number from 1 to 100,000.', CALL);
   }
   if (meterProvider !== undefined && typeof meterProvider.getMeter !== 'function') {
-    throw invalidOption('meterProvider', meterProvider, 'Use a MeterProvider of OpenTelemetry.', CALL);
+    throw invalidOption('meterProvider', meterProvider, 'Use an OpenTelemetry MeterProvider.', CALL);
   }
   if (loggerProvider !== undefined && typeof loggerProvider.getLogger !== 'function') {
-    throw invalidOption('loggerProvider', loggerProvider, 'Use a LoggerProvider of OpenTelemetry.', CALL);
+    throw invalidOption('loggerProvider', loggerProvider, 'Use an OpenTelemetry LoggerProvider.', CALL);
   }
   return {
     metrics: readSwitch('metrics', options.metrics),

@@ -24,10 +24,10 @@ const MAX_DIMENSIONS = 200;
 const MAX_OWNERS = 200;
 
 /**
- * Gives what units of work cost to OpenTelemetry: metrics of handlers, attributes on the spans of requests,
- * and breaches as span events and log records.
+ * Exports the cost of units of work to OpenTelemetry: metrics per handler, attributes on request spans, and breaches
+ * as span events and log records.
  *
- * The SDK is the application's own; without one this does nothing.
+ * It uses the SDK of the application; without an SDK it does nothing.
  *
  * @example
  * AsyncContextModule.forRoot({ sinks: [new OpenTelemetrySink()] });
@@ -48,7 +48,7 @@ export class OpenTelemetrySink implements AttachedSink, ObservingSink {
   #logger: Logger | undefined;
   #observesProcess = false;
 
-  /** @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an option that cannot be */
+  /** @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an invalid option */
   constructor(options: OpenTelemetrySinkOptions = {}) {
     this.#settings = readOpenTelemetryOptions(options);
     this.#handlers = new BoundedNames(this.#settings.maxHandlers);

@@ -67,23 +67,24 @@ export function observeProcess(meter: Meter, applications: AttachedApplications)
   };
   const calls = meter.createObservableCounter('nestjs.driver.calls', {
     unit: '{call}',
-    description: 'Calls of drivers: charged to their unit of work, late, or lost (made outside of any).',
+    description:
+      'Driver calls: charged to their unit of work, late (after it closed), or lost (outside of any unit of work).',
   });
   const records = meter.createObservableCounter('nestjs.sink.records', {
     unit: '{record}',
-    description: 'Cost records by what became of them.',
+    description: 'Cost records by sink and result.',
   });
   const queued = meter.createObservableUpDownCounter('nestjs.sink.queued_records', {
     unit: '{record}',
-    description: 'Cost records that wait or are being written.',
+    description: 'Cost records that are queued or being written.',
   });
   const refusals = meter.createObservableCounter('nestjs.guard.refusals', {
     unit: '{request}',
-    description: 'Units of work that a guard has refused, or would have in a dry run.',
+    description: 'Units of work refused by a guard, or that would have been refused in a dry run.',
   });
   const shedShare = meter.createObservableGauge('nestjs.overload.shed_share', {
     unit: '1',
-    description: 'Share of the arriving requests that is shed, or would be in a dry run.',
+    description: 'Share of arriving requests that are shed, or would be shed in a dry run.',
   });
   shedShare.addCallback(result => {
     const { shedShare: share } = applications;

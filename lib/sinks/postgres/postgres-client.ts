@@ -1,4 +1,4 @@
-/** What is asked of a `Client` of `pg` that is connected. */
+/** The part of a connected `pg` `Client` that is used. */
 export interface PostgresClient {
   query(text: string): Promise<PostgresResult | readonly PostgresResult[]>;
 }
@@ -16,10 +16,10 @@ export interface PostgresResult {
   readonly rows: readonly unknown[];
 }
 
-/** What is asked of a `Pool` of `pg`. */
+/** The part of a `pg` `Pool` that is used. */
 export interface PostgresPool {
   connect(): Promise<PostgresSession & { release(isBroken?: boolean): void }>;
-  /** Tells a pool from a client. */
+  /** Distinguishes a pool from a client. */
   readonly idleCount: number;
 }
 

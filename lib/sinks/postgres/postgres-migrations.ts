@@ -2,32 +2,32 @@ import type { PostgresClient, PostgresPool, PostgresResult } from './postgres-cl
 import { COLUMN_DEFINITIONS } from './postgres-columns';
 import { type PostgresTable, quoteName, quoteText, readTable } from './postgres-table';
 
-/** Which schema. */
+/** Table and layout of the schema. */
 export interface PostgresSchemaOptions {
   /**
-   * `table` or `schema.table`, any name of at most 50 bytes; without a schema it is in `public`.
+   * `table` or `schema.table`, with a table name of at most 50 bytes; the default schema is `public`.
    * @default 'cost_records'
    */
   readonly table?: string;
   /**
-   * Whether the table has a partition for each month. Without, it is a plain one, for engines that have
-   * other means (a hypertable, a distributed table) or none.
+   * Whether the table has a partition for each month. Without partitions it is a plain table, for engines with other
+   * means (a hypertable, a distributed table) or none.
    * @default true
    */
   readonly partitions?: boolean;
 }
 
-/** One step of the schema. What was published is never changed; a later version adds a step. */
+/** One step of the schema. Published steps never change; later versions add steps. */
 export interface PostgresMigration {
   /** 1, 2, 3, … */
   readonly version: number;
   readonly description: string;
-  /** Statements, to be run in one transaction. */
+  /** Statements to run in one transaction. */
   readonly sql: string;
 }
 
 /**
- * The SQL of the schema, for a migration tool of your own.
+ * Returns the SQL of the schema, for your own migration tool.
  *
  * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION`
  * @example
@@ -37,14 +37,14 @@ export function postgresMigrations(options: PostgresSchemaOptions = {}): readonl
   const table = readTable(options.table ?? 'cost_records', 'postgresMigrations');
   return options.partitions === false
     ? [{ version: 1, description: 'a plain table', sql: plainTable(table) }]
-    : [{ version: 1, description: 'a table with a partition a month', sql: partitionedTable(table) }];
+    : [{ version: 1, description: 'a table with one partition per month', sql: partitionedTable(table) }];
 }
 
 /**
- * Brings the schema up to date: runs what was not run yet, each step in a transaction. Instances that
- * start at once wait for each other.
+ * Brings the schema up to date: runs the missing steps, each in a transaction. Instances that start at the same time
+ * wait for each other.
  *
- * @returns the versions that were run
+ * @returns the versions that were applied
  * @throws the error of the database, after a rollback
  * @example
  * await migratePostgres(new Pool({ connectionString: process.env.DATABASE_URL }));

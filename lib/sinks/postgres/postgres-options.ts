@@ -3,15 +3,15 @@ import type { PostgresPool } from './postgres-client';
 import type { PostgresSchemaOptions } from './postgres-migrations';
 import { type PostgresTable, readTable } from './postgres-table';
 
-/** Options of a `PostgresSink`. */
+/** Options of `PostgresSink`. */
 export interface PostgresSinkOptions extends PostgresSchemaOptions {
   /**
-   * Where the database is: a URL, or what a `Client` of `pg` takes. The sink has one connection of its own.
-   * @default the variables PGHOST, PGUSER, … as for psql
+   * The database: a URL, or the options of a `pg` `Client`. The sink opens one connection of its own.
+   * @default the environment variables PGHOST, PGUSER, …, as for psql
    */
   readonly connection?: string | object;
   /**
-   * A pool of `pg` to take a connection from for each batch, in place of one of its own.
+   * A `pg` pool to take a connection from for each batch, instead of opening one.
    * @default none
    */
   readonly pool?: PostgresPool;
@@ -21,17 +21,17 @@ export interface PostgresSinkOptions extends PostgresSchemaOptions {
    */
   readonly migrate?: boolean;
   /**
-   * Whole months that are kept beside the current one; partitions of older ones are dropped once a day.
+   * Whole months to keep in addition to the current one; older partitions are dropped once a day.
    * @default all are kept
    */
   readonly retainMonths?: number;
   /**
-   * Milliseconds that a connection may take to open.
+   * Maximum time in milliseconds for opening a connection.
    * @default 5000
    */
   readonly connectTimeoutMs?: number;
   /**
-   * Milliseconds that one statement, such as the COPY of a batch, may take.
+   * Maximum time in milliseconds for a statement, such as the COPY of a batch.
    * @default 10000
    */
   readonly statementTimeoutMs?: number;
@@ -74,10 +74,10 @@ export function readPostgresOptions(options: PostgresSinkOptions): ResolvedPostg
   }
   const { connection = {}, pool, retainMonths, table = 'cost_records', partitions = true } = options;
   if (typeof connection !== 'string' && (typeof connection !== 'object' || connection === null)) {
-    throw invalidOption('connection', undefined, 'Use a URL or the options of a Client of pg.', CALL);
+    throw invalidOption('connection', undefined, 'Use a URL or the options of a pg Client.', CALL);
   }
   if (pool !== undefined && typeof (pool as Partial<PostgresPool> | null)?.connect !== 'function') {
-    throw invalidOption('pool', pool, 'Use a Pool of pg.', CALL);
+    throw invalidOption('pool', pool, 'Use a pg Pool.', CALL);
   }
   checkBoolean('partitions', partitions);
   checkBoolean('migrate', options.migrate ?? false);

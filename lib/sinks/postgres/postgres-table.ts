@@ -26,7 +26,7 @@ export function readTable(table: string, call: string): PostgresTable {
     throw invalidOption(
       'table',
       table,
-      `Use 'table' or 'schema.table', the name of the table in at most ${MAX_TABLE_BYTES} bytes.`,
+      `Use 'table' or 'schema.table', with a table name of at most ${MAX_TABLE_BYTES} bytes.`,
       call,
     );
   }

@@ -27,10 +27,10 @@ const DATA_ERROR = /^2[23]/;
 const NO_PARTITION = '23514';
 
 /**
- * Copies records to a table of PostgreSQL: one `COPY` a batch, on a connection of its own that is opened
- * anew when it breaks. Its statements are counted for nobody.
+ * Copies records to a PostgreSQL table: one `COPY` per batch, on a connection of its own that is reopened when it
+ * breaks. Its own statements are not charged to any unit of work.
  *
- * The table is made by `migratePostgres()`, by the SQL of `postgresMigrations()`, or with `migrate: true`.
+ * Create the table with `migratePostgres()`, with the SQL of `postgresMigrations()`, or with `migrate: true`.
  *
  * @example
  * AsyncContextModule.forRoot({
@@ -57,12 +57,12 @@ export class PostgresSink implements CostRecordSink {
     this.#partitions = schema.partitions ? new PostgresPartitions(table, retainMonths) : undefined;
   }
 
-  /** @throws the error of the driver, with how many records are in the table */
+  /** @throws the driver's error, with the number of records that are in the table */
   write(records: readonly CostRecord[]): Promise<void> {
     return this.#inTurn(() => this.#write(records));
   }
 
-  /** Closes the connection, also one that hangs; the next `write()` would open another. */
+  /** Closes the connection, even if it hangs; the next `write()` opens another one. */
   close(): void {
     this.#connection?.close();
     this.#connection = undefined;

@@ -8,7 +8,7 @@ export function processMetrics(registry: Registry, prefix: string, applications:
   registry.registerMetric(
     new Counter({
       name: `${prefix}driver_calls_total`,
-      help: 'Calls of drivers: charged to their unit of work, late, or lost (made outside of any).',
+      help: 'Driver calls: charged to their unit of work, late (after it closed), or lost (outside of any unit of work).',
       labelNames: ['driver', 'charge'],
       registers: [],
       collect() {
@@ -24,7 +24,7 @@ export function processMetrics(registry: Registry, prefix: string, applications:
   registry.registerMetric(
     new Counter({
       name: `${prefix}sink_records_total`,
-      help: 'Cost records by what became of them.',
+      help: 'Cost records by sink and result.',
       labelNames: ['sink', 'result'],
       registers: [],
       collect() {
@@ -42,7 +42,7 @@ export function processMetrics(registry: Registry, prefix: string, applications:
   registry.registerMetric(
     new Counter({
       name: `${prefix}guard_refusals_total`,
-      help: 'Units of work that a guard has refused, or would have in a dry run.',
+      help: 'Units of work refused by a guard, or that would have been refused in a dry run.',
       labelNames: ['guard', 'reason', 'handler', 'dry_run'],
       registers: [],
       collect() {
@@ -58,7 +58,7 @@ export function processMetrics(registry: Registry, prefix: string, applications:
   registry.registerMetric(
     new Gauge({
       name: `${prefix}overload_shed_share`,
-      help: 'Share of the arriving requests that is shed, or would be in a dry run.',
+      help: 'Share of arriving requests that are shed, or would be shed in a dry run.',
       aggregator: 'max',
       registers: [],
       collect() {
@@ -71,7 +71,7 @@ export function processMetrics(registry: Registry, prefix: string, applications:
   registry.registerMetric(
     new Gauge({
       name: `${prefix}sink_queued_records`,
-      help: 'Cost records that wait or are being written.',
+      help: 'Cost records that are queued or being written.',
       labelNames: ['sink'],
       registers: [],
       collect() {
@@ -85,7 +85,7 @@ export function processMetrics(registry: Registry, prefix: string, applications:
   registry.registerMetric(
     new Gauge({
       name: `${prefix}event_loop_delay_seconds`,
-      help: 'How late the event loop was since the application serves.',
+      help: 'Event loop delay since the application started to serve.',
       labelNames: ['stat'],
       aggregator: 'max',
       registers: [],

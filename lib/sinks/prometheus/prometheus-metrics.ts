@@ -53,27 +53,26 @@ export function metricsOf(
   const metrics: PrometheusMetrics = {
     duration: histogram(
       'request_duration_seconds',
-      'How long units of work took.',
+      'Duration of units of work.',
       buckets.duration,
       ...labels,
     ),
-    queries: histogram('request_queries', 'Queries of one unit of work.', buckets.queries, 'handler'),
-    rows: histogram('request_rows', 'Rows read or changed by one unit of work.', buckets.rows, 'handler'),
+    queries: histogram('request_queries', 'Queries per unit of work.', buckets.queries, 'handler'),
+    rows: histogram('request_rows', 'Rows read or changed per unit of work.', buckets.rows, 'handler'),
     database: histogram(
       'request_database_seconds',
-      'Sum of the durations of the queries of one unit of work.',
+      'Sum of query durations per unit of work.',
       buckets.database,
       'handler',
     ),
-    time: counter('request_time_seconds_total', 'Where the time of units of work went.', 'handler', 'part'),
-    calls: counter('calls_total', 'Cache commands, HTTP requests and messages sent.', 'handler', 'dimension'),
-    breaches: counter(
-      'budget_breaches_total',
-      'Budgets that were exceeded.',
+    time: counter('request_time_seconds_total', 'Time spent by units of work, by part.', 'handler', 'part'),
+    calls: counter(
+      'calls_total',
+      'Cache commands, outbound HTTP requests and published messages.',
       'handler',
       'dimension',
-      'owner',
     ),
+    breaches: counter('budget_breaches_total', 'Exceeded budgets.', 'handler', 'dimension', 'owner'),
     slow: counter(
       'slow_requests_total',
       'Slow units of work, by the largest part of their time.',
@@ -82,21 +81,17 @@ export function metricsOf(
     ),
     findings: counter(
       'repeated_queries_total',
-      'Statement shapes that repeat in one unit of work.',
+      'Statement shapes that repeat within one unit of work.',
       'handler',
       'kind',
     ),
-    queryErrors: counter('query_errors_total', 'Queries that failed.', 'handler'),
-    lateQueries: counter(
-      'late_queries_total',
-      'Queries made after their unit of work was closed.',
-      'handler',
-    ),
+    queryErrors: counter('query_errors_total', 'Failed queries.', 'handler'),
+    lateQueries: counter('late_queries_total', 'Queries made after their unit of work closed.', 'handler'),
     unhandledErrors: counter('unhandled_errors_total', 'Unhandled errors and rejections.', 'handler'),
     poolWait: counter('pool_wait_seconds_total', 'Time that queries waited for a connection.', 'handler'),
     blocked: counter(
       'blocked_seconds_total',
-      'Time in which it blocked the event loop, in stretches of 50 ms and longer.',
+      'Time that units of work blocked the event loop, in blocks of 50 ms or longer.',
       'handler',
     ),
     blocking: counter(

@@ -6,25 +6,25 @@ const OPTIONS = ['registry', 'prefix', 'buckets', 'maxHandlers'];
 const PREFIX = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
 const MAX_HANDLERS = 100_000;
 
-/** Upper bounds of the buckets of each histogram, rising. */
+/** Upper bounds of the buckets of each histogram, in ascending order. */
 export interface PrometheusBuckets {
   /**
-   * Seconds that a unit of work takes.
+   * Duration of a unit of work in seconds.
    * @default 0.005 to 10: those of `http.server.request.duration` in OpenTelemetry
    */
   readonly duration?: readonly number[];
   /**
-   * Queries of a unit of work.
+   * Queries per unit of work.
    * @default 0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1,000, 10,000
    */
   readonly queries?: readonly number[];
   /**
-   * Rows of a unit of work.
+   * Rows per unit of work.
    * @default 0, 1, 10, 100, 1,000, 10,000, 100,000
    */
   readonly rows?: readonly number[];
   /**
-   * Seconds that the queries of a unit of work take.
+   * Sum of query durations per unit of work, in seconds.
    * @default 0.001 to 10
    */
   readonly database?: readonly number[];
@@ -33,18 +33,18 @@ export interface PrometheusBuckets {
 /** Options of `PrometheusSink`. */
 export interface PrometheusSinkOptions {
   /**
-   * Where the metrics are registered.
-   * @default the one that `prom-client` exports as `register`
+   * Registry for the metrics.
+   * @default the `register` export of `prom-client`
    */
   readonly registry?: Registry;
   /**
-   * What the name of each metric begins with.
+   * Prefix of the metric names.
    * @default 'nestjs_'
    */
   readonly prefix?: string;
   readonly buckets?: PrometheusBuckets;
   /**
-   * The most handlers that have series of their own, from 1 to 100,000; the rest is `other`.
+   * Maximum number of handlers with series of their own, from 1 to 100,000; the others are combined as `other`.
    * @default 500
    */
   readonly maxHandlers?: number;

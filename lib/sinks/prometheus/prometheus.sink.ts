@@ -13,10 +13,10 @@ const MAX_DIMENSIONS = 200;
 const MAX_OWNERS = 200;
 
 /**
- * Counts cost records in the metrics of `prom-client`, for Prometheus to scrape.
+ * Counts cost records in `prom-client` metrics for Prometheus to scrape.
  *
- * Labels are names out of the code (handlers, routes, dimensions, drivers, sinks): never an id, a user or
- * a URL. All records are counted, also those that `sinkQueue.sample` leaves out of other sinks.
+ * Labels contain only names from the code (handlers, routes, dimensions, drivers, sinks), never an id, a user or a URL.
+ * All records are counted, including those that `sinkQueue.sample` omits for other sinks.
  *
  * @example
  * AsyncContextModule.forRoot({ sinks: [new PrometheusSink({ prefix: 'shop_' })] });
@@ -31,10 +31,10 @@ export class PrometheusSink implements AttachedSink {
   readonly #series = new Map<string, HandlerSeries>();
 
   /**
-   * Registers the metrics. Sinks with one registry and one prefix share them, with the buckets of the first.
+   * Registers the metrics. Sinks with the same registry and prefix share them, with the buckets of the first sink.
    *
-   * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an option that cannot be
-   * @throws Error of `prom-client`, when something else has registered one of the names
+   * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an invalid option
+   * @throws Error of `prom-client` if one of the names is already registered by something else
    */
   constructor(options: PrometheusSinkOptions = {}) {
     const settings = readPrometheusOptions(options);

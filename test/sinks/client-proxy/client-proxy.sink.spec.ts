@@ -116,7 +116,7 @@ describe.runIf(canStart(SERVERS.redis))('a server of Redis', () => {
     expect(
       await failureOf(sinkFor(make, { awaitReply: true, timeoutMs: 200 }).write(records(3))),
     ).toMatchObject({
-      message: 'neither taken nor refused within 200 ms',
+      message: 'neither accepted nor rejected within 200 ms',
     });
   });
 
@@ -327,7 +327,7 @@ describe('Kafka, as far as a stand-in for its protocol can show', () => {
   it('acknowledges events: awaitReply is refused', () => {
     const client = ClientProxyFactory.create({ transport: Transport.KAFKA, options: {} });
     expect(() => new ClientProxySink({ client, awaitReply: true })).toThrow(
-      'new ClientProxySink({ awaitReply }) is true. Leave it out: Kafka acknowledges events.',
+      'new ClientProxySink({ awaitReply }) is true. Omit it: Kafka acknowledges events.',
     );
   });
 });
@@ -342,8 +342,8 @@ describe.runIf(canStart(SERVERS.mqtt))('a broker that hangs', () => {
     const failures: string[] = [];
     for (let i = 0; i < 6; i++) failures.push((await failureOf(sink.write(records(16)))).message);
     expect(failures).toEqual([
-      ...Array(4).fill('neither taken nor refused within 50 ms'),
-      ...Array(2).fill('the client has neither taken nor refused 64 messages yet'),
+      ...Array(4).fill('neither accepted nor rejected within 50 ms'),
+      ...Array(2).fill('the client has neither accepted nor rejected 64 messages yet'),
     ]);
     server.thaw();
     await taken(sink);

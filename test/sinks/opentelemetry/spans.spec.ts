@@ -116,7 +116,7 @@ describe.each(platforms)('the span of a request, on %s', platform => {
       eventName: 'nestjs.budget.breach',
       severityText: 'ERROR',
       severityNumber: 17,
-      body: 'TracedController.orders exceeded its budget of queries: 2 of 1',
+      body: 'TracedController.orders exceeded its queries budget: 2 of 1',
       attributes: { ...breach, 'code.function.name': 'TracedController.orders' },
     });
     expect(logs[0]!.spanContext).toMatchObject({

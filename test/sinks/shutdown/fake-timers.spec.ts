@@ -150,7 +150,7 @@ describe.each(platforms)('app.close() on %s', { timeout: 120_000 }, platform => 
     expect(process.listenerCount('uncaughtExceptionMonitor')).toBe(before);
     const hookErrors = test.logs.of('warn', 'AsyncContext').map(line => line.split(' failed')[0]);
     expect(hookErrors.toSorted()).toEqual(
-      ['instrumentation second', 'instrumentation first', 'clients of messages, taking back'].toSorted(),
+      ['instrumentation second', 'instrumentation first', 'message clients, shutdown'].toSorted(),
     );
   });
 });
