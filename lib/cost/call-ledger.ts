@@ -4,7 +4,7 @@ import { type TimeAccount, WAITS } from './time-account';
 const MAX_TARGETS = 50;
 const MAX_TARGET_LENGTH = 100;
 
-/** What is not a query: a command to a cache, an outbound HTTP request, a published message. */
+/** Calls other than queries: a cache command, an outbound HTTP request, a published message. */
 export type CallDimension = 'cache' | 'http' | 'messages';
 
 /** A call under way; only the first end counts. */

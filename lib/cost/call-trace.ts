@@ -2,15 +2,15 @@
 const MAX_METHODS = 100;
 const OTHER = 'other';
 
-/** What the calls of one method of a provider cost. */
+/** Cost of the calls of one provider method. */
 export interface TracedCallRecord {
-  /** Class and method: `OrdersService.find`; `other` for all beyond the first 100. */
+  /** Class and method, such as `OrdersService.find`; `other` for all methods beyond the first 100. */
   readonly call: string;
-  /** How often it was called. */
+  /** Number of calls. */
   readonly count: number;
-  /** Sum of the durations, in milliseconds; of calls at once, or of one inside the other, both count. */
+  /** Sum of the durations in milliseconds; concurrent and nested calls are each counted in full. */
   readonly totalMs: number;
-  /** The same less the time in which at least one traced call inside was under way. */
+  /** The same, minus the time in which at least one traced call inside was running. */
   readonly selfMs: number;
   /** Calls that threw or rejected. */
   readonly errors: number;

@@ -2,99 +2,102 @@ import type { TracedCallRecord } from './call-trace';
 import type { RepeatFinding } from './repeat-finding';
 import type { SlowRecord, StallRecord, TimeRecord } from './time-record';
 
-/** What the queries of one table cost. */
+/** Cost of the queries of one table. */
 export interface TableCostRecord {
-  /** Queries whose main table this is. */
+  /** Number of queries whose main table this is. */
   readonly count: number;
-  /** Sum of their durations, in milliseconds. */
+  /** Sum of their durations in milliseconds. */
   readonly durationMs: number;
-  /** Rows that they returned or affected. */
+  /** Rows returned or affected. */
   readonly rows: number;
 }
 
-/** What the queries of one statement shape cost. */
+/** Cost of the queries of one statement shape. */
 export interface ShapeCostRecord {
   /** The statement with every literal and parameter removed. */
   readonly shape: string;
   /** The main table of the statement. */
   readonly table?: string;
-  /** How often the shape ran. */
+  /** Number of runs of the shape. */
   readonly count: number;
-  /** Sum of the durations, in milliseconds. */
+  /** Sum of their durations in milliseconds. */
   readonly durationMs: number;
   /** Rows returned or affected. */
   readonly rows: number;
-  /** Where the application made it (`orders.service.ts:47 loadItems`); known from the 5th repeat on, and below the 25th perhaps that of an earlier request of its handler. */
+  /**
+   * Where the application made the query (`orders.service.ts:47 loadItems`); known from the 5th repeat on, and below
+   * the 25th possibly taken from an earlier request of the handler.
+   */
   readonly callSite?: string;
 }
 
-/** What a unit of work asked of its databases. */
+/** What a unit of work requested from its databases. */
 export interface QueriesCostRecord {
-  /** Queries sent; transaction control is not among them. */
+  /** Queries sent, without transaction control. */
   readonly count: number;
-  /** Queries that failed. */
+  /** Failed queries. */
   readonly errors: number;
   /** Queries that change data or schema. */
   readonly writes: number;
-  /** BEGIN, COMMIT, ROLLBACK, SAVEPOINT, SET and their like. */
+  /** `BEGIN`, `COMMIT`, `ROLLBACK`, `SAVEPOINT`, `SET` and similar statements. */
   readonly transactions: number;
-  /** Sum of the durations of all queries, in milliseconds; parallel queries count twice. */
+  /** Sum of all query durations in milliseconds; parallel queries are each counted in full. */
   readonly durationMs: number;
-  /** Milliseconds that queries waited for a connection of a pool; not part of `durationMs`. */
+  /** Milliseconds that queries waited for a pool connection; not included in `durationMs`. */
   readonly waitMs: number;
-  /** Milliseconds in which at least one query was under way. */
+  /** Milliseconds in which at least one query was running. */
   readonly busyMs: number;
   /** Rows returned or affected. */
   readonly rows: number;
-  /** Bytes received, where the driver knows them; else 0. */
+  /** Bytes received, if the driver knows them; otherwise 0. */
   readonly bytes: number;
-  /** The most queries under way, or waiting, at once: 1 means that they ran one after the other. */
+  /** Maximum number of queries running or waiting at once; 1 means that they ran sequentially. */
   readonly maxConcurrent: number;
-  /** Queries made after the unit of work was closed; not part of `count`. */
+  /** Queries made after the unit of work was closed; not included in `count`. */
   readonly late: number;
   /** Cost by main table, at most 100 tables. */
   readonly byTable: Readonly<Record<string, TableCostRecord>>;
   /** Cost by statement shape, most frequent first, at most 100 shapes. */
   readonly shapes: readonly ShapeCostRecord[];
-  /** Queries whose shape was not kept, because 100 others were. */
+  /** Queries whose shape was not kept because 100 others were. */
   readonly shapesDropped: number;
 }
 
-/** What the calls of one command, host or queue cost. */
+/** Cost of the calls to one target: a command, a host or a queue. */
 export interface TargetCostRecord {
   readonly count: number;
-  /** Calls that failed. */
+  /** Failed calls. */
   readonly errors: number;
-  /** Sum of their durations, in milliseconds. */
+  /** Sum of their durations in milliseconds. */
   readonly durationMs: number;
-  /** Bytes received, where the driver knows them; else 0. */
+  /** Bytes received, if the driver knows them; otherwise 0. */
   readonly bytes: number;
 }
 
-/** What a unit of work asked of caches, of other services or of brokers. */
+/** Calls of a unit of work to caches, other services or brokers. */
 export interface CallsCostRecord extends TargetCostRecord {
-  /** Milliseconds in which at least one call was under way. */
+  /** Milliseconds in which at least one call was running. */
   readonly busyMs: number;
-  /** The most calls under way at once. */
+  /** Maximum number of calls running at once. */
   readonly maxConcurrent: number;
-  /** Calls made after the unit of work was closed; not part of `count`. */
+  /** Calls made after the unit of work was closed; not included in `count`. */
   readonly late: number;
   /** By command (`GET`), host (`api.example.com`), or queue, topic or subject; at most 50. */
   readonly byTarget: Readonly<Record<string, TargetCostRecord>>;
 }
 
-/** What another service has said of its cost. */
+/** Cost that another service has reported. */
 export interface RemoteTargetRecord {
-  /** Answers that said something: those with at least one query. */
+  /** Responses that reported at least one query. */
   readonly calls: number;
   readonly queries: number;
   /** Rows returned or affected. */
   readonly rows: number;
-  /** Sum of the durations of the queries, in milliseconds. */
+  /** Sum of the query durations in milliseconds. */
   readonly durationMs: number;
 }
 
-/** What the services that a unit of work asked have said of their cost, up to the heads of their answers. */
+/** Cost that the called services have reported in the headers of their responses. */
 export interface RemoteCostRecord extends RemoteTargetRecord {
   /** By host (`orders.internal:8080`), at most 50. */
   readonly byTarget: Readonly<Record<string, RemoteTargetRecord>>;
@@ -102,18 +105,18 @@ export interface RemoteCostRecord extends RemoteTargetRecord {
 
 /** What ran inside `contextService.uncounted(reason, fn)`. */
 export interface UncountedCostRecord {
-  /** The reason that was given. */
+  /** The given reason. */
   readonly reason: string;
   readonly queries: number;
   readonly rows: number;
-  /** Sum of the durations of the queries, in milliseconds. */
+  /** Sum of the query durations in milliseconds. */
   readonly durationMs: number;
   readonly cache: number;
   readonly http: number;
   readonly messages: number;
 }
 
-/** What a unit of work asked for after it was closed. */
+/** A call of a unit of work after it was closed. */
 export interface LateRecord {
   /** The shape of a query, or the dimension and target of a call (`http api.example.com`). */
   readonly what: string;
@@ -124,13 +127,13 @@ export interface LateRecord {
 export interface BreachRecord {
   /** `queries`, `rows`, `durationMs`, `writes`, `repeats`, `cache`, `http`, `messages`, `loopBlockMs`, `remoteQueries`, `remoteRows` or `perTable.<table>`. */
   readonly dimension: string;
-  /** What was used, in the unit of the dimension. */
+  /** The value, in the unit of the dimension. */
   readonly used: number;
-  /** What was allowed, in the unit of the dimension. */
+  /** The limit, in the unit of the dimension. */
   readonly limit: number;
   /** Where the limit was declared: `@QueryBudget on OrdersController`, `forRoot({ budget })`, … */
   readonly from: string;
-  /** Set where it was a hard limit, which has stopped the unit of work. */
+  /** Set if it was a hard limit, which has stopped the unit of work. */
   readonly hard?: true;
 }
 
@@ -159,22 +162,22 @@ export interface RefusedRecord {
 export interface CostRecord {
   /** Version of this schema. */
   readonly v: 1;
-  /** The id that was answered in `x-request-id`. */
+  /** The id that was returned in `x-request-id`. */
   readonly requestId: string;
   /**
-   * Its distributed trace, 32 hexadecimal digits; absent when none came in and nobody asked for one: no log
-   * line, no other service, no job.
+   * Id of its distributed trace, 32 hexadecimal digits; absent if none came in and none was needed for a log line,
+   * another service or a job.
    */
   readonly traceId?: string;
-  /** Its own span in that trace, 16 hexadecimal digits; absent where `traceId` is. */
+  /** Its own span in that trace, 16 hexadecimal digits; absent if `traceId` is. */
   readonly spanId?: string;
-  /** Span of whoever asked for it; absent when nobody did, or when OpenTelemetry knows it. */
+  /** Span of the caller; absent without a caller, or if OpenTelemetry records the caller. */
   readonly parentSpanId?: string;
   /** Id of the unit of work that started this one. */
   readonly parentRequestId?: string;
   /**
-   * Handler of the unit of work that awaited this one and whose record has this cost in it, too: a command or
-   * a query of `@nestjs/cqrs`. Sums over records leave those out that have it. Both have one `requestId`.
+   * Handler of the unit of work that awaited this one and whose record includes this cost: for a command or a query
+   * of `@nestjs/cqrs`. Exclude records with this field from sums. Both records have the same `requestId`.
    */
   readonly within?: string;
   /** `http`, `graphql`, `rpc`, `websocket` or `job`. */
@@ -185,50 +188,50 @@ export interface CostRecord {
   readonly route?: string;
   /** HTTP method. */
   readonly method?: string;
-  /** HTTP status; absent when the client left before any was sent. */
+  /** HTTP status; absent if the client disconnected before any was sent. */
   readonly status?: number;
-  /** Whether the client left before the response was finished. */
+  /** Whether the client disconnected before the response was complete. */
   readonly aborted: boolean;
   /** Class name of the error that the handler ended with. */
   readonly error?: string;
-  /** Errors that nobody awaited, until the record was written; absent when there were none. */
+  /** Unhandled errors until the record was written; absent if there were none. */
   readonly unhandledErrors?: number;
   /** When the unit of work began. */
   readonly startedAt: string;
-  /** How long the unit of work took. */
+  /** Duration of the unit of work. */
   readonly durationMs: number;
-  /** `String(user.id)` when the user has an id. */
+  /** `String(user.id)` if the user has an id. */
   readonly userId?: string;
-  /** Whose handler it is: named by the exemption that was in force, else by its budget. */
+  /** Owner of the handler: from the exemption in force, otherwise from its budget. */
   readonly owner?: string;
   /** Where the time went; the parts add up to `durationMs`. */
   readonly time: TimeRecord;
-  /** Why it was slow; absent for what was faster than `slowAfterMs`, and for jobs. */
+  /** Why it was slow; absent if it was faster than `slowAfterMs`, and for jobs. */
   readonly slow?: SlowRecord;
-  /** Milliseconds in which it blocked the event loop, in stretches of 50 ms and longer; absent when it did not. */
+  /** Milliseconds that it blocked the event loop, counting blocks of 50 ms or longer; absent if it did not. */
   readonly blockedMs?: number;
-  /** Who else blocked the event loop meanwhile, the longest first, at most 5; absent when nobody did. */
+  /** Other work that blocked the event loop in the meantime, longest first, at most 5; absent if there was none. */
   readonly stalls?: readonly StallRecord[];
   readonly queries: QueriesCostRecord;
-  /** Commands to caches; absent when there were none. */
+  /** Cache commands; absent if there were none. */
   readonly cache?: CallsCostRecord;
-  /** Outbound HTTP requests; absent when there were none. */
+  /** Outbound HTTP requests; absent if there were none. */
   readonly http?: CallsCostRecord;
-  /** Messages published; absent when there were none. */
+  /** Published messages; absent if there were none. */
   readonly messages?: CallsCostRecord;
-  /** What other services have said of their cost, and of those that they asked; absent when none has. */
+  /** Cost that other services have reported, including services that they called; absent if none has. */
   readonly remote?: RemoteCostRecord;
-  /** Queries that repeat: duplicates, N+1, fan-outs; absent when there are none. */
+  /** Repeated queries: duplicates, N+1s, fan-outs; absent if there are none. */
   readonly findings?: readonly RepeatFinding[];
-  /** What was declared not to count, at most 20 reasons; absent when nothing was. */
+  /** Work declared as uncounted, at most 20 reasons; absent if there was none. */
   readonly uncounted?: readonly UncountedCostRecord[];
-  /** What it asked for after it was closed, most frequent first, at most 20; absent when nothing. */
+  /** Calls after it was closed, most frequent first, at most 20; absent if there were none. */
   readonly late?: readonly LateRecord[];
-  /** Calls of providers, most self time first, at most 20; absent unless traced, or when there were none. */
+  /** Calls of providers, most self time first, at most 20; absent if not traced, or if there were none. */
   readonly providerCalls?: readonly TracedCallRecord[];
   readonly breaches: readonly BreachRecord[];
-  /** Which guard of this package has refused it, and why; absent where none has. */
+  /** The guard of this package that refused it, and why; absent if none did. */
   readonly refused?: RefusedRecord;
-  /** How many units of work it stands for where `sinkQueue.sample` leaves others out (10 of 0.1); absent means 1. */
+  /** Number of units of work that it stands for if `sinkQueue.sample` omits others (10 for 0.1); absent means 1. */
   readonly weight?: number;
 }

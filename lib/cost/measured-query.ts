@@ -12,24 +12,24 @@ const DIALECTS: ReadonlyMap<string, SqlDialect> = new Map([
 ]);
 const MAX_COLLECTION = 200;
 
-/** A query that the application measured itself. */
+/** A query that the application has measured itself. */
 export interface MeasuredQuery {
   /** The database: `postgresql`, `cassandra`, … */
   readonly system: string;
   /** The statement; only its shape is kept. */
   readonly statement?: string;
-  /** The collection, where there is no statement. */
+  /** The collection, if there is no statement. */
   readonly collection?: string;
   /**
    * Rows or documents returned or affected.
    * @default 0
    */
   readonly rows?: number;
-  /** How long it took, in milliseconds. */
+  /** Duration in milliseconds. */
   readonly durationMs: number;
   /**
    * Whether it changes data.
-   * @default what the statement says, else false
+   * @default derived from the statement, otherwise false
    */
   readonly write?: boolean;
 }

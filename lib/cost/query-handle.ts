@@ -1,30 +1,30 @@
 import type { Columns } from './evidence/kept-results';
 import type { ReadsRows } from './unread-rows';
 
-/** The function whose callers are the application's: a call site is looked for above it. */
+/** The instrumented function: the call site is the application's frame above it. */
 export type StackBoundary = (...args: never[]) => unknown;
 
-/** A query under way, as a driver sees it. */
+/** A running query, as a driver instrumentation sees it. */
 export interface QueryHandle {
-  /** Says, right after the begin, that the query waits for a connection of a pool. */
+  /** Call this right after `begin()` if the query waits for a pool connection. */
   queued(): void;
   /**
-   * Says that it has got one: its time counts from here on, and until here as waiting. `nowMs` is
-   * `performance.now()`, where the driver has asked for it.
+   * Call this when the query has got its connection: the time up to now counts as waiting, the rest as query time.
+   * `nowMs` is `performance.now()`, if the driver instrumentation has read it already.
    */
   sent(nowMs?: number): void;
-  /** Says that so many rows have come while there are more, such as a batch of a cursor. */
+  /** Reports rows received while more are to come, such as a batch of a cursor. */
   received(rows: number): void;
   /**
-   * Shows the rows that have come, before the application gets them: objects, or arrays with the names of their
-   * columns. Some of them are kept by reference until the unit of work ends, and nothing is written to them.
+   * Passes the received rows before the application gets them: objects, or arrays with their column names. Some of
+   * them are kept by reference until the unit of work ends; they are never changed.
    */
   returned(rows: readonly unknown[], columns?: Columns): void;
-  /** The same for a driver that gives the rows one by one, and keeps none of them. */
+  /** The same for a driver that returns rows one by one and keeps none of them. */
   returnedOne(row: unknown, columns?: Columns): void;
   /**
-   * Ends the query: rows returned or affected, whether it failed, and bytes received where the driver
-   * knows them. Only the first call counts.
+   * Ends the query with the rows returned or affected, whether it failed, and the bytes received if the driver knows
+   * them. Only the first call counts.
    */
   end(rows: number, failed?: boolean, bytes?: number): void;
 }
@@ -41,18 +41,18 @@ export interface OwnQueryHandle extends QueryHandle {
   returnedUnread(count: number, keep: () => ReadsRows, mayWait: boolean): void;
 }
 
-/** A call under way that is not a query: a cache command, an HTTP request, a published message. */
+/** A running call that is not a query: a cache command, an HTTP request, a published message. */
 export interface CallHandle {
-  /** Ends the call: whether it failed, and bytes received where they are known. Only the first call counts. */
+  /** Ends the call: whether it failed, and the bytes received if known. Only the first call counts. */
   end(failed?: boolean, bytes?: number): void;
 }
 
-/** A connection that is asked of a pool. */
+/** A request for a pool connection. */
 export interface AcquisitionHandle {
-  /** Says that it has to wait. Without it, nothing is measured: most get a free connection at once. */
+  /** Call this if it has to wait. Without it nothing is measured, because most get a free connection at once. */
   queued(): void;
-  /** Says that it has got this connection, which is held until `released()`. Only the first outcome counts. */
+  /** Call this with the connection, which is held until `released()`. Only the first outcome counts. */
   acquired(connection: object): void;
-  /** Says that it gets none. */
+  /** Call this if it gets no connection. */
   failed(): void;
 }

@@ -8,52 +8,52 @@ import type { RepeatFinding } from './repeat-finding';
  * if ((context.cost?.queries ?? 0) > 50) return this.fromCache();
  */
 export interface RequestCost {
-  /** Queries sent so far; transaction control is not among them. */
+  /** Queries sent so far, without transaction control. */
   readonly queries: number;
-  /** Queries that failed. */
+  /** Failed queries. */
   readonly errors: number;
   /** Queries that change data or schema. */
   readonly writes: number;
-  /** BEGIN, COMMIT, ROLLBACK, SAVEPOINT, SET and their like. */
+  /** `BEGIN`, `COMMIT`, `ROLLBACK`, `SAVEPOINT`, `SET` and similar statements. */
   readonly transactions: number;
   /** Rows returned or affected. */
   readonly rows: number;
-  /** Sum of the durations of the queries that have ended, in milliseconds. */
+  /** Sum of the durations of finished queries, in milliseconds. */
   readonly durationMs: number;
-  /** Milliseconds in which at least one query was under way, up to the last moment without any. */
+  /** Milliseconds in which at least one query was running, up to the last moment without any. */
   readonly busyMs: number;
-  /** Milliseconds that queries have waited for a connection of a pool. */
+  /** Milliseconds that queries have waited for a pool connection. */
   readonly waitMs: number;
-  /** Bytes received, where the driver knows them. */
+  /** Bytes received, if the driver knows them. */
   readonly bytes: number;
-  /** Commands to a cache. */
+  /** Cache commands. */
   readonly cache: number;
   /** Outbound HTTP requests. */
   readonly http: number;
-  /** Messages published. */
+  /** Published messages. */
   readonly messages: number;
-  /** Queries that the services that were asked have made for it, as far as they have said so. */
+  /** Queries that called services made for it, as far as they have reported them. */
   readonly remoteQueries: number;
   /** Rows of these queries. */
   readonly remoteRows: number;
-  /** Runs of the one shape whose values came from the rows of an earlier result, so far: an N+1 that is proven. */
+  /** Runs so far of the one shape whose values came from the rows of an earlier result: a proven N+1. */
   readonly repeats: number;
-  /** Milliseconds in which it has blocked the event loop, in stretches of 50 ms and longer. */
+  /** Milliseconds that it has blocked the event loop, counting blocks of 50 ms or longer. */
   readonly loopBlockMs: number;
-  /** The most queries under way at once. */
+  /** Maximum number of queries running at once. */
   readonly maxConcurrent: number;
   /** Queries made after the unit of work was closed. */
   readonly late: number;
   /**
-   * Queries that repeat, so far: N+1 with its parent, duplicates, fan-outs, look-ups.
+   * Repeated queries so far: N+1s with their parents, duplicates, fan-outs, look-ups.
    *
    * @example
    * expect(context.cost?.findings()).toEqual([]);
    */
   findings(): readonly RepeatFinding[];
   /**
-   * Calls of providers by class and method, so far, most self time first; empty without
-   * `forRoot({ providerCalls: true })`. A call under way counts up to now.
+   * Calls of providers so far, by class and method, most self time first; empty without
+   * `forRoot({ providerCalls: true })`. A running call is counted up to now.
    *
    * @example
    * const [slowest] = context.cost?.providerCalls() ?? [];

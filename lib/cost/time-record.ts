@@ -6,31 +6,31 @@ import { type TimeAccount, WAITS } from './time-account';
 const MAX_STALLS = 5;
 
 /**
- * Where the wall time of a unit of work went, in milliseconds. Each moment is counted once, so the parts
- * add up to `durationMs`.
+ * Where the wall time of a unit of work went, in milliseconds. Each moment is counted only once, so the parts add up
+ * to `durationMs`.
  */
 export interface TimeRecord {
-  /** At least one query was under way. */
+  /** At least one query was running. */
   readonly databaseMs: number;
-  /** It waited for a connection of a pool, and for no query. */
+  /** It waited for a pool connection, and no query was running. */
   readonly poolMs: number;
-  /** It waited for other services, and for nothing before. */
+  /** It waited for other services, and for none of the above. */
   readonly httpMs: number;
-  /** It waited for a cache, and for nothing before. */
+  /** It waited for a cache, and for none of the above. */
   readonly cacheMs: number;
-  /** It waited for a broker, and for nothing before. */
+  /** It waited for a broker, and for none of the above. */
   readonly messagesMs: number;
-  /** It waited for a slot of `@Concurrency()`, and for nothing before. */
+  /** It waited for a `@Concurrency()` slot, and for none of the above. */
   readonly slotMs: number;
   /** Its own code ran. */
   readonly ownMs: number;
-  /** Others blocked the event loop, for 50 ms or longer at once. */
+  /** Other work blocked the event loop, for 50 ms or longer at a time. */
   readonly stalledMs: number;
-  /** Something blocked the event loop for 50 ms or longer at once, and nobody saw whose work it was. */
+  /** Something blocked the event loop for 50 ms or longer at a time, and the cause is unknown. */
   readonly unknownMs: number;
-  /** The machine gave the processor to other processes, for 50 ms or longer in one stretch; 0 but on Linux. */
+  /** Other processes used the CPU, for 50 ms or longer at a time; always 0 except on Linux. */
   readonly starvedMs: number;
-  /** The rest: timers, files, request bodies, clients that are not counted, its turn. */
+  /** The rest: timers, files, request bodies, clients that are not counted, waiting in the event loop. */
   readonly otherMs: number;
 }
 
@@ -48,15 +48,15 @@ export type TimePart =
   | 'starved'
   | 'other';
 
-/** A stretch of 50 ms or longer in which another unit of work blocked the event loop. */
+/** A block of the event loop, 50 ms or longer, by another unit of work. */
 export interface StallRecord {
-  /** How long, in milliseconds. */
+  /** Duration in milliseconds. */
   readonly ms: number;
-  /** Who it was: `ReportsController.export`; absent where that is not known. */
+  /** Handler that caused it, such as `ReportsController.export`; absent if unknown. */
   readonly handler?: string;
-  /** Its unit of work. */
+  /** Id of its unit of work. */
   readonly requestId?: string;
-  /** What it was at (`reports.service.ts:47 render`), where the watchdog has looked. */
+  /** The line that was running (`reports.service.ts:47 render`), if the watchdog has captured it. */
   readonly at?: string;
 }
 
@@ -64,9 +64,9 @@ export interface StallRecord {
 export interface SlowRecord {
   /** The largest part of its time. */
   readonly because: TimePart;
-  /** That part, in milliseconds. */
+  /** Duration of that part in milliseconds. */
   readonly ms: number;
-  /** Who or what is at fault, as far as it is known: a shape, a host, a handler, a line; at most 5. */
+  /** The causes, as far as they are known: a shape, a host, a handler, a line; at most 5. */
   readonly culprits: readonly string[];
 }
 

@@ -41,5 +41,5 @@ function watch(copy: unknown, reporter: QueryReporter): (() => void)[] {
 }
 
 const SHARED =
-  'a DataLoader is shared by several requests: its batch is charged to the first of them, and its cache ' +
-  'gives one the rows of another. Make a DataLoader for each request, such as in the GraphQL context';
+  'a DataLoader is shared by several requests: its batch is charged to the first of them, and its cache serves ' +
+  'one request the rows of another. Create a DataLoader per request, for example in the GraphQL context';

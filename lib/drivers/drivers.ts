@@ -3,13 +3,13 @@ import { giveModules } from '../kernel/given-modules';
 import { lazyDriver } from '../instrumentation/lazy-driver';
 
 /**
- * Counts the queries of `pg` (`Client` and `Pool`), and so of all that is built on it: TypeORM,
- * Drizzle, Knex, MikroORM, Prisma's `adapter-pg`, …
+ * Counts the queries of `pg` (`Client` and `Pool`), and so of everything built on it: TypeORM, Drizzle, Knex,
+ * MikroORM, Prisma's `adapter-pg`, …
  *
- * A query is counted where the application makes it, also when it then waits for the pool.
+ * A query is counted where the application makes it, even if it then waits for the pool.
  *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ * @param modules the package as imported by the application; only needed in a bundle
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a module of another package
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [pgInstrumentation()] });
@@ -24,11 +24,11 @@ export function pgInstrumentation(...modules: readonly object[]): DriverInstrume
 }
 
 /**
- * Counts the queries of `postgres` (Postgres.js), and so of Drizzle on it. A query is lazy: it is charged
- * to the unit of work that awaits it, which is where it is sent.
+ * Counts the queries of `postgres` (Postgres.js), and so of Drizzle on it. Its queries are lazy: they are charged to
+ * the unit of work that awaits them, which is when they are sent.
  *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ * @param modules the package as imported by the application; only needed in a bundle
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a module of another package
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [postgresInstrumentation()] });
@@ -47,11 +47,11 @@ export function postgresInstrumentation(...modules: readonly object[]): DriverIn
 }
 
 /**
- * Counts the queries of PGlite, and so of Drizzle on it. Its engine does one after the other: the wait for
- * it is part of a query.
+ * Counts the queries of PGlite, and so of Drizzle on it. Its engine runs one query at a time: waiting for it is part
+ * of the query.
  *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ * @param modules the package as imported by the application; only needed in a bundle
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a module of another package
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [pgliteInstrumentation()] });
@@ -69,12 +69,12 @@ export function pgliteInstrumentation(...modules: readonly object[]): DriverInst
 /**
  * Counts the queries of `mysql2`, and so of TypeORM, Sequelize, Knex, Kysely, Drizzle and Prisma on it.
  *
- * It listens to the diagnostics channels of the driver. They lack the text as it was before the values
- * were written in, the rows of a stream, what `prepare()` gave, and a way to keep a query back: for these
- * `query`, `execute` and `addCommand` of its connections are replaced.
+ * It listens to the diagnostics channels of the driver. They lack the text before the values were inserted, the rows
+ * of a stream, the result of `prepare()`, and a way to reject a query: for these, `query`, `execute` and `addCommand`
+ * of its connections are replaced.
  *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ * @param modules the package as imported by the application; only needed in a bundle
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a module of another package
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [mysql2Instrumentation()] });
@@ -90,11 +90,11 @@ export function mysql2Instrumentation(...modules: readonly object[]): DriverInst
 }
 
 /**
- * Counts the queries of `mariadb`, with promises and with callbacks, and so of Sequelize on it. What a
- * connection asks for itself, its pings, and files that are imported are not counted.
+ * Counts the queries of `mariadb`, with promises and with callbacks, and so of Sequelize on it. Queries that a
+ * connection makes for itself, its pings, and imported files are not counted.
  *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ * @param modules the package as imported by the application; only needed in a bundle
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a module of another package
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [mariadbInstrumentation()] });
@@ -115,12 +115,12 @@ export function mariadbInstrumentation(...modules: readonly object[]): DriverIns
 /**
  * Counts the queries of `mssql`, and of `tedious` below it, and so of TypeORM, Knex and Kysely on them.
  *
- * The channels that `mssql` publishes lack the values that tell duplicates from other repeats, streams, and a
- * way to keep a query back; `tedious` publishes none. So a query begins where `mssql` is called, or `tedious`
- * by itself, and ends where `tedious` calls back.
+ * The channels that `mssql` publishes lack the values that distinguish duplicates from other repeats, streams, and a
+ * way to reject a query; `tedious` publishes none. So a query begins where `mssql`, or `tedious` on its own, is
+ * called, and ends where `tedious` calls back.
  *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ * @param modules the package as imported by the application; only needed in a bundle
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a module of another package
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [mssqlInstrumentation()] });
@@ -136,11 +136,11 @@ export function mssqlInstrumentation(...modules: readonly object[]): DriverInstr
 }
 
 /**
- * Watches the pools of `tarn`, and so of Knex: who waits for a connection, and who holds one. What is sent
- * on them is counted by the instrumentation of their driver.
+ * Watches the pools of `tarn`, and so of Knex: who waits for a connection, and who holds one. Queries on these
+ * connections are counted by the instrumentation of their driver.
  *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ * @param modules the package as imported by the application; only needed in a bundle
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a module of another package
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [pgInstrumentation(), tarnInstrumentation()] });
@@ -158,8 +158,8 @@ export function tarnInstrumentation(...modules: readonly object[]): DriverInstru
 /**
  * Counts the queries of `better-sqlite3`, and so of TypeORM, Knex, Kysely and Drizzle on it.
  *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ * @param modules the package as imported by the application; only needed in a bundle
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a module of another package
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [betterSqlite3Instrumentation()] });
@@ -177,8 +177,8 @@ export function betterSqlite3Instrumentation(...modules: readonly object[]): Dri
 }
 
 /**
- * Counts the queries of `node:sqlite`. Its channel of Node 26 is not used: it costs ten times as much and
- * has the values in its texts.
+ * Counts the queries of `node:sqlite`. The diagnostics channel of Node 26 is not used: it costs ten times as much, and
+ * its texts contain the values.
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [nodeSqliteInstrumentation()] });
@@ -195,8 +195,8 @@ export function nodeSqliteInstrumentation(): DriverInstrumentation {
 }
 
 /**
- * Counts the commands of `mongodb`, and so of Mongoose: each batch of a cursor is one, with the
- * documents in it; the collection stands for the table.
+ * Counts the commands of `mongodb`, and so of Mongoose: each batch of a cursor is one query, with its documents; the
+ * collection stands for the table.
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [mongodbInstrumentation()] });
@@ -213,11 +213,11 @@ export function mongodbInstrumentation(): DriverInstrumentation {
 }
 
 /**
- * Counts the requests of `@elastic/elasticsearch` as queries: `search orders`, by index, with the documents
- * that they return or write. A request is counted once with its retries, and not as outbound HTTP.
+ * Counts the requests of `@elastic/elasticsearch` as queries, such as `search orders`, by index, with the documents
+ * that they return or write. A request and its retries count once, and not as outbound HTTP.
  *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ * @param modules the package as imported by the application; only needed in a bundle
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a module of another package
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [elasticsearchInstrumentation()] });
@@ -236,12 +236,12 @@ export function elasticsearchInstrumentation(...modules: readonly object[]): Dri
 }
 
 /**
- * Counts the commands of `@aws-sdk/client-dynamodb` as queries: `Query orders`, by table, with the items that
- * they return or write; those of `@aws-sdk/lib-dynamodb` as well. A command is counted once with its retries,
- * and not as outbound HTTP. The other clients of the SDK are outbound HTTP.
+ * Counts the commands of `@aws-sdk/client-dynamodb` as queries, such as `Query orders`, by table, with the items that
+ * they return or write; those of `@aws-sdk/lib-dynamodb` as well. A command and its retries count once, and not as
+ * outbound HTTP. The other clients of the SDK count as outbound HTTP.
  *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ * @param modules the package as imported by the application; only needed in a bundle
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a module of another package
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [dynamodbInstrumentation()] });
@@ -259,11 +259,11 @@ export function dynamodbInstrumentation(...modules: readonly object[]): DriverIn
 }
 
 /**
- * Counts the commands of `ioredis` 5 and newer, in `record.cache`, by their name: those of pipelines and
- * transactions one by one, and those that wait for a connection where the application made them.
+ * Counts the commands of `ioredis` 5 and newer, in `record.cache`, by name: those of pipelines and transactions one
+ * by one, and those that wait for a connection where the application made them.
  *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ * @param modules the package as imported by the application; only needed in a bundle
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a module of another package
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [ioredisInstrumentation()] });
@@ -281,11 +281,11 @@ export function ioredisInstrumentation(...modules: readonly object[]): DriverIns
 }
 
 /**
- * Counts the commands of `redis` (node-redis 5 and newer: clients, pools, clusters, sentinels), in
- * `record.cache`, by their name; a pool gives its client to the request that asked for it.
+ * Counts the commands of `redis` (node-redis 5 and newer: clients, pools, clusters, sentinels), in `record.cache`, by
+ * name; the client of a pool is attributed to the request that asked for it.
  *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ * @param modules the package as imported by the application; only needed in a bundle
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a module of another package
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [redisInstrumentation()] });
@@ -301,11 +301,11 @@ export function redisInstrumentation(...modules: readonly object[]): DriverInstr
 }
 
 /**
- * Counts the jobs that are added to queues of `bullmq`, in `record.messages`, by queue. The commands to
- * Redis that this takes are part of it.
+ * Counts the jobs added to queues of `bullmq`, in `record.messages`, by queue. The Redis commands of adding a job are
+ * part of it.
  *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ * @param modules the package as imported by the application; only needed in a bundle
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a module of another package
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [bullmqInstrumentation()] });
@@ -320,8 +320,8 @@ export function bullmqInstrumentation(...modules: readonly object[]): DriverInst
 }
 
 /**
- * Counts what is published with `amqplib`, in `record.messages`, by exchange, or by queue where the
- * exchange is the default one. A message has ended when its channel has taken it.
+ * Counts the messages published with `amqplib`, in `record.messages`, by exchange, or by queue for the default
+ * exchange. A message has ended when its channel has accepted it.
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [amqplibInstrumentation()] });
@@ -335,8 +335,9 @@ export function amqplibInstrumentation(): DriverInstrumentation {
 }
 
 /**
- * Counts what is published with `nats` and `@nats-io/transport-node`, in `record.messages`, by subject; a part of it that holds a digit
- * is `*`. A request is one message; it has ended when it is handed to the connection.
+ * Counts the messages published with `nats` and `@nats-io/transport-node`, in `record.messages`, by subject; a part of
+ * the subject that contains a digit becomes `*`. A request is one message; it has ended when it is handed to the
+ * connection.
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [natsInstrumentation()] });
@@ -350,11 +351,11 @@ export function natsInstrumentation(): DriverInstrumentation {
 }
 
 /**
- * Counts the messages that producers of `kafkajs` send, in `record.messages`, by topic. A producer that was
- * made before the application is not covered.
+ * Counts the messages that producers of `kafkajs` send, in `record.messages`, by topic. Producers created before the
+ * application are not covered.
  *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ * @param modules the package as imported by the application; only needed in a bundle
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a module of another package
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [kafkajsInstrumentation()] });
@@ -369,12 +370,12 @@ export function kafkajsInstrumentation(...modules: readonly object[]): DriverIns
 }
 
 /**
- * Counts outbound HTTP requests, in `record.http`, by host: `fetch`, `undici`, `node:http`, `node:https`
- * and so `axios`, `got` and all that is built on them, and `node:http2` from Node 22 on.
+ * Counts outbound HTTP requests, in `record.http`, by host: `fetch`, `undici`, `node:http`, `node:https` and so
+ * `axios`, `got` and everything built on them, and `node:http2` from Node 22 on.
  *
- * Each redirect and each retry is a request of its own. A call lasts until its response has been read;
- * it has failed when there was none, when it broke off, and when its status is 500 or more.
- * What an agent, such as an exporter of OpenTelemetry, sends for itself is nobody's.
+ * Each redirect and each retry is a separate request. A call lasts until its response has been read; it has failed if
+ * there was no response, if the response broke off, or if its status is 500 or more. Requests that an agent, such as
+ * an OpenTelemetry exporter, sends for itself are not charged to any unit of work.
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [httpInstrumentation()] });
@@ -390,11 +391,11 @@ export function httpInstrumentation(): DriverInstrumentation {
 }
 
 /**
- * Counts nothing: a batch is charged, by its own queries, to the unit of work that scheduled it. Says
- * when a `DataLoader` is shared, so that one unit of work pays for the rows of another, and sees them.
+ * Counts nothing: the queries of a batch are charged to the unit of work that scheduled it. Warns if a `DataLoader` is
+ * shared, so that one unit of work pays for the rows of another, and sees them.
  *
- * @param modules the package as the application has imported it; only a bundle needs it
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for another module
+ * @param modules the package as imported by the application; only needed in a bundle
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a module of another package
  *
  * @example
  * AsyncContextModule.forRoot({ instrumentations: [pgInstrumentation(), dataloaderInstrumentation()] });

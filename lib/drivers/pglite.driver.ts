@@ -47,7 +47,7 @@ function cover(build: unknown, reporter: QueryReporter): (() => void)[] {
   const { PGlite } = build as { PGlite?: { prototype: object } };
   const base = PGlite && (Object.getPrototypeOf(PGlite.prototype) as object);
   if (PGlite === undefined || base === undefined || !Object.hasOwn(base, 'query')) {
-    reporter.warn('this version of PGlite has another base class, so its queries are not counted');
+    reporter.warn('this version of PGlite has an unknown base class, so its queries are not counted');
     return [];
   }
   // The class itself has none of its own, unless somebody has wrapped it.

@@ -11,24 +11,24 @@ import type {
 import type { PooledQuery } from '../detectors/pools/pooled-query';
 
 /**
- * The one thing that a driver instrumentation reports to.
+ * Receives the calls of a driver from its instrumentation.
  *
- * A begin belongs where the application makes the call, before it is sent; its handle is carried to
- * where the call ends. `undefined` means that nothing is to be ended. Text and parameters are kept by reference
- * until the unit of work ends, and nothing else that is given here.
+ * Call a `begin…()` method where the application makes the call, before it is sent, and pass the handle on to where
+ * the call ends. If it returns `undefined`, there is nothing to end. Text and parameters are kept by reference until
+ * the unit of work ends; nothing else is kept.
  */
 export interface QueryReporter {
   /**
    * Counts a statement towards the current unit of work.
    *
-   * `parameters` are compared, by a hash, with those of other runs, to find duplicates; without them, a
-   * text that has placeholders is compared with none.
+   * `parameters` are compared with those of other runs, by hash, to find duplicates; without them, a text with
+   * placeholders is compared with none.
    *
-   * `on` is the connection that it is sent on, or the checkout that it waits for: who waits for the pool
-   * is told what its connections are in. The wait is then that of the query: say `queued()` to both.
+   * `on` is the connection that it is sent on, or the checkout that it waits for, so that reports on pool waits can
+   * name the statement. The wait is then that of the query: call `queued()` on both handles.
    *
-   * @throws QueryBudgetExceededError with `onExceeded: 'throw'`: do not send the query, and give
-   * the error to the caller in the way the driver gives its own.
+   * @throws QueryBudgetExceededError with `onExceeded: 'throw'`: do not send the query, and pass the error to the
+   * caller in the same way as the driver's own errors.
    */
   begin(
     text: string | undefined,
@@ -38,8 +38,8 @@ export interface QueryReporter {
     on?: object,
   ): QueryHandle | undefined;
   /**
-   * The same for what has no text: an operation on a collection, an index or a table. Without
-   * `parameters` it is compared with none.
+   * The same for an operation without a text, on a collection, an index or a table. Without `parameters` it is
+   * compared with none.
    *
    * @throws QueryBudgetExceededError as `begin()` does
    */
@@ -50,23 +50,23 @@ export interface QueryReporter {
     on?: object,
   ): QueryHandle | undefined;
   /**
-   * Counts what is not a query. `target` is a command, a host or a queue: a name, never a value.
+   * Counts a call that is not a query. `target` is a command, a host or a queue: a name, never a value.
    *
    * @throws QueryBudgetExceededError as `begin()` does
    */
   beginCall(dimension: CallDimension, target: string, stackBoundary: StackBoundary): CallHandle | undefined;
   /**
-   * Says that the application asks a pool for a connection; the wait is counted, and a connection that
-   * outlives its unit of work is a leak. `size` is the most connections that the pool may have.
+   * Call this when the application requests a connection from a pool; the wait is counted, and a connection that
+   * outlives its unit of work is reported as a leak. `size` is the maximum number of connections of the pool.
    */
   beginAcquisition(pool: object, size: number, stackBoundary: StackBoundary): AcquisitionHandle | undefined;
-  /** Says that a connection was given back, or closed; one that was not acquired is ignored. */
+  /** Call this when a connection was released or closed; unknown connections are ignored. */
   released(connection: object): void;
-  /** Counts the time until `end()` as waiting for a pool whose connections are not known. */
+  /** Counts the time until `end()` as waiting for a pool whose connections are unknown. */
   beginWait(): { end(): void } | undefined;
-  /** Runs `fn` without counting what it calls, now or later: it is part of a call that is counted. */
+  /** Runs `fn` without counting the calls that it makes, now or later: they are part of a call that is counted. */
   uncharged<T>(fn: () => T): T;
-  /** Says, once, that something is not as this instrumentation expects. */
+  /** Logs, once, that something is not as this instrumentation expects. */
   warn(message: string): void;
 }
 
@@ -108,8 +108,8 @@ export interface OwnQueryReporter extends QueryReporter {
 /**
  * Makes one driver report its queries.
  *
- * Installed when the first application of the process starts that wants it, taken back when the
- * last one is closed.
+ * It is installed when the first application of the process that uses it starts, and removed when the last one
+ * closes.
  *
  * @example
  * const instrumentation: DriverInstrumentation = {
@@ -134,11 +134,11 @@ export interface OwnQueryReporter extends QueryReporter {
  * };
  */
 export interface DriverInstrumentation {
-  /** Name of the package of the driver. */
+  /** Package name of the driver. */
   readonly name: string;
   /**
-   * Installs it and returns what takes it back; `undefined` when the driver is not there, or when
-   * there is nothing left to do. It is called again for what was loaded later.
+   * Installs it and returns a function that removes it; `undefined` if the driver is not loaded, or if there is
+   * nothing left to do. It is called again for what was loaded later.
    */
   install(reporter: QueryReporter): (() => void) | undefined;
 }

@@ -61,7 +61,7 @@ function lookAt(name: string, folder: string): UnsupportedClient | undefined {
     return undefined;
   const oldest = from.replace(/\.0$/, '');
   const range = oldest === String(to) ? `${to}.x` : `${oldest} to ${to}.x`;
-  const message = `${name} ${version} is not supported: use ${range}, or its calls may not be counted, or be charged to other requests`;
+  const message = `${name} ${version} is not supported: use ${range}; otherwise its calls may not be counted, or may be charged to other requests`;
   return { driver, message };
 }
 

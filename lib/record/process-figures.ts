@@ -2,23 +2,23 @@ import { Injectable } from '@nestjs/common';
 
 /** How the calls of one driver were attributed since the process started. */
 export interface DriverAttribution {
-  /** To the unit of work that made them. */
+  /** Charged to the unit of work that made them. */
   readonly charged: number;
-  /** To a unit of work that was closed already. */
+  /** Made by a unit of work after it was closed. */
   readonly late: number;
-  /** To nothing: they were made outside of any unit of work while an application was serving. */
+  /** Made outside of any unit of work while an application was serving. */
   readonly lost: number;
 }
 
 /** How the calls of all drivers were attributed since the process started. */
 export interface Attribution extends DriverAttribution {
-  /** By name of the driver's package. */
+  /** By package name of the driver. */
   readonly drivers: Readonly<Record<string, DriverAttribution>>;
 }
 
 /**
- * How late the event loop was while work was open, since the application started to serve, in milliseconds. The
- * measurement stops a second after the last unit of work has ended and resumes with the next.
+ * Delay of the event loop in milliseconds, while work was open, since the application started to serve. The
+ * measurement stops one second after the last unit of work has ended, and resumes with the next one.
  */
 export interface EventLoopDelay {
   readonly meanMs: number;
@@ -31,41 +31,41 @@ export interface EventLoopDelay {
 export interface SinkStats {
   /** Name of the sink. */
   readonly sink: string;
-  /** Records that were meant for it. */
+  /** Records produced for it. */
   readonly produced: number;
-  /** Records that it has taken. A write that failed halfway is repeated, so it may hold some twice. */
+  /** Records that it has accepted. A write that failed halfway is repeated, so it may hold some of them twice. */
   readonly delivered: number;
-  /** Records that are lost: the queue was full, the sink refused them for too long, or time was up. */
+  /** Lost records: the queue was full, the sink rejected them for too long, or the shutdown timed out. */
   readonly dropped: number;
-  /** Records that wait, or are being written. */
+  /** Records that are queued or being written. */
   readonly queued: number;
-  /** Records that `sinkQueue.sample` left out; they are not among those produced. */
+  /** Records that `sinkQueue.sample` omitted; not included in `produced`. */
   readonly sampledOut: number;
 }
 
-/** How often a guard has refused the work of a handler since the application started. */
+/** How often a guard has refused a handler since the application started. */
 export interface RefusalCount {
   /** `user`, `cost-limit`, `concurrency`, `breaker` or `overload`. */
   readonly by: string;
   readonly reason: string;
-  /** `OrdersController.list`; `none` where no route was known yet. */
+  /** `OrdersController.list`; `none` if the route was not known yet. */
   readonly handler: string;
   /** Whether it was a dry run, which refuses nothing. */
   readonly dryRun: boolean;
   readonly count: number;
 }
 
-/** How the process copes with its load, with `forRoot({ overload })`. */
+/** Load of the process, with `forRoot({ overload })`. */
 export interface OverloadState {
   /** Whether requests are shed; in a dry run, whether they would be. */
   readonly isOverloaded: boolean;
-  /** Share of the arrivals that is shed, from 0 to 0.95. */
+  /** Share of arriving requests that are shed, from 0 to 0.95. */
   readonly shedShare: number;
-  /** The shortest delay of the event loop within the last 100 ms, in milliseconds. */
+  /** Shortest delay of the event loop within the last 100 ms, in milliseconds. */
   readonly delayMs: number;
-  /** The shortest wait of the first in line for a connection of a pool within that time, in milliseconds. */
+  /** Shortest waiting time of the first in line for a pool connection within the last 100 ms, in milliseconds. */
   readonly poolWaitMs: number;
-  /** Requests that were shed since the application serves; in a dry run, would have been. */
+  /** Requests shed since the application started to serve; in a dry run, requests that would have been shed. */
   readonly shed: number;
   readonly dryRun: boolean;
 }
@@ -86,23 +86,23 @@ export type FigureSources = { readonly [K in keyof ProcessFigures]: () => Proces
 export class ProcessFigures {
   readonly #from: FigureSources;
 
-  /** Nest makes it; applications inject it. */
+  /** Nest creates it; applications inject it. */
   constructor(from: FigureSources) {
     this.#from = from;
   }
 
-  /** How the calls of each driver were attributed since the process started. A test can hold `lost` at zero. */
+  /** Attribution of the calls of each driver since the process started. A test can assert that `lost` is 0. */
   get attribution(): Attribution {
     return this.#from.attribution();
   }
 
-  /** How late the event loop was; `undefined` before the first measurement. */
+  /** Delay of the event loop; `undefined` before the first measurement. */
   get eventLoopDelay(): EventLoopDelay | undefined {
     return this.#from.eventLoopDelay();
   }
 
   /**
-   * What became of the cost records so far, for each sink, in the order of `forRoot({ sinks })`.
+   * Delivery of cost records so far, for each sink, in the order of `forRoot({ sinks })`.
    *
    * @example
    * const lost = figures.sinkStats.reduce((sum, { dropped }) => sum + dropped, 0);
@@ -112,7 +112,7 @@ export class ProcessFigures {
   }
 
   /**
-   * What the guards have refused since the application started, and in a dry run would have, by guard, reason and
+   * Refusals of the guards since the application started, including those of a dry run, by guard, reason and
    * handler.
    *
    * @example
@@ -122,7 +122,7 @@ export class ProcessFigures {
     return this.#from.refusals();
   }
 
-  /** How the process copes with its load; `undefined` without `forRoot({ overload })`. */
+  /** Load of the process; `undefined` without `forRoot({ overload })`. */
   get overload(): OverloadState | undefined {
     return this.#from.overload();
   }

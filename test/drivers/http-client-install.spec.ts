@@ -173,7 +173,7 @@ describe('the instrumentation of outbound HTTP', () => {
     try {
       const { logs, context } = await open();
       expect(logs.of('warn', 'AsyncContext')).toEqual([
-        expect.stringContaining('this version of undici may charge a request that waited for its pool'),
+        expect.stringContaining('with this version of undici, an HTTP request that waits for the pool'),
       ]);
       expect(await countOf(context)).toBe(3);
     } finally {

@@ -196,7 +196,7 @@ describe('a DataLoader', () => {
     const request = (key: number) => () => Promise.all([shared.load(key), shared.load(key + 1)]);
     expect(await charged(request(1), request(3), request(5))).toEqual([1, 0, 0]);
     const lines = test.logs.of('warn', 'AsyncContext').filter(line => line.includes('DataLoader'));
-    expect(lines).toEqual([expect.stringContaining('Make a DataLoader for each request')]);
+    expect(lines).toEqual([expect.stringContaining('Create a DataLoader per request')]);
   });
 
   it('is as it was once the application is closed', async () => {

@@ -68,7 +68,7 @@ describe('a client in a version that is not supported', () => {
     ['pg', '7.18.2', '8.x'],
   ])('is named once at start, with the versions that are: %s %s', async (name, version, range) => {
     expect(await warningsWith(name, version)).toEqual([
-      `${name} ${version} is not supported: use ${range}, or its calls may not be counted, or be charged to other requests`,
+      `${name} ${version} is not supported: use ${range}; otherwise its calls may not be counted, or may be charged to other requests`,
     ]);
   });
 

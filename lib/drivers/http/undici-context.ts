@@ -57,7 +57,9 @@ function install(warn: (message: string) => void): (() => void)[] {
   const queues = loadedCopies('undici', 'lib/dispatcher/fixed-queue.js');
   const dispatchers = loadedCopies('undici', 'lib/dispatcher/dispatcher-base.js');
   if (queues.length < requests.length || dispatchers.length < requests.length) {
-    warn('this version of undici may charge a request that waited for its pool to another one');
+    warn(
+      'with this version of undici, an HTTP request that waits for the pool may be charged to another unit of work',
+    );
   }
   return [
     ...listen('undici context', 'undici:request:create', noteCaller),

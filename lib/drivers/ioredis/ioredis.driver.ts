@@ -41,7 +41,7 @@ export function ioredisInstrumentation(): DriverInstrumentation {
           if (typeof (prototype as Partial<Record<'sendCommand', unknown>>)?.sendCommand === 'function') {
             return cover(prototype as object, reporter);
           }
-          reporter.warn(`this version of ioredis has another ${file}: its commands are not counted`);
+          reporter.warn(`this version of ioredis has an unknown ${file}: its commands are not counted`);
           return [];
         }),
       );

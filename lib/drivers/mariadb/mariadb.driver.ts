@@ -52,9 +52,7 @@ function cover(build: unknown, reporter: QueryReporter): (() => void)[] {
   if (classes === undefined) known.set(key, (classes = learn(key)));
   const { pool, connection, callbackApi } = classes;
   if (pool === undefined || connection === undefined) {
-    reporter.warn(
-      `mariadb ${key.version ?? ''} is older than 3.4.1, or not known: its queries are not counted`,
-    );
+    reporter.warn(`mariadb ${key.version ?? ''} is older than 3.4.1 or unknown: its queries are not counted`);
     return [];
   }
   return [

@@ -39,7 +39,9 @@ export function coverPool(pool: unknown, reporter: OwnQueryReporter): (() => voi
     };
   });
   if (!isReplaced(prototype, '_release')) {
-    reporter.warn('this version of pg-pool has no Pool#_release, so who holds its connections is not known');
+    reporter.warn(
+      'this version of pg-pool has no Pool#_release, so the holders of its connections are unknown',
+    );
   }
   undo.push(...coverMethods(prototype, reporter));
   undo.push(

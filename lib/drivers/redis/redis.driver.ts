@@ -45,7 +45,7 @@ function copies(file: string): unknown[] {
 function coverClient(copy: unknown, reporter: QueryReporter): (() => void)[] {
   const { prototype } = (copy as { default?: { prototype?: object } }).default ?? {};
   if (prototype === undefined || !('_executeMulti' in prototype)) {
-    reporter.warn('this version of redis is older than 5, or not known: its commands are not counted');
+    reporter.warn('this version of redis is older than 5 or unknown: its commands are not counted');
     return [];
   }
   return [
