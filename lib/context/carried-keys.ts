@@ -15,8 +15,8 @@ export function declareCarried(key: ContextKey<unknown>): void {
   else if (!warned.isOver) {
     warned.isOver = true;
     new Logger('AsyncContext').warn(
-      `createContextKey({ carry: true }) was called with more than ${MAX_KEYS} names: the values of further ones ` +
-        'are not taken over from what arrives. Make each key once, as a constant of a module, and not in a request.',
+      `createContextKey({ carry: true }) was called with more than ${MAX_KEYS} names: incoming values of further keys ` +
+        'are ignored. Create each key once, as a constant of a module, not in a request.',
     );
   }
 }

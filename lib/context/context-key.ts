@@ -3,10 +3,10 @@ import { declareCarried } from './carried-keys';
 import { isLogName, LINE_FIELDS, type LogValue } from './own-log-fields';
 
 /**
- * A validator of any library that speaks Standard Schema (https://standardschema.dev): zod 4, valibot,
- * arktype. It must answer at once, not with a promise.
+ * A validator of any library that implements Standard Schema (https://standardschema.dev): zod 4, valibot, arktype.
+ * It must be synchronous.
  *
- * @typeParam T what a valid value is
+ * @typeParam T type of a valid value
  */
 export interface ValueSchema<T> {
   readonly '~standard': {
@@ -16,7 +16,7 @@ export interface ValueSchema<T> {
   };
 }
 
-/** What a validator says of a value. */
+/** Result of a validation. */
 export type SchemaResult<T> =
   | { readonly value: T; readonly issues?: undefined }
   | { readonly issues: readonly { readonly message: string }[] };
@@ -24,18 +24,18 @@ export type SchemaResult<T> =
 /** Picks what a log line shows of a value. A method, so that a key of a `T` is a key of an unknown value too. */
 type LogPicker<T> = { pick(value: T): LogValue | undefined }['pick'];
 
-/** What a key allows beside being a name. */
+/** Options of a context key. */
 export interface ContextKeyOptions<T> {
   /**
-   * Whether its value travels to other services and jobs, as JSON; see `contextService.carry()`.
+   * Whether the value travels to other services and jobs, as JSON; see `contextService.carry()`.
    * @default false
    */
   readonly carry?: boolean;
   /**
-   * Checks, and may transform, a value that is set or that arrives: `set()` throws for one that is not valid, and
-   * one that arrives is left out. A schema that transforms must take its own results, too. One that answers with a
-   * promise cannot be asked: `set()` takes every value, and what arrives is left out.
-   * @default every value is taken
+   * Validates, and may transform, a value that is set or that arrives: `set()` throws for an invalid value, and an
+   * invalid incoming value is ignored. A schema that transforms must also accept its own output. An asynchronous
+   * schema cannot be used: `set()` then accepts every value, and incoming values are ignored.
+   * @default every value is accepted
    */
   readonly schema?: ValueSchema<T>;
   /**
@@ -49,20 +49,20 @@ export interface ContextKeyOptions<T> {
 }
 
 /**
- * A typed name of a value in the request context. Two keys of one name are two different keys; of those
- * that travel, the one that was made last is the one that an arriving value goes to.
+ * A typed name of a value in the request context. Two keys with the same name are different keys; if both have
+ * `carry: true`, an incoming value goes to the one that was created last.
  *
  * @typeParam T type of the value
  */
 export interface ContextKey<T> extends ContextKeyOptions<T> {
-  /** For log lines and debuggers, and what the value is called while it travels. */
+  /** For log lines and debuggers; also the name of the value while it travels. */
   readonly name: string;
-  /** Carries the type only; never set. */
+  /** Carries only the type; never set. */
   readonly '~type'?: T;
 }
 
 /**
- * Makes a typed key for `contextService.get()` and `set()`.
+ * Creates a typed key for `contextService.get()` and `set()`.
  *
  * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a `log` that is neither a boolean nor a function, and
  * for a name that a log line cannot have beside its own fields (`requestId`, `traceId`, …)

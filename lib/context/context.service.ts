@@ -11,7 +11,7 @@ import { contextStorage } from './context-storage';
 import type { ContextApplication, ContextKind, ContextUser, RequestContext } from './request-context';
 import { runAndNote } from './thrown-context';
 
-/** How a unit of work begins that no entry of Nest opens. */
+/** How `run()` and `@RunInContext()` begin a unit of work. */
 export interface ContextSeed {
   /**
    * Id of the unit of work.
@@ -20,19 +20,18 @@ export interface ContextSeed {
   readonly requestId?: string;
   /** @default 'job' */
   readonly kind?: ContextKind;
-  /** Name for log lines and records: `NightlyReport.run`. */
+  /** Name for log lines and records, such as `NightlyReport.run`. */
   readonly handler?: string;
   readonly user?: ContextUser;
-  /** What has travelled here from whoever asked for this work; see `carry()`. */
+  /** What arrived from the caller; see `carry()`. */
   readonly carrier?: Carrier;
   /**
-   * What it takes over from the unit of work that calls: `true` for its user and all of its values, or a list of
-   * keys, where `'user'` is the user. They are copies: what is set inside stays inside. What the carrier and the
-   * seed say goes before it.
+   * What the unit of work copies from the one that calls it: `true` for the user and all values, or a list of keys,
+   * where `'user'` stands for the user. Changes inside stay inside. The carrier and the seed take precedence.
    * @default nothing
    */
   readonly inherit?: boolean | readonly (ContextKey<unknown> | string)[];
-  /** Values that `get()` finds; checked as by `set()`. */
+  /** Values that `get()` returns; validated as by `set()`. */
   readonly values?: Iterable<readonly [key: ContextKey<unknown> | string, value: unknown]>;
 }
 
@@ -56,7 +55,7 @@ export interface ContextHost extends ContextApplication {
 }
 
 /**
- * Tells any provider, an ordinary singleton, about the unit of work that it runs in.
+ * Gives any provider, including ordinary singletons, access to the unit of work that it runs in.
  *
  * @example
  * @Injectable()
@@ -72,7 +71,7 @@ export interface ContextHost extends ContextApplication {
 export class ContextService {
   readonly #host: ContextHost;
 
-  /** Nest makes it; applications inject it. */
+  /** Nest creates it; applications inject it. */
   constructor(host: ContextHost) {
     this.#host = host;
   }
@@ -82,26 +81,26 @@ export class ContextService {
     return this.#current() !== undefined;
   }
 
-  /** The id that is answered in `x-request-id`. */
+  /** The id that is returned in `x-request-id`. */
   get requestId(): string | undefined {
     return this.#current()?.requestId;
   }
 
   /**
-   * Id of the distributed trace, 32 hexadecimal digits: OpenTelemetry's, where it traces this process, else
-   * the one of a valid W3C `traceparent` that came in, else a new one.
+   * Id of the distributed trace, 32 hexadecimal digits: from OpenTelemetry if it traces this process, else from a
+   * valid incoming W3C `traceparent`, else a new one.
    */
   get traceId(): string | undefined {
     return this.#current()?.trace.traceId;
   }
 
-  /** Id of this unit of work in its trace, 16 hexadecimal digits: the parent of what it asks of others. */
+  /** Id of this unit of work in its trace, 16 hexadecimal digits: the parent of its outgoing calls. */
   get spanId(): string | undefined {
     return this.#current()?.trace.spanId;
   }
 
   /**
-   * The `baggage` that came in, by key, decoded: what anybody upstream has said, so nothing to trust.
+   * The incoming `baggage`, by key, decoded. Any upstream service can set it, so do not trust it.
    * https://www.w3.org/TR/baggage/
    */
   get baggage(): ReadonlyMap<string, string> {
@@ -109,8 +108,8 @@ export class ContextService {
   }
 
   /**
-   * What `setUser()` gave, else `request.user`, else what `forRoot({ user })` finds; `undefined` after the close,
-   * unless `forRoot({ keepAfterClose: true })` says otherwise.
+   * The user given to `setUser()`, else `request.user`, else the user that `forRoot({ user })` returns; `undefined`
+   * after the close, unless `forRoot({ keepAfterClose: true })` is set.
    */
   get user(): ContextUser | undefined {
     return this.#current()?.currentUser();
@@ -120,7 +119,7 @@ export class ContextService {
     return this.#current()?.kind;
   }
 
-  /** `OrdersController.list`; known in guards, not yet in middleware. */
+  /** `OrdersController.list`; known in guards, but not yet in middleware. */
   get handler(): string | undefined {
     return this.#current()?.handler?.name;
   }
@@ -135,15 +134,15 @@ export class ContextService {
     return context === undefined ? undefined : new Date(context.startedAt);
   }
 
-  /** Milliseconds since the unit of work began; after the close, how long it took. */
+  /** Milliseconds since the unit of work began; after the close, its duration. */
   get elapsedMs(): number | undefined {
     return this.#current()?.elapsedMs;
   }
 
   /**
-   * Aborts when the work is of no use any more: a hard limit was crossed, the deadline has passed (the reason is a
-   * `QueryBudgetExceededError`), or the client of an HTTP request has left before the response was finished (an
-   * `AbortError`). Made when it is first asked for; `undefined` outside of any unit of work.
+   * Aborts when the work is no longer needed: a hard limit was exceeded or the deadline has passed (the reason is a
+   * `QueryBudgetExceededError`), or the client of an HTTP request disconnected before the response was complete (an
+   * `AbortError`). Created on first access; `undefined` outside of any unit of work.
    *
    * @example
    * const answer = await fetch('https://rates.internal/today', { signal: context.signal ?? null });
@@ -154,9 +153,9 @@ export class ContextService {
   }
 
   /**
-   * When the unit of work is to be over: the earliest of `hard: { deadlineMs }`, of what a trusted caller waits for
-   * (`forRoot({ deadline })`) and, in `run()`, of the deadline of the unit of work around it. What it asks of a
-   * database after that is rejected with `QueryBudgetExceededError`.
+   * When the unit of work must end: the earliest of `hard: { deadlineMs }`, the deadline of a trusted caller
+   * (`forRoot({ deadline })`) and, in `run()`, the deadline of the enclosing unit of work. Database queries after that
+   * are rejected with `QueryBudgetExceededError`.
    *
    * @example
    * const until = context.deadline ?? new Date(Date.now() + 30_000);
@@ -170,7 +169,7 @@ export class ContextService {
   }
 
   /**
-   * Whole milliseconds until the deadline, 0 once it has passed; `undefined` without one.
+   * Whole milliseconds until the deadline, 0 after it; `undefined` without a deadline.
    *
    * @example
    * if ((context.remainingMs ?? Infinity) < 200) return [];
@@ -181,7 +180,7 @@ export class ContextService {
     return atMs === undefined ? undefined : Math.max(0, Math.ceil(atMs - performance.now()));
   }
 
-  /** Live counters: what the unit of work has cost so far. */
+  /** Live counters: the cost of the unit of work so far. */
   get cost(): RequestCost | undefined {
     return this.#current()?.cost;
   }
@@ -192,10 +191,10 @@ export class ContextService {
   }
 
   /**
-   * Sets a value, as the schema of its key gives it.
+   * Sets a value, as transformed by the schema of its key.
    *
-   * @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work, `ASYNC_CONTEXT_INVALID_VALUE`
-   * where the key has a schema that does not take the value
+   * @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work, `ASYNC_CONTEXT_INVALID_VALUE` if
+   * the schema of the key rejects the value
    */
   set<T>(key: ContextKey<T> | string, value: T): void {
     const context = this.#require('contextService.set()');
@@ -207,7 +206,7 @@ export class ContextService {
     return this.#current()?.values?.has(key) ?? false;
   }
 
-  /** Whether there was such a value. */
+  /** Deletes a value and returns whether it existed. */
   delete(key: ContextKey<unknown> | string): boolean {
     return this.#current()?.values?.delete(key) ?? false;
   }
@@ -222,7 +221,7 @@ export class ContextService {
     return this.#require('contextService.requireRequestId()').requestId;
   }
 
-  /** @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work, or when it has no user */
+  /** @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work, or if it has no user */
   requireUser(): ContextUser {
     const user = this.#require('contextService.requireUser()').currentUser();
     // `null` and `false` are nobody, as Passport has it.
@@ -231,12 +230,12 @@ export class ContextService {
   }
 
   /**
-   * Runs `fn` in a unit of work of its own and gives back what it gives back. The unit of work is
-   * closed when `fn` returns or, where it returns a promise or an observable, when that has ended.
+   * Runs `fn` in its own unit of work and returns its result. The unit of work closes when `fn` returns or, for a
+   * promise or an observable, when that has settled or completed.
    *
-   * It takes over nothing of the unit of work that calls but its place in the trace, unless `inherit` says so.
+   * It inherits only its place in the trace from the calling unit of work, unless `inherit` says otherwise.
    *
-   * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_VALUE` for a value that the schema of its key does not take
+   * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_VALUE` for a value that the schema of its key rejects
    *
    * @example
    * await context.run({ handler: 'NightlyReport.run' }, () => this.report());
@@ -247,9 +246,8 @@ export class ContextService {
   }
 
   /**
-   * What travels of this unit of work to another service or a job: its place in the trace, its id, the
-   * values whose keys say `carry: true`, and with `carrierSecret` who the user is. Outside of any unit of
-   * work it is empty.
+   * What this unit of work sends to another service or a job: its place in the trace, its id, the values whose keys
+   * have `carry: true`, and with `carrierSecret` its user. Outside of any unit of work it is empty.
    *
    * @example
    * const message = { text: 'paid', carrier: context.carry() };
@@ -261,9 +259,9 @@ export class ContextService {
   }
 
   /**
-   * Runs `fn` in a unit of work of its own, which goes on from `carrier`: in its trace, with its request as
-   * parent, with its values and, where it is believed, its user. What is not valid in it is left out;
-   * it may be anything, such as `undefined`. The same as `run({ carrier }, fn)`.
+   * Runs `fn` in its own unit of work, which continues from `carrier`: in its trace, with its request as parent, with
+   * its values and, if it is trusted, its user. Invalid parts are ignored; the carrier may be anything, including
+   * `undefined`. The same as `run({ carrier }, fn)`.
    *
    * @example
    * const message = JSON.parse('{}') as { text?: string; carrier?: Carrier };
@@ -274,8 +272,8 @@ export class ContextService {
   }
 
   /**
-   * The same function, run in the context of now whenever it is called; `this`, arguments and result are kept.
-   * Outside of any unit of work it is `fn` itself.
+   * Returns `fn` bound to the current context; `this`, arguments and result are passed through. Outside of any unit
+   * of work it returns `fn` itself.
    *
    * @example
    * socket.on('data', context.bind(chunk => this.read(chunk)));
@@ -293,7 +291,7 @@ export class ContextService {
   }
 
   /**
-   * Captures the context of now, or that there is none, and gives a function that runs others in it.
+   * Captures the current context, or its absence, and returns a function that runs others in it.
    *
    * @example
    * const inside = context.snapshot();
@@ -308,9 +306,9 @@ export class ContextService {
   }
 
   /**
-   * Calls `fn` after the response, still inside the context, also on an error or when the client
-   * left. After the close it calls it at once, in a microtask: a client may leave while a guard still waits.
-   * What it throws is reported and goes no further.
+   * Calls `fn` after the response, still inside the context, also after an error or when the client disconnected.
+   * If the unit of work is already closed, `fn` is called right away, in a microtask: a client may disconnect while a
+   * guard still waits. Errors of `fn` are reported and go no further.
    *
    * @throws AsyncContextError `ASYNC_CONTEXT_MISSING` outside of any unit of work
    *
@@ -323,7 +321,7 @@ export class ContextService {
   }
 
   /**
-   * Counts a query of a client that nobody instruments. Outside of any unit of work it does nothing.
+   * Counts a query of a client that has no instrumentation. Outside of any unit of work it does nothing.
    *
    * @example
    * context.record({ system: 'cassandra', collection: 'events', rows: 20, durationMs: 3.1 });
@@ -334,8 +332,8 @@ export class ContextService {
   }
 
   /**
-   * Runs `fn` and counts what it calls apart: in `record.uncounted`, under the reason, and towards no
-   * budget. Outside of any unit of work it only runs `fn`.
+   * Runs `fn` and counts its calls separately: in `record.uncounted`, under the reason, and towards no budget.
+   * Outside of any unit of work it only runs `fn`.
    *
    * @example
    * const flags = await context.uncounted('feature flags, cached from next week on', () => this.flags.load());
@@ -346,11 +344,11 @@ export class ContextService {
   }
 
   /**
-   * Writes the records of all that has ended by now. Where a process is frozen as soon as it has answered
-   * (AWS Lambda), nothing else writes them: the queue waits for `sinkQueue.intervalMs`.
+   * Writes the records of everything that has ended so far. Call it where a process is frozen as soon as it has
+   * responded (AWS Lambda), because the queue otherwise waits for `sinkQueue.intervalMs`.
    *
-   * @param timeoutMs the most that it takes, in milliseconds; 1,000 by default. What a sink has not taken by
-   * then stays in its queue.
+   * @param timeoutMs maximum duration in milliseconds; 1,000 by default. What a sink has not accepted by then stays
+   * in its queue.
    *
    * @example
    * declare function handle(event: unknown): Promise<unknown>;

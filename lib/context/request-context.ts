@@ -20,7 +20,7 @@ const NO_BLOCKS: readonly LoopBlock[] = Object.freeze([]);
 const NO_BREACHES: readonly BreachRecord[] = Object.freeze([]);
 
 /**
- * The user of a unit of work. The application says what it is by declaration merging.
+ * The user of a unit of work. The application defines its type by declaration merging.
  *
  * @example
  * declare module 'nestjs-async-context' {
@@ -32,7 +32,7 @@ const NO_BREACHES: readonly BreachRecord[] = Object.freeze([]);
 // oxlint-disable-next-line typescript/no-empty-interface -- augmented by the application
 export interface ContextUser {}
 
-/** What a unit of work is. */
+/** The kind of a unit of work. */
 export type ContextKind = 'http' | 'graphql' | 'rpc' | 'websocket' | 'job';
 
 /** The name, in lower case, and the value of a header. */
@@ -86,7 +86,7 @@ export interface ContextApplication {
   noteLate(context: RequestContext, what: string, stackBoundary: (...args: never[]) => unknown): void;
 }
 
-/** What a unit of work can have left open. */
+/** Types of resources that a unit of work can leave open. */
 export type ResourceType =
   | 'interval'
   | 'timeout'

@@ -2,25 +2,25 @@ import { randomUUID } from 'node:crypto';
 import { OwnError } from '../kernel/own-error';
 import { isThenable } from '../kernel/thenable';
 
-/** Where the id of a request comes from and how it is answered, as it is in force. */
+/** Where the id of a request comes from, and how it is returned. */
 export interface RequestIdOptions {
   /**
-   * Header that a trusted caller sends its id in.
+   * Header in which a trusted caller sends its id.
    * @default 'x-request-id'
    */
   readonly header: string;
   /**
-   * Whether an incoming id is taken over: never, always, or when the function says so.
+   * Whether the id of an incoming request is accepted: never, always, or if the function returns true.
    * @default false
    */
   readonly trust: boolean | ((request: unknown) => boolean);
   /**
-   * Makes an id of 1 to 200 characters out of `A-Z a-z 0-9 _ . : = + / @ -`.
+   * Creates an id of 1 to 200 characters from `A-Z a-z 0-9 _ . : = + / @ -`.
    * @default crypto.randomUUID
    */
   readonly generate?: (() => string) | undefined;
   /**
-   * Header that the id is answered in; `false` answers none.
+   * Response header that returns the id; `false` disables it.
    * @default 'x-request-id'
    */
   readonly responseHeader: string | false;

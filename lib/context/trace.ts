@@ -5,9 +5,9 @@ import type { TraceParent } from '../w3c/trace-parent';
 const SAMPLED = 0x01;
 const RANDOM = 0x02;
 
-/** Where a unit of work stands in a distributed trace. */
+/** Position of a unit of work in a distributed trace. */
 export interface Trace extends TraceParent {
-  /** Span of whoever asked for this work. */
+  /** Span of the caller. */
   readonly parentSpanId?: string | undefined;
 }
 

@@ -39,7 +39,7 @@ export function coverGraphql(
   hookErrors: HookErrorReporter,
 ): void {
   for (const driver of drivers) {
-    hookErrors.guard('entry of GraphQL', () => new GraphqlEntry(modules, units, hookErrors).cover(driver));
+    hookErrors.guard('GraphQL setup', () => new GraphqlEntry(modules, units, hookErrors).cover(driver));
   }
 }
 
@@ -60,9 +60,9 @@ class GraphqlEntry {
   cover(driver: Driver): void {
     const { start, subscriptionWithFilter } = driver;
     driver.start = async options => {
-      this.#hookErrors.guard('entry of GraphQL', () => this.#prepare(driver, options));
+      this.#hookErrors.guard('GraphQL setup', () => this.#prepare(driver, options));
       const started: unknown = await start.call(driver, options);
-      this.#hookErrors.guard('entry of GraphQL', () => {
+      this.#hookErrors.guard('GraphQL setup', () => {
         const fastify = fastifyOf(driver);
         if (fastify !== undefined) coverExecutions(fastify, this.#operations);
       });

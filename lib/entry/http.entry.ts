@@ -60,7 +60,7 @@ export class HttpEntry implements RequestEntry {
     // A microservice or a plain application context has none.
     if (!adapter) return;
     this.#leave = enterRequests(adapter, this);
-    this.#hookErrors.guard('cover of middleware', () => coverMiddleware(adapter));
+    this.#hookErrors.guard('middleware setup', () => coverMiddleware(adapter));
   }
 
   contextOf(request: PlatformRequest, response: PlatformResponse): RequestContext | undefined {
@@ -81,7 +81,7 @@ export class HttpEntry implements RequestEntry {
     try {
       return this.#open(rawOf(request), response, request);
     } catch (error) {
-      this.#hookErrors.report('entry of a request', error);
+      this.#hookErrors.report('request entry', error);
       return undefined;
     }
   }

@@ -25,7 +25,7 @@ export function coverProviders(modules: ModulesContainer, hookErrors: HookErrorR
       ]) {
         if (prototype === undefined || prototype === Object.prototype || seen.has(prototype)) continue;
         seen.add(prototype);
-        for (const cover of COVERS) hookErrors.guard('entry of a library', () => cover(prototype));
+        for (const cover of COVERS) hookErrors.guard('library setup', () => cover(prototype));
       }
     }
   }

@@ -7,9 +7,8 @@ import { type Method, standIn } from '../units/covered-method';
 import { ownerOf } from '../units/owners';
 
 /**
- * Runs a method in a unit of work of its own: for whatever Nest calls without a request and without one
- * of the libraries whose handlers have one by themselves. Its result, its errors and its metadata stay
- * as they are.
+ * Runs a method in its own unit of work: for methods that Nest calls without a request and that do not belong to a
+ * library whose handlers are covered already. Result, errors and metadata of the method are unchanged.
  *
  * @example
  * @RunInContext()

@@ -74,7 +74,7 @@ export class UpgradeEntry {
 
   /** The unit of work of an upgrade, opened by the first application that is asked. Never throws. */
   enter([request, socket]: readonly unknown[]): RequestContext | undefined {
-    return this.#hookErrors.ask('entry of an upgrade', () => {
+    return this.#hookErrors.ask('upgrade entry', () => {
       const raw = request as RawRequest;
       const known = rememberedContext(raw);
       if (known === undefined) return this.#open(raw, socket as Duplex);

@@ -12,5 +12,5 @@ const ignore = (): void => undefined;
 export function answerOf<T>(answer: T, who = 'it'): T {
   if (!isThenable(answer)) return answer;
   whenSettled(answer, ignore, ignore);
-  throw new OwnError(`${who} answered with a promise, and must answer at once`);
+  throw new OwnError(`${who} returned a promise, but must be synchronous`);
 }

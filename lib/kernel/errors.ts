@@ -8,7 +8,7 @@ export type AsyncContextErrorCode =
   | 'ASYNC_CONTEXT_OTHER_NEST';
 
 /**
- * Base of every error that this package throws: what is wrong, where, and what to do.
+ * Base of every error that this package throws: its message says what is wrong, where, and what to do.
  *
  * @example
  * try {
@@ -45,7 +45,7 @@ export function userMissing(): AsyncContextError {
   return new AsyncContextError(
     'ASYNC_CONTEXT_MISSING',
     'this unit of work has no user. Let the authentication guard set request.user, call ' +
-      'contextService.setUser(user), or say where the user is with forRoot({ user: request => … }).',
+      'contextService.setUser(user), or set forRoot({ user: request => … }) to say where the user is.',
   );
 }
 
@@ -88,8 +88,8 @@ export function invalidBudget(
 export function invalidValue(key: string, threw: boolean): AsyncContextError {
   return new AsyncContextError(
     'ASYNC_CONTEXT_INVALID_VALUE',
-    `the schema of the key ${JSON.stringify(key)} ${threw ? 'threw on' : 'does not take'} a value that was set. ` +
-      'Set what the schema takes, or change the schema; it must take its own results as well.',
+    `the schema of key ${JSON.stringify(key)} ${threw ? 'threw on' : 'rejected'} the value. ` +
+      'Pass a value that the schema accepts, or change the schema; it must also accept its own output.',
   );
 }
 

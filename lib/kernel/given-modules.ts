@@ -77,8 +77,8 @@ export function giveModules(driver: string, modules: readonly unknown[]): void {
     if (files === undefined) {
       throw new AsyncContextError(
         'ASYNC_CONTEXT_INVALID_OPTION',
-        `what was given to the instrumentation of ${driver} is not that module. Import the package itself, ` +
-          'not a file of it or what you have made with it, and pass that.',
+        `the instrumentation of ${driver} was given something other than the module of that package. Import the ` +
+          'package itself, not one of its files or an object created with it, and pass that.',
       );
     }
     for (const [name, file, exports] of files) {

@@ -13,7 +13,7 @@ export function readBoolean(path: string, value: unknown, call?: string): boolea
 
 export function readShare(path: string, value: unknown, call?: string): number {
   if (typeof value === 'number' && value >= 0 && value <= 1) return value;
-  throw invalidOption(path, value, 'Use a number from 0 to 1, such as 0.1 for one of ten.', call);
+  throw invalidOption(path, value, 'Use a number from 0 to 1, such as 0.1 for one in ten.', call);
 }
 
 export function readWhole(path: string, value: unknown, least: number, most: number, call?: string): number {
@@ -23,12 +23,12 @@ export function readWhole(path: string, value: unknown, least: number, most: num
 
 export function checkFunction(path: string, value: unknown, call?: string): void {
   if (value === undefined || typeof value === 'function') return;
-  throw invalidOption(path, value, 'Use a function, or leave it out.', call);
+  throw invalidOption(path, value, 'Use a function, or omit it.', call);
 }
 
 export function checkObject(path: string, value: unknown, known: readonly string[], call?: string): void {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    const remedy = `Use an object of ${known.join(', ')}.`;
+    const remedy = `Use an object with any of ${known.join(', ')}.`;
     throw path === '' ? invalidArgument(value, remedy, call) : invalidOption(path, value, remedy, call);
   }
   for (const name of Object.keys(value)) {

@@ -48,11 +48,11 @@ const PROVIDERS: Provider[] = [
 ];
 
 /**
- * Gives every unit of work of the application a context, counts what it costs, and guards it.
+ * Gives every unit of work of the application a context, counts what it costs, and enforces its limits.
  *
- * It is global; importing it twice is harmless, the first one's options are in force.
+ * The module is global. Importing it twice is harmless: the options of the first import apply.
  *
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION`, at start-up, where it is imported as a class, without
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION`, at startup, if it is imported as a class, without
  * `forRoot()`
  *
  * @example
@@ -71,8 +71,8 @@ export class AsyncContextModule {
   }
 
   /**
-   * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an option that cannot be; the text
-   * names its path, its value and the remedy
+   * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for an invalid option; the message names the path, the
+   * value and the remedy
    */
   static forRoot(options: AsyncContextOptions = {}): DynamicModule {
     const { readOptions } = require('./options-reader') as typeof import('./options-reader');
@@ -82,7 +82,7 @@ export class AsyncContextModule {
   }
 
   /**
-   * The same with options that come from a factory, a class or a provider that exists.
+   * Like `forRoot()`, with options from a factory, a class or an existing provider.
    *
    * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` unless exactly one of the three is given
    */
@@ -96,7 +96,7 @@ function optional(token: Type): OptionalFactoryDependency {
   return { token, optional: true };
 }
 
-/** @throws AsyncContextError `ASYNC_CONTEXT_OTHER_NEST` where the application runs on another copy of Nest */
+/** @throws AsyncContextError `ASYNC_CONTEXT_OTHER_NEST` if the application runs on another copy of Nest */
 function runtimeOf(
   options: AsyncContextOptions,
   modules: ModulesContainer | undefined,

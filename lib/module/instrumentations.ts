@@ -113,10 +113,10 @@ export class Instrumentations {
     if (missing.length === 0) return undefined;
     const found = this.#wanted.filter(isFound).map(({ name }) => name);
     return (
-      'nestjs-async-context is part of a bundle, in which it finds no drivers. ' +
-      `It counts the calls of ${found.join(', ') || 'none'}, and not those of ${missing.join(', ')}. ` +
-      'Give it the modules of those that you use, forRoot({ instrumentations: [pgInstrumentation(pg), …] }), ' +
-      'or leave packages out of the bundle (esbuild --packages=external, webpack-node-externals).'
+      'nestjs-async-context is part of a bundle, where it cannot find drivers. ' +
+      `It counts the calls of ${found.join(', ') || 'none'}, but not those of ${missing.join(', ')}. ` +
+      'Pass it the modules that you use, forRoot({ instrumentations: [pgInstrumentation(pg), …] }), ' +
+      'or keep packages out of the bundle (esbuild --packages=external, webpack-node-externals).'
     );
   }
 

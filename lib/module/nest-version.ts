@@ -16,9 +16,9 @@ export function unsupportedNest(version: string | undefined): string | undefined
     (major === FIRST[0] && (minor < FIRST[1] || (minor === FIRST[1] && patch < FIRST[2])));
   if (!isTooOld && major <= LAST_MAJOR) return undefined;
   return (
-    `@nestjs/core ${version} is installed; nestjs-async-context supports ${FIRST.join('.')} and later of ` +
-    `${FIRST[0]}, and ${LAST_MAJOR}. Contexts and counts may be missing or wrong. Install a version of Nest ` +
-    'that it supports, or a version of nestjs-async-context that supports this one.'
+    `@nestjs/core ${version} is installed, but nestjs-async-context supports ${FIRST[0]} from ${FIRST.join('.')} on, ` +
+    `and ${LAST_MAJOR}. Contexts and counts may be missing or wrong. Install a supported version of Nest, ` +
+    'or a version of nestjs-async-context that supports this one.'
   );
 }
 
@@ -39,8 +39,8 @@ export function otherNest(): AsyncContextError {
   const where = found === undefined ? 'its own copy' : `version ${found.version} (${found.path})`;
   return new AsyncContextError(
     'ASYNC_CONTEXT_OTHER_NEST',
-    `two copies of @nestjs/core are installed: nestjs-async-context has found ${where}, and the application ` +
-      'runs on another. Add @nestjs/common and @nestjs/core to the dependencies of the application, in the ' +
-      'version that it runs on, and install again: npm ls @nestjs/core shows who brings which.',
+    `two copies of @nestjs/core are installed: nestjs-async-context found ${where}, but the application ` +
+      'runs on another one. Add @nestjs/common and @nestjs/core to the dependencies of the application, in the ' +
+      'version that it runs on, and reinstall: npm ls @nestjs/core shows which packages bring each copy.',
   );
 }

@@ -169,7 +169,7 @@ function readLostContexts(
   if (typeof log !== 'boolean' && log !== 'once')
     throw invalidOption('lostContexts.log', log, "Use true, false or 'once'.");
   if (!Array.isArray(ignore) || !ignore.every(name => typeof name === 'string' && name !== ''))
-    throw invalidOption('lostContexts.ignore', ignore, "Use a list of names of packages: ['@vendure/core'].");
+    throw invalidOption('lostContexts.ignore', ignore, "Use a list of package names: ['@vendure/core'].");
   return Object.freeze({ log, ignore: Object.freeze([...ignore]) });
 }
 
@@ -296,7 +296,7 @@ function readCarrierSecrets(value: AsyncContextOptions['carrierSecret']): Resolv
     if (typeof secret === 'string' && secret.length >= MIN_SECRET_LENGTH) continue;
     // Not the value: it may be a secret that is a character too short.
     const shown = typeof secret === 'string' ? `${secret.length} characters` : secret;
-    const remedy = `Use a random text of at least ${MIN_SECRET_LENGTH} characters, or a list of such.`;
+    const remedy = `Use a random text of at least ${MIN_SECRET_LENGTH} characters, or a list of such strings.`;
     throw invalidOption('carrierSecret', shown, remedy);
   }
   return Object.freeze([first, ...others]) as readonly [string, ...string[]];
@@ -333,7 +333,7 @@ function readAudiences(value: AsyncContextOptions['carrierAudience']): CarrierTe
   return Object.freeze(names) as readonly [string, ...string[]];
 }
 
-const AUDIENCE_REMEDY = `Name who is to believe it, in at most ${MAX_AUDIENCE_LENGTH} characters of ASCII, or a list whose first is a name.`;
+const AUDIENCE_REMEDY = `Use a name of at most ${MAX_AUDIENCE_LENGTH} ASCII characters, or a list that begins with one.`;
 
 function readPropagation({ propagate = {}, carrierSecret }: AsyncContextOptions): ResolvedPropagation {
   checkObject('propagate', propagate, PROPAGATE);

@@ -22,7 +22,7 @@ import type { CostRecordSink } from '../sinks/cost-record.sink';
 import type { SinkQueueOptions } from '../sinks/sink-queue-options';
 
 /**
- * Options of `AsyncContextModule.forRoot()`. Each may be left out.
+ * Options of `AsyncContextModule.forRoot()`. All of them are optional.
  *
  * @example
  * AsyncContextModule.forRoot({
@@ -39,80 +39,81 @@ export interface AsyncContextOptions {
    */
   readonly enabled?: boolean;
   readonly requestId?: Partial<RequestIdOptions>;
-  /** Says who the user of a request is when neither `setUser()` nor `request.user` does. */
+  /** Returns the user of a request when neither `setUser()` nor `request.user` provides one. */
   readonly user?: (request: unknown) => ContextUser | undefined;
-  /** What a handler may cost that declares nothing itself; a number is short for `{ queries: number }`. */
+  /** Limits for handlers that declare none; a number is short for `{ queries: number }`. */
   readonly budget?: number | BudgetLimits | BudgetDefaults;
   /**
-   * What happens when a budget is exceeded: an error in the log after the response, the query that
-   * crosses the limit rejected with `QueryBudgetExceededError` (for tests), or a call.
+   * What happens when a budget is exceeded: `'log'` logs an error after the response, `'throw'` rejects the query
+   * that exceeds the limit with `QueryBudgetExceededError` (for tests), and a function is called with the breach.
    * @default 'log'
    */
   readonly onExceeded?: 'log' | 'throw' | ((breach: BudgetBreach) => void);
   /**
-   * Milliseconds in which the same breach of the same handler is logged once.
+   * Milliseconds during which the same breach of the same handler is logged only once.
    * @default 60000
    */
   readonly breachWindowMs?: number;
   /**
-   * Reports of all kinds that the process writes to the log in a minute, at least 2: breaches, slow
-   * requests, stalls, late work, context loss, unhandled errors, waits for pools, leaks and hook errors. Half of it is
-   * for errors alone. What is held back is counted, and said in one line a minute. Of several applications
-   * in one process the largest holds.
+   * Maximum number of reports of all kinds that the process logs per minute, at least 2: breaches, slow requests,
+   * stalls, late work, lost contexts, unhandled errors, pool waits, leaks and hook errors. Half is reserved for
+   * errors. Suppressed reports are counted and summarized in one line a minute. If several applications share a
+   * process, the largest value applies.
    * @default 60
    */
   readonly reportsPerMinute?: number;
   /**
-   * Milliseconds from which on a request is slow: a warning in the log, and `slow` in its record, say
-   * where its time went. Jobs are never slow. 0 for none.
+   * Duration in milliseconds from which a request is slow: a warning in the log, and `slow` in its record, say
+   * where the time went. Jobs are never slow. 0 disables this.
    * @default 1000
    */
   readonly slowAfterMs?: number;
   /**
-   * Whether the response says in `Server-Timing` where the time of the request went: never, always, or
-   * when the function says so. Everybody who gets the response can read it.
+   * Whether the response reports in `Server-Timing` where the time of the request went: never, always, or if the
+   * function returns true. Anyone who receives the response can read it.
    * @default false
    */
   readonly serverTiming?: boolean | ((request: unknown) => boolean);
   /**
-   * Milliseconds from which on a blocked event loop is a stall, at least 200: a worker thread finds out
-   * who it was, and an error in the log says so. 0 for no such thread.
+   * Duration in milliseconds from which a blocked event loop is a stall, at least 200: a worker thread finds the
+   * cause, and an error in the log names it. 0 disables the thread.
    * @default 250
    */
   readonly stallMs?: number;
   /**
-   * Milliseconds after the application has begun to serve in which stalls are written at `debug` instead of as
-   * errors: the first requests compile code and open connections. 0 for none.
+   * Milliseconds after the application has started to serve during which stalls are logged at `debug` instead of
+   * as errors, because the first requests compile code and open connections. 0 disables the warm-up.
    * @default 10_000
    */
   readonly warmUpMs?: number;
   /**
-   * Milliseconds after the close from which on work of a unit of work is reported as late. 0 for never.
+   * Milliseconds after the close of a unit of work from which further calls are reported as late. 0 disables this.
    * @default 1000
    */
   readonly lateAfterMs?: number;
   /**
-   * What is said of queries that run outside of any request, job or message: one line a minute for all of them, one
-   * in the life of the process (`'once'`), or none. `ignore` leaves out those that a package makes; where several
-   * applications share a process, all have to. The count in `processFigures.attribution` is of all.
+   * How queries outside of any request, job or message are reported: one line per minute for all of them (`true`),
+   * one line per process (`'once'`), or not at all (`false`). `ignore` excludes the queries of these packages; if
+   * several applications share a process, all of them must ignore a package. `processFigures.attribution` counts
+   * all of these queries.
    * @default { log: true, ignore: [] }
    * @example
    * AsyncContextModule.forRoot({ lostContexts: { log: 'once', ignore: ['@vendure/core'] } });
    */
   readonly lostContexts?: { readonly log?: boolean | 'once'; readonly ignore?: readonly string[] };
   /**
-   * Milliseconds of waiting for a connection of a pool after which a warning says who holds them; 0 is never.
+   * Milliseconds of waiting for a pool connection after which a warning names the holders; 0 disables this.
    * @default 500
    */
   readonly poolWaitMs?: number;
   /**
-   * Milliseconds after the end of a unit of work in which its connections must be released; 0 is never.
+   * Milliseconds after the end of a unit of work by which its connections must be released; 0 disables this.
    * @default 10000
    */
   readonly connectionLeakMs?: number;
   /**
-   * Whether an HTTP request that still waits gets the answer of its exception filters when an error
-   * that nobody awaits has ended its work.
+   * Whether the exception filters answer an HTTP request that is still open when an unhandled error has ended its
+   * work.
    * @default false
    */
   readonly answerUnhandledErrors?: boolean;
@@ -123,60 +124,62 @@ export interface AsyncContextOptions {
    */
   readonly instrumentations?: 'auto' | Readonly<Record<string, boolean>> | readonly DriverInstrumentation[];
   /**
-   * Whether the calls of providers are counted by class and method; wants Nest's option
-   * `instrument: traceProviders()` beside it.
+   * Whether calls of providers are counted, by class and method. To cover all providers, set Nest's option
+   * `instrument: traceProviders()` as well.
    * @default false
    */
   readonly providerCalls?: boolean;
-  /** Where cost records go. */
+  /** Where cost records are written. */
   readonly sinks?: readonly CostRecordSink[];
   readonly sinkQueue?: SinkQueueOptions;
   /**
-   * Starts the `ResourceMonitor` with the application; `{}` takes its defaults.
+   * Starts the `ResourceMonitor` with the application; `{}` uses its defaults.
    * @default it is not started
    */
   readonly resourceMonitor?: ResourceMonitorOptions;
   /**
-   * Signs the user and the values that travel to other services and jobs; unsigned ones are then not
-   * believed. At least 16 characters. Of several, the first signs and all are accepted.
+   * Signs the user and the values that travel to other services and jobs; unsigned ones are then ignored. At least
+   * 16 characters. In a list, the first secret signs and all are accepted.
    * @default nothing is signed, and no user travels
    */
   readonly carrierSecret?: string | readonly string[];
   /**
-   * How old a signed carrier may be whose user and values are believed, in milliseconds; 0 for any age. A number
-   * is for all ways that one comes; `jobs` is also for `contextService.resume()`. Two minutes more are allowed
-   * for clocks that differ. Once it is given, a carrier that an older version signed, without a time, is not believed.
+   * Maximum age in milliseconds of a signed carrier whose user and values are accepted; 0 accepts any age. A number
+   * applies to HTTP, messages and jobs; `jobs` also applies to `contextService.resume()`. Two more minutes are
+   * tolerated for clock differences. Once this is set, carriers without a timestamp, signed by older versions, are
+   * rejected.
    * @default `{ http: 300_000, messages: 86_400_000, jobs: 2_592_000_000 }`: 5 minutes, a day, 30 days
    */
   readonly carrierMaxAgeMs?:
     number | { readonly http?: number; readonly messages?: number; readonly jobs?: number };
   /**
-   * For whom carriers are signed: of several services with one secret, those of one name believe each other. Of
-   * several names, the first is signed for and all are accepted; `''` stands for carriers without a name.
-   * @default whoever has the secret
+   * Audience that carriers are signed for: services that share a secret accept each other's carriers only with the
+   * same name. In a list, the first name is used for signing and all are accepted; `''` stands for carriers without
+   * a name.
+   * @default every service that has the secret
    */
   readonly carrierAudience?: string | readonly string[];
   /**
-   * What of a user travels, as JSON; `undefined` for nothing.
+   * Selects what is sent of a user, as JSON; `undefined` sends nothing.
    * @default `{ id }`
    */
   readonly carrierUser?: (user: ContextUser) => unknown;
   /**
-   * Whether the user and the values of an unsigned carrier are believed: where nobody else can send to
-   * this service, or while a secret is rolled out.
+   * Whether the user and the values of an unsigned carrier are accepted: for services that nobody else can reach, or
+   * while a secret is being rolled out.
    * @default false
    */
   readonly trustUnsignedCarriers?: boolean;
   /**
-   * Whether the user and the values of a unit of work stay after its close, for work that goes on: a bound
-   * callback, a timer, what the handler did not await. They stay for as long as anything holds its context, such as
-   * a connection that it has opened.
+   * Whether the user and the values of a unit of work stay available after its close, for work that continues: a
+   * bound callback, a timer, a promise that the handler did not await. They are kept for as long as anything holds
+   * the context, such as a connection that was opened in it.
    * @default false
    */
   readonly keepAfterClose?: boolean;
   /**
-   * Whether each unit of work writes one line to the log when it has closed: never, always, or when the
-   * function says so of its record.
+   * Whether each unit of work logs one line when it closes: never, always, or if the function returns true for its
+   * record.
    * @default false
    */
   readonly canonicalLog?: boolean | ((record: CostRecord) => boolean);
@@ -188,40 +191,40 @@ export interface AsyncContextOptions {
    * AsyncContextModule.forRoot({ logFields: context => ({ tenant: context.get<string>('tenant'), version: '1.4.2' }) });
    */
   readonly logFields?: (context: ContextService) => LogFields | undefined;
-  /** What all guards of this package have in common. */
+  /** Options that all guards of this package share. */
   readonly guards?: GuardOptions;
-  /** Whose word is taken for how long a caller still waits. */
+  /** Whether the deadline of a caller is accepted, and the header that carries it. */
   readonly deadline?: DeadlineOptions;
   /**
-   * When requests are refused in front of the framework because the process cannot keep up.
+   * When requests are refused before they reach the framework because the process cannot keep up.
    * @default never
    */
   readonly overload?: OverloadOptions;
   /**
-   * Whether a warning about a hook, a driver or a sink that failed says the text of its error, which may hold
-   * values of a request: up to 300 characters. Its class, its code and its line are said anyway.
+   * Whether the warning about a failed hook, driver or sink includes the error message, up to 300 characters; it may
+   * contain values of a request. The class, the code and the line of the error are always included.
    * @default false
    */
   readonly errorMessages?: boolean;
-  /** What the context travels with: HTTP to the hosts that are listed, messages and jobs of your own. */
+  /** What carries the context to other services: HTTP requests to the listed hosts, messages and jobs. */
   readonly propagate?: PropagateOptions;
   /**
-   * How much the report about a unit of work says: a headline and at most eight lines, or all that is known. The
-   * cost record has all of it in any case.
+   * How detailed the report about a unit of work is: a headline and at most eight lines, or everything that is
+   * known. The cost record always contains everything.
    * @default 'short'
    */
   readonly reports?: 'short' | 'full';
-  /** What an N+1 is told by, and from when on it is worth a line. */
+  /** How repeated queries are detected, and from which number on they are logged. */
   readonly findings?: FindingsOptions;
 }
 
-/** Makes the options; what `useClass` and `useExisting` name. */
+/** Creates the options; implemented by the class that `useClass` or `useExisting` names. */
 export interface AsyncContextOptionsFactory {
   createAsyncContextOptions(): AsyncContextOptions | Promise<AsyncContextOptions>;
 }
 
 /**
- * Options of `AsyncContextModule.forRootAsync()`: exactly one of the three `use…`.
+ * Options of `AsyncContextModule.forRootAsync()`: exactly one of the three `use…` options is required.
  *
  * @example
  * AsyncContextModule.forRootAsync({

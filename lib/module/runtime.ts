@@ -294,12 +294,12 @@ export class AsyncContextRuntime
     this.#takeBack('entry of requests', () => this.#http.uninstall());
     this.#takeBack('breakers', () => this.#units.closer.breakers?.stop());
     this.#takeBack('overload', () => this.#units.overloadMonitor?.stop());
-    this.#takeBack('entry of overload', () => this.#overload?.uninstall());
-    this.#takeBack('entry of upgrades', () => this.#upgrades.uninstall());
-    this.#takeBack('entry of WebSockets', () => this.#leaveWebSockets?.());
-    this.#takeBack('entry of messages', () => this.#rpc.uninstall(this.#modules));
-    this.#takeBack('clients of messages', () => this.#messageClients.uninstall());
-    this.#takeBack('entry of bullmq', () => this.#bullmq.uninstall(this.#units));
+    this.#takeBack('overload entry', () => this.#overload?.uninstall());
+    this.#takeBack('upgrade entry', () => this.#upgrades.uninstall());
+    this.#takeBack('WebSocket entry', () => this.#leaveWebSockets?.());
+    this.#takeBack('message entry', () => this.#rpc.uninstall(this.#modules));
+    this.#takeBack('message clients', () => this.#messageClients.uninstall());
+    this.#takeBack('bullmq entry', () => this.#bullmq.uninstall(this.#units));
     this.#takeBack('providers', () => forgetProviders(this.#modules, this.#units));
     // Of an older copy of the package, it is a promise.
     const loopUser = this.#loopUser;
@@ -310,7 +310,7 @@ export class AsyncContextRuntime
   }
 
   #takeBack(what: string, undo: () => unknown): void {
-    this.#hookErrors.guard(`${what}, taking back`, undo);
+    this.#hookErrors.guard(`${what}, shutdown`, undo);
   }
 
   /** What the sinks may take. A clock that a test has faked since may have gone back. */
@@ -342,11 +342,11 @@ export class AsyncContextRuntime
   }
 
   #sayOther(): true {
-    const drivers = isFirstProtocol ? 'of the other one are' : 'of this one are';
+    const drivers = isFirstProtocol ? 'of the other version are' : 'of this version are';
     this.#logger.warn(
-      'The process has loaded two versions of nestjs-async-context that cannot work as one. Each sees the ' +
-        `contexts of its own applications, and queries in those ${drivers} not counted. ` +
-        '`npm ls nestjs-async-context` names who brings them; have one version installed.',
+      'The process has loaded two incompatible versions of nestjs-async-context. Each sees only the ' +
+        `contexts of its own applications, and queries in applications ${drivers} not counted. ` +
+        'Install a single version; `npm ls nestjs-async-context` shows which packages bring them.',
     );
     return true;
   }
@@ -358,15 +358,15 @@ export class AsyncContextRuntime
   }
 
   #installBullmq(): void {
-    this.#hookErrors.guard('entry of bullmq', () => this.#bullmq.install());
+    this.#hookErrors.guard('bullmq entry', () => this.#bullmq.install());
   }
 
   /** Says so where options are given that are not in force. */
   compare(options: AsyncContextOptions): void {
     if (options === this.#options || Object.keys(options).length === 0) return;
     this.#logger.warn(
-      'AsyncContextModule.forRoot() was imported twice in one application, the second time with options of its ' +
-        'own; those of the first are in force. Import it with options once, in the root module.',
+      'AsyncContextModule.forRoot() was imported twice in one application, the second time with different ' +
+        'options, which are ignored. Import it with options only once, in the root module.',
     );
   }
 }
@@ -380,21 +380,18 @@ function loopUser(
   const log = (units.closer.workLog.stalls = new StallLog(stallMs, warmUpMs));
   return {
     stallMs,
-    report: reason => hookErrors.report('watchdog of the event loop', reason),
+    report: reason => hookErrors.report('event loop watchdog', reason),
     onBlock(block) {
       if (!log.isOf(block)) return;
       // The loop has been blocked for long enough: the line is written when it has caught up, by nobody.
       setImmediate(() => {
         eventLoop.turns(performance.now());
         contextStorage.run(undefined as never, () =>
-          hookErrors.guard('log of a stall', () => {
+          hookErrors.guard('stall log', () => {
             // Whose work it was says it when that ends, with all else that is wrong; unless it takes long.
             if (block.culprit === undefined) log.write(block);
             else
-              setTimeout(
-                () => hookErrors.guard('log of a stall', () => log.write(block)),
-                STALL_TOLD_MS,
-              ).unref();
+              setTimeout(() => hookErrors.guard('stall log', () => log.write(block)), STALL_TOLD_MS).unref();
           }),
         );
         eventLoop.turns(performance.now());

@@ -2,15 +2,15 @@ import { types } from 'node:util';
 import { ApplicationRuntime } from './application-runtime';
 import type { ProviderTracer } from '../detectors/calls/provider-tracer';
 
-/** What Nest's option `instrument` takes. */
+/** Value of Nest's option `instrument`. */
 export interface ProviderInstrument {
-  /** Called by Nest with each instance that it makes; gives back the same one. */
+  /** Nest calls this with each instance that it creates; it returns the same instance. */
   readonly instanceDecorator: (instance: unknown) => unknown;
 }
 
 /**
- * Lets Nest hand over each provider that it makes, so that `forRoot({ providerCalls: true })` counts the calls
- * of its methods. Without that option nothing is done to any provider.
+ * Makes Nest hand over each provider that it creates, so that `forRoot({ providerCalls: true })` counts the calls
+ * of its methods. Without that option, providers are left unchanged.
  *
  * @example
  * const app = await NestFactory.create(AppModule, { instrument: traceProviders() });

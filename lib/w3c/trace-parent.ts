@@ -1,6 +1,6 @@
 import { parseTraceState, takeCaller } from './trace-state';
 
-/** A span of a trace, as W3C Trace Context passes it on. */
+/** A span of a trace, as in W3C Trace Context. */
 export interface TraceParent {
   /** 32 hexadecimal digits. */
   readonly traceId: string;
@@ -8,7 +8,7 @@ export interface TraceParent {
   readonly spanId: string;
   /** One byte: 1 is sampled, 2 is random. */
   readonly flags: number;
-  /** `tracestate`, as it is to be passed on. */
+  /** `tracestate`, as it is passed on. */
   readonly state?: string | undefined;
 }
 

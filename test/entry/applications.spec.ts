@@ -302,7 +302,7 @@ describe.each(platforms)('two copies of the package in one application on %s', p
     for (const sink of sinks) {
       expect(sink.records).toMatchObject([{ handler: 'BothController.get', status: 200 }]);
     }
-    expect(logs.of('warn', 'AsyncContext')).toEqual([expect.stringContaining('two versions')]);
+    expect(logs.of('warn', 'AsyncContext')).toEqual([expect.stringContaining('two incompatible versions')]);
   });
 
   it('go on where a copy from before there were protocols takes the hook as it did', async () => {

@@ -75,7 +75,7 @@ describe.each(platforms)('the user and the values of a caller over HTTP, on %s',
     const to = { carrierSecret: SECRET, trustUnsignedCarriers: true, propagate: { carrier: true } };
     const other = await ask({ ...SENDER, carrierSecret: `${SECRET}!` }, to);
     expect(other.answer).toMatchObject(NOTHING);
-    expect(other.called.logs.of('warn', 'AsyncContext').join()).toContain('its signature does not fit');
+    expect(other.called.logs.of('warn', 'AsyncContext').join()).toContain('its signature does not match');
 
     const text = JSON.stringify({ user: { id: 'root' } });
     for (const headers of [

@@ -19,7 +19,7 @@ describe('a version of Nest', () => {
   it.each(['10.4.22', '11.0.20', '11.1.5', '13.0.0'])('is named with what to do: %s', version => {
     expect(unsupportedNest(version)).toMatch(
       new RegExp(
-        `^@nestjs/core ${version} is installed; .+ supports 11\\.1\\.6 and later of 11, and 12\\. .+ Install `,
+        `^@nestjs/core ${version} is installed, .+ supports 11 from 11\\.1\\.6 on, and 12\\. .+ Install `,
       ),
     );
   });
@@ -46,7 +46,7 @@ describe('an application that runs on another copy of Nest', () => {
       abortOnError: false,
     });
     await expect(start).rejects.toThrow(
-      /^ASYNC_CONTEXT_OTHER_NEST: two copies of @nestjs\/core are installed: .+ version 1[12]\.\d+\.\d+ \(.+\), and the application runs on another\. Add @nestjs\/common and @nestjs\/core to the dependencies of the application/,
+      /^ASYNC_CONTEXT_OTHER_NEST: two copies of @nestjs\/core are installed: .+ version 1[12]\.\d+\.\d+ \(.+\), but the application runs on another one\. Add @nestjs\/common and @nestjs\/core to the dependencies of the application/,
     );
   });
 });

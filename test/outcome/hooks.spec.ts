@@ -7,7 +7,7 @@ import { hookErrors, type Outcome } from './hooks/faults';
 const FILES = ['app', 'faults'].map(name => `test/outcome/hooks/${name}.ts`);
 const UUID = /^[0-9a-f]{8}-[0-9a-f-]{27}$/;
 
-const PROMISE = /answered with a promise, and must answer at once$/;
+const PROMISE = /returned a promise, but must be synchronous$/;
 /** Class, code and line, or the words of this package: never the text of the error. */
 const ERROR = /^(?:Error|TypeError|object|undefined|symbol)(?: \(\w+\))?(?: (?:at|in) [\w.-]+:\d+.*)?$/;
 const NONE = undefined;
@@ -32,11 +32,11 @@ const table: Readonly<Record<string, Said>> = {
   carrierUser: asked,
   onExceeded: called,
   onClose: awaited,
-  'carrier, key value, as JSON': { ...asked, 'is no answer': ERROR },
+  'carrier, key value, to JSON': { ...asked, 'is no answer': ERROR },
   'carrier, key tenant': {
-    throws: /^its schema threw, so it was left out$/,
-    rejects: /^its schema answers with a promise/,
-    'never ends': /^its schema answers with a promise/,
+    throws: /^its schema threw, so the incoming value was ignored$/,
+    rejects: /^its schema is asynchronous/,
+    'never ends': /^its schema is asynchronous/,
     'is no answer': /^its schema /,
   },
   'instrumentation install': asked,

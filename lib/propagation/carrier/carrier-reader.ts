@@ -13,9 +13,9 @@ import { parseTrace, type TraceParent } from '../../w3c/trace-parent';
 const MAX_FIELD = 8_192;
 
 const REASONS = {
-  later: 'its schema answers with a promise, so it was left out: use one that answers at once',
-  invalid: 'its schema does not take the value that arrived, which was left out',
-  threw: 'its schema threw, so it was left out',
+  later: 'its schema is asynchronous, so the incoming value was ignored: use a synchronous schema',
+  invalid: 'its schema rejected the incoming value, which was ignored',
+  threw: 'its schema threw, so the incoming value was ignored',
 } as const;
 
 /** What has arrived, as far as it is believed. */
@@ -54,16 +54,16 @@ function readContext(
   const { signer, trustsUnsigned, hookErrors } = rules;
   const isSigned = signer !== undefined && signature !== undefined;
   if (isSigned && !signer.fits(signedText(requestId ?? '', text), signature)) {
-    hookErrors.say('carrier', 'its signature does not fit, so its user and values were left out');
+    hookErrors.say('carrier', 'its signature does not match, so its user and values were ignored');
     return nothing;
   }
   if (signer !== undefined && !isSigned && !trustsUnsigned) {
-    hookErrors.say('carrier', 'it is not signed, so its user and values were left out');
+    hookErrors.say('carrier', 'it is not signed, so its user and values were ignored');
     return nothing;
   }
   const content = parseObject(text);
   if (content === undefined) {
-    hookErrors.say('carrier', `its ${CONTEXT} is no JSON object, so its user and values were left out`);
+    hookErrors.say('carrier', `its ${CONTEXT} is not a JSON object, so its user and values were ignored`);
     return nothing;
   }
   const refusal = isSigned ? refusalOf(content, rules.term, way, Date.now()) : undefined;

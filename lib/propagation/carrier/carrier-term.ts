@@ -41,14 +41,16 @@ export function refusalOf(
   now: number,
 ): string | undefined {
   if (audiences !== undefined && !audiences.some(accepted => accepted === audience)) {
-    return 'it was signed for others, so its user and values were left out';
+    return 'it was signed for another audience, so its user and values were ignored';
   }
   if (typeof at !== 'number') {
-    return takesUntimed ? undefined : 'it was signed without a time, so its user and values were left out';
+    return takesUntimed
+      ? undefined
+      : 'it was signed without a timestamp, so its user and values were ignored';
   }
   const most = maxAgeMs[way];
   if (most > 0 && now - at > most + CLOCK_SKEW_MS + PRECISION_MS)
-    return 'it is too old, so its user and values were left out';
-  if (at - now > CLOCK_SKEW_MS) return 'it comes from the future, so its user and values were left out';
+    return 'it is too old, so its user and values were ignored';
+  if (at - now > CLOCK_SKEW_MS) return 'its timestamp is in the future, so its user and values were ignored';
   return undefined;
 }

@@ -57,21 +57,20 @@ function writeContext(context: RequestContext, room: number, rules: CarrierRules
   if (user !== undefined && user.length + 9 <= room) {
     parts.push(`"user":${user}`);
     room -= user.length + 9;
-  } else if (user !== undefined)
-    rules.hookErrors.say('carrier', 'the user takes too much room and was left out');
+  } else if (user !== undefined) rules.hookErrors.say('carrier', 'the user is too large and was left out');
   const values: string[] = [];
   room -= 12;
   for (const [key, value] of context.values ?? []) {
     if (typeof key === 'string' || key.carry !== true) continue;
     const json = asciiJson(value, error =>
-      rules.hookErrors.report(`carrier, key ${key.name}, as JSON`, error),
+      rules.hookErrors.report(`carrier, key ${key.name}, to JSON`, error),
     );
     if (json === undefined) continue;
     const member = `${asciiJson(key.name)}:${json}`;
     if (member.length + 1 > room) {
       rules.hookErrors.say(
         `carrier, key ${key.name}`,
-        `it was left out, as the carrier would be larger than ${MAX_CARRIER_BYTES} bytes`,
+        `it was left out because the carrier would exceed ${MAX_CARRIER_BYTES} bytes`,
       );
       continue;
     }
@@ -89,7 +88,7 @@ function writeUser(context: RequestContext, rules: CarrierRules): string | undef
     const current = context.currentUser();
     return current === undefined || current === null ? undefined : rules.user(current);
   });
-  return asciiJson(user, error => rules.hookErrors.report('carrierUser, as JSON', error));
+  return asciiJson(user, error => rules.hookErrors.report('carrierUser, to JSON', error));
 }
 
 /** JSON of ASCII alone, as a header wants it. */
@@ -110,7 +109,7 @@ function asciiJson(value: unknown, report: (error: unknown) => void = () => unde
 /** A promise would be sent as `{}`; one that `toJSON()` has made is known to nobody else. */
 function withoutPromises(this: Record<string, unknown>, name: string, value: unknown): unknown {
   if (this[name] !== value) return answerOf(value, 'toJSON()');
-  if (isThenable(value)) throw new OwnError('it holds a promise: set what that resolves to');
+  if (isThenable(value)) throw new OwnError('it holds a promise: set the resolved value');
   return value;
 }
 

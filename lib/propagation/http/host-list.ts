@@ -11,8 +11,8 @@ const MAX_LENGTH = 253 + ':65535'.length;
 const NO_HOST = /[\s/\\?#@%,*]/;
 const DEFAULT_PORTS: Readonly<Record<string, string>> = { 'http:': '80', 'https:': '443' };
 const REMEDY =
-  "Name a host as 'api.internal', 'api.internal:8080', '[fd00::1]:8080' or '*.internal.example.com', " +
-  'without a scheme and a path.';
+  "Write a host as 'api.internal', 'api.internal:8080', '[fd00::1]:8080' or '*.internal.example.com', " +
+  'without a scheme or a path.';
 
 interface Listed {
   /** `api.internal`, or `.internal.example.com` for what is below it. */

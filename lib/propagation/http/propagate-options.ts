@@ -2,44 +2,44 @@ import type { AsyncContextError } from '../../kernel/errors';
 import { HostList } from './host-list';
 
 /**
- * What of a context goes to other services: over HTTP to which hosts, by messages and by jobs.
+ * What travels with a context to other services: over HTTP, in messages and in jobs.
  *
  * @example
  * AsyncContextModule.forRoot({ propagate: { hosts: ['orders.internal:8080', '*.shop.internal'] } });
  */
 export interface PropagateOptions {
   /**
-   * Hosts that are told the trace, the request id and the `baggage`: `api.internal` on any port,
-   * `api.internal:8080` on one, `*.internal.example.com` for all below it, `[fd00::1]` for an address.
+   * Hosts that receive the trace headers, the request id and the `baggage`: `api.internal` on any port,
+   * `api.internal:8080` on one port, `*.internal.example.com` for all subdomains, `[fd00::1]` for an IPv6 address.
    * @default none
    */
   readonly hosts?: readonly string[];
   /**
-   * Whether the user and the values of a context go to these hosts as well, signed, and are taken over
-   * from signed requests. Wants `carrierSecret`.
+   * Whether these hosts also receive the user and the values of a context, signed, and whether those of signed
+   * requests are accepted. Requires `carrierSecret`.
    * @default false
    */
   readonly carrier?: boolean;
   /**
-   * Share, from 0 to 1, of the traces begun here that are flagged as sampled: what a service that traces
-   * by the flag of its caller records.
+   * Share, from 0 to 1, of the traces begun here that are flagged as sampled. Services that follow the flag of their
+   * caller record only those.
    * @default 1
    */
   readonly sampled?: number;
   /**
-   * Whether messages of `@nestjs/microservices` carry the context, in the headers or the metadata of their
-   * transport, and go on from what has arrived there. Handlers and other services can read these fields.
+   * Whether messages of `@nestjs/microservices` carry the context, in the headers or the metadata of their transport,
+   * and whether handlers continue an incoming context. Handlers and other services can read these fields.
    * @default false
    */
   readonly messages?: boolean;
   /**
-   * Whether jobs of `bullmq` carry the context of who added them.
+   * Whether jobs of `bullmq` carry the context of the unit of work that added them.
    * @default true
    */
   readonly jobs?: boolean;
 }
 
-/** The same as it is in force. */
+/** The options with their defaults applied. */
 export interface ResolvedPropagation {
   readonly hosts: HostList;
   readonly carrier: boolean;
@@ -61,7 +61,7 @@ export function readPropagate(
     if (typeof value !== 'boolean') throw fail(name, value, 'Use true or false.');
   }
   if (carrier && !hasSecret) {
-    throw fail('carrier', carrier, 'Set carrierSecret: over HTTP only what is signed is believed.');
+    throw fail('carrier', carrier, 'Set carrierSecret: over HTTP, only signed carriers are trusted.');
   }
   if (typeof sampled !== 'number' || !(sampled >= 0 && sampled <= 1)) {
     throw fail('sampled', sampled, 'Use a share from 0 to 1.');

@@ -91,7 +91,7 @@ describe('the age of a signed carrier', () => {
     vi.setSystemTime(NOW + 10 * MINUTE);
     const text = carrier['x-async-context']?.replace(/"at":\d+/, `"at":${NOW + 10 * MINUTE}`);
     expect(userOf(context, { ...carrier, 'x-async-context': text! })).toBeUndefined();
-    expect(warnings(context)).toContain('its signature does not fit');
+    expect(warnings(context)).toContain('its signature does not match');
   });
 
   it('is the same in carriers of one unit of work', async () => {
@@ -104,7 +104,7 @@ describe('the age of a signed carrier', () => {
     expect(userOf(rolling, signedBefore())).toEqual(user);
     const rolledOut = await service({ carrierMaxAgeMs: { http: MINUTE } });
     expect(userOf(rolledOut, signedBefore())).toBeUndefined();
-    expect(warnings(rolledOut)).toContain('it was signed without a time');
+    expect(warnings(rolledOut)).toContain('it was signed without a timestamp');
   });
 
   it('is in a member that an older version does not look at', async () => {
@@ -162,7 +162,7 @@ describe('the audience of a signed carrier', () => {
     const carrier = carry(sender);
     const receiver = await service(to === undefined ? {} : { carrierAudience: to });
     expect(userOf(receiver, carrier)).toEqual(isBelieved ? user : undefined);
-    if (!isBelieved) expect(warnings(receiver)).toContain('it was signed for others');
+    if (!isBelieved) expect(warnings(receiver)).toContain('it was signed for another audience');
   });
 
   it.each([

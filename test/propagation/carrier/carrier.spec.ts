@@ -157,7 +157,7 @@ describe('the user of a carrier', () => {
     expect(travel(old, rolled, user(1))).toEqual({ id: 1 });
     expect(travel(rolled, old, user(1))).toBeUndefined();
     // Nest has one logger a process: that of the application that was made last.
-    expect(warnings(rolled)).toContain('its signature does not fit');
+    expect(warnings(rolled)).toContain('its signature does not match');
   });
 
   it.each<[string, (carrier: Carrier) => Carrier]>([
@@ -182,7 +182,7 @@ describe('the user of a carrier', () => {
       undefined,
       undefined,
     ]);
-    expect(warnings(context)).toMatch(/it is not signed|its signature does not fit/);
+    expect(warnings(context)).toMatch(/it is not signed|its signature does not match/);
   });
 
   it('is believed without a signature when the application says so', async () => {
@@ -215,7 +215,7 @@ describe('the size of a carrier', () => {
     expect(sizeOf(without)).toBeLessThan(400);
     expect(context.resume(without, () => context.user)).toEqual({ id: 1 });
     expect(warnings(context)).toContain(
-      'carrier, key tenant: it was left out, as the carrier would be larger',
+      'carrier, key tenant: it was left out because the carrier would exceed',
     );
   });
 
@@ -253,14 +253,14 @@ describe('what arrives', () => {
   });
 
   it.each([
-    ['{"tenant":5,"count":0}', 'carrier, key tenant: its schema does not take'],
-    ['{"async":"a"}', 'its schema answers with a promise'],
+    ['{"tenant":5,"count":0}', 'carrier, key tenant: its schema rejected the incoming value'],
+    ['{"async":"a"}', 'its schema is asynchronous'],
     ['{"throwing":"a"}', 'its schema threw'],
     ['{"cart":{"secret":1},"unknown":1,"__proto__":{"polluted":true}}', ''],
     ['[1]', ''],
     ['null', ''],
     ['"text"', ''],
-    ['{', 'its x-async-context is no JSON object'],
+    ['{', 'its x-async-context is not a JSON object'],
   ])('is left out of %s', async (values, warning) => {
     const context = await service();
     expect(arrive(context, values)).toEqual(none);
@@ -312,7 +312,7 @@ describe('what arrives', () => {
       return context.carry();
     });
     expect(carrier['x-async-context']).toBe('{"values":{"tenant":"acme"}}');
-    expect(warnings(context)).toContain('carrier, key region, as JSON failed and was ignored: TypeError');
+    expect(warnings(context)).toContain('carrier, key region, to JSON failed and was ignored: TypeError');
   });
 });
 

@@ -81,7 +81,7 @@ describe('the hosts that are told of a context', () => {
     `${'a.'.repeat(130)}internal`,
   ])('cannot be %j', async host => {
     await expect(startApp({ propagate: { hosts: ['ok.internal', host] } })).rejects.toThrow(
-      /propagate\.hosts\[1\].*Name a host as 'api\.internal'/,
+      /propagate\.hosts\[1\].*Write a host as 'api\.internal'/,
     );
   });
 
