@@ -110,12 +110,12 @@ QueryBudget.ignore = function ignore(repeat: IgnoredRepeat): BudgetDecorator {
 };
 
 /**
- * Lifts every limit that is declared farther out (the class, the module, `forRoot({ budget })`), hard limits and
- * deadlines included, for good: for an export or a migration that costs what it costs. What a method below it, or
- * `@QueryBudget()` beside it, declares still applies.
+ * Removes all outer limits permanently (those of the class, the module and `forRoot({ budget })`), including hard limits
+ * and deadlines, for example for an export or a migration. Limits declared on a method below it, or with
+ * `@QueryBudget()` next to it, still apply.
  *
- * @param reason for whoever reads the code, at most 200 characters
- * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET`, at start-up, without a reason
+ * @param reason explanation for readers of the code, at most 200 characters
+ * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_BUDGET`, at startup, without a reason
  *
  * @example
  * export class ExportController {

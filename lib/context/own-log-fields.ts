@@ -4,7 +4,7 @@ import type { RequestContext } from './request-context';
 /** What a field of a log line can hold. */
 export type LogValue = string | number | boolean;
 
-/** What `forRoot({ logFields })` gives: a field that is `null` or `undefined` is left out. */
+/** Return type of `forRoot({ logFields })`: a field that is `null` or `undefined` is omitted. */
 export type LogFields = Readonly<Record<string, LogValue | bigint | null | undefined>>;
 
 /** What every log line of a unit of work has, in the order in which a line shows them. */

@@ -177,7 +177,7 @@ describe('what options cannot be', () => {
   });
 
   it('is nothing, or not one of three', () => {
-    expect(forRoot(null)).toThrow('AsyncContextModule.forRoot(null). Use an object of requestId,');
+    expect(forRoot(null)).toThrow('AsyncContextModule.forRoot(null). Use an object with any of requestId,');
     expect(forRoot('production')).toThrow('AsyncContextModule.forRoot("production"). Use an object');
     expect(forRoot(5)).toThrow('AsyncContextModule.forRoot(5). Use an object');
     expect(forRoot(undefined)).not.toThrow();
@@ -187,7 +187,7 @@ describe('what options cannot be', () => {
     );
     expect(forRootAsync({ useFactory: () => ({}), useClass: class {} })).toThrow('has 2 of useFactory');
     expect(forRootAsync(undefined)).toThrow(
-      'AsyncContextModule.forRootAsync(undefined). Use an object of imports',
+      'AsyncContextModule.forRootAsync(undefined). Use an object with any of imports',
     );
     expect(forRootAsync({ useFactroy: () => ({}) })).toThrow('Did you mean useFactory?');
   });
