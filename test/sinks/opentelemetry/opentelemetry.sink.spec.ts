@@ -178,9 +178,9 @@ describe('the options of OpenTelemetrySink', () => {
     ['({ logs }) is null', { logs: null }],
     ['({ maxHandlers }) is 0', { maxHandlers: 0 }],
     ['({ maxHandlers }) is 100001', { maxHandlers: 100_001 }],
-    ['({ meterProvider }) is an object', { meterProvider: {} }],
-    ['({ loggerProvider }) is an object', { loggerProvider: {} }],
-    ['({ exporter }) is an object', { exporter: {} }],
+    ['({ meterProvider }) is an empty object', { meterProvider: {} }],
+    ['({ loggerProvider }) is an empty object', { loggerProvider: {} }],
+    ['({ exporter }) is an empty object', { exporter: {} }],
   ];
 
   it.each(refused)('are refused: %s', (text, options) => {
