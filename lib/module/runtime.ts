@@ -6,6 +6,7 @@ import {
   type OnModuleInit,
 } from '@nestjs/common';
 import type { ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
+import type { Server } from 'node:http';
 import { ApplicationRuntime } from './application-runtime';
 import type { AsyncContextOptions } from './options';
 import type { ResolvedOptions } from '../units/resolved-options';
@@ -160,8 +161,11 @@ export class AsyncContextRuntime
       this.#propagation = new (parts.propagation().HttpPropagation)(words =>
         hookErrors.say('propagate', words),
       );
-      this.#units.closer.onFirstServed = () => this.#propagation?.installLoaded();
     }
+    this.#units.closer.onFirstServed = () => {
+      this.#watchLost();
+      this.#propagation?.installLoaded();
+    };
     const answers = new FilterAnswer(modules, config, host);
     if (resolved.answerUnhandledErrors) this.#units.unhandledErrorAnswer = new UnhandledErrorAnswer(answers);
     const { breaker, problemJson } = resolved.guards;
@@ -249,7 +253,7 @@ export class AsyncContextRuntime
     this.#instrumentations.install();
     this.#propagation?.install();
     this.#installBullmq();
-    this.#instrumentations.lost.use(this, this.#lostRules);
+    this.#watchLostWhenServing();
     prepareCallSites();
     this.#loopUser = loopUser(this.#stalls, this.#hookErrors, this.#units);
     loopMonitor().start(this.#loopUser);
@@ -291,7 +295,7 @@ export class AsyncContextRuntime
     this.#takeBack('instrumentations', () => this.#instrumentations.uninstall());
     this.#takeBack('propagate', () => this.#propagation?.uninstall());
     this.#units.outgoing = undefined;
-    this.#takeBack('entry of requests', () => this.#http.uninstall());
+    this.#takeBack('request entry', () => this.#http.uninstall());
     this.#takeBack('breakers', () => this.#units.closer.breakers?.stop());
     this.#takeBack('overload', () => this.#units.overloadMonitor?.stop());
     this.#takeBack('overload entry', () => this.#overload?.uninstall());
@@ -327,6 +331,20 @@ export class AsyncContextRuntime
       this.#logger.warn(warning);
       return true;
     });
+  }
+
+  /**
+   * The modules of the application start after this one: what they ask for in `onApplicationBootstrap()` belongs to no
+   * request. So it waits until the server listens, or the first unit of work has come where nothing listens.
+   */
+  #watchLostWhenServing(): void {
+    const server = this.#host.httpAdapter?.getHttpServer() as Partial<Server> | undefined;
+    if (server?.listening !== false || typeof server.once !== 'function') this.#watchLost();
+    else server.once('listening', () => this.#watchLost());
+  }
+
+  #watchLost(): void {
+    if (this.#phase === 'serving') this.#instrumentations.lost.use(this, this.#lostRules);
   }
 
   /** What it counts, and where that goes: once an application. */

@@ -91,7 +91,9 @@ describe('the drivers of the package', () => {
       undefined,
       'drivers/drivers.js',
     );
-    const found = defaultInstrumentations().filter(({ name }) => ['ioredis', 'dataloader', 'kafkajs'].includes(name));
+    const found = defaultInstrumentations().filter(({ name }) =>
+      ['ioredis', 'dataloader', 'kafkajs'].includes(name),
+    );
     const undo = found.map(driver => driver.install(reporter));
     expect(drivers()).toEqual(['dataloader']);
     for (const one of undo) one?.();

@@ -119,7 +119,7 @@ describe('callSitesOf()', () => {
     };
     const stackBoundary = (): unknown => query(take);
     const sites = callSitesOf(await new (service('orders.service.js'))(stackBoundary).loadItems(), 10);
-    expect(sites[0]).toBe(`call-site.spec.ts:${lineOf('query(take);')} below`);
+    expect(sites[0]).toBe(`call-site.spec.ts:${lineOf('query(take);')} stackBoundary`);
     expect(sites[1]).toBe('orders.service.ts:7 loadItems');
     expect(sites.join()).not.toContain('index.js');
   });
@@ -127,7 +127,7 @@ describe('callSitesOf()', () => {
   it('names the line of a file that is compiled in memory, as here, or none', async () => {
     const stackBoundary = (): unknown => take(); // this line
     expect(callSitesOf(stackBoundary() as ReturnType<typeof captureStack>)).toEqual([
-      `call-site.spec.ts:${lineOf('// this line')} below`,
+      `call-site.spec.ts:${lineOf('// this line')} stackBoundary`,
     ]);
     const compiled = runInThisContext(
       '(function compiled(take) {\n  return take();\n})',
@@ -151,7 +151,7 @@ describe('callSitesOf()', () => {
     for (const place of places) {
       const stackBoundary = (): unknown => place(take);
       const sites = callSitesOf(stackBoundary() as ReturnType<typeof captureStack>, 2);
-      expect(sites[0]).toBe(`call-site.spec.ts:${lineOf('place(take);')} below`);
+      expect(sites[0]).toBe(`call-site.spec.ts:${lineOf('place(take);')} stackBoundary`);
     }
   });
 

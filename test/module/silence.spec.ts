@@ -151,7 +151,7 @@ describe('what options cannot be', () => {
 
   it('is told with what was meant', () => {
     expect(forRoot({ slowMs: 5 })).toThrow(
-      'AsyncContextModule.forRoot({ slowMs }) is 5. There is no such option. Use requestId,',
+      'AsyncContextModule.forRoot({ slowMs }) is 5. There is no such option. Use enabled,',
     );
     expect(forRoot({ slowAfterms: 5 })).toThrow('There is no such option. Did you mean slowAfterMs? Use ');
     expect(forRoot({ budget: { querys: 5 } })).toThrow(
@@ -177,7 +177,9 @@ describe('what options cannot be', () => {
   });
 
   it('is nothing, or not one of three', () => {
-    expect(forRoot(null)).toThrow('AsyncContextModule.forRoot(null). Use an object with any of requestId,');
+    expect(forRoot(null)).toThrow(
+      'AsyncContextModule.forRoot(null). Use an object with any of enabled, requestId,',
+    );
     expect(forRoot('production')).toThrow('AsyncContextModule.forRoot("production"). Use an object');
     expect(forRoot(5)).toThrow('AsyncContextModule.forRoot(5). Use an object');
     expect(forRoot(undefined)).not.toThrow();

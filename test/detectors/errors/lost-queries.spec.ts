@@ -2,11 +2,12 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Injectable, type OnApplicationBootstrap, type OnModuleInit } from '@nestjs/common';
 import { Pool } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type AsyncContextOptions, ProcessFigures } from 'nestjs-async-context';
 import { databaseUrl } from '../../support/database';
-import { startApp, type TestApp, until } from '../../support/platforms';
+import { platforms, startApp, type TestApp, until } from '../../support/platforms';
 
 type Ask = (pool: Pool, text: string) => Promise<unknown>;
 
@@ -81,6 +82,26 @@ describe('queries outside of any unit of work', () => {
     await start({ log: false });
     await pool.query('SELECT 8');
     expect(await lines()).toEqual([]);
+  });
+});
+
+describe.each(platforms)('queries of a start, on %s', platform => {
+  @Injectable()
+  class Seed implements OnModuleInit, OnApplicationBootstrap {
+    onModuleInit = (): Promise<unknown> => pool.query('SELECT 9 AS of_init');
+    async onApplicationBootstrap(): Promise<void> {
+      await pool.query('SELECT 10 AS of_bootstrap');
+      await new Promise(resolve => setTimeout(resolve, 50));
+      await pool.query('SELECT 11 AS of_bootstrap');
+    }
+  }
+
+  it('are the start of the application, until it listens', async () => {
+    test = await startApp({ platform, providers: [Seed] });
+    const { attribution } = test.app.get(ProcessFigures);
+    await pool.query('SELECT 12 AS of_nobody');
+    expect(test.app.get(ProcessFigures).attribution.lost - attribution.lost).toBe(1);
+    expect(await lines()).toEqual([expect.stringMatching(/^A query ran .*\n.*SELECT \? AS of_nobody at /)]);
   });
 });
 
