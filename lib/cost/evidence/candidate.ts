@@ -48,6 +48,8 @@ export class Candidate {
   readonly #index: ColumnIndex;
   readonly #met = new Set<Key>();
   readonly #byResult: number[] = [];
+  /** When the runs that matched began, of those that are told apart. */
+  readonly #matchedAt: number[] = [];
   #most = 0;
   #withTwo = 0;
   #down = 0;
@@ -92,6 +94,7 @@ export class Candidate {
     this.matched += 1;
     if (number < 32) this.low |= 1 << number;
     else if (number < MAX_TOLD_APART) this.high |= 1 << (number - 32);
+    if (this.#matchedAt.length < MAX_TOLD_APART) this.#matchedAt.push(at);
     if (this.#met.has(key)) return;
     this.#met.add(key);
     this.#meet(key, place);
@@ -125,6 +128,12 @@ export class Candidate {
   /** When its first result came. */
   get since(): number {
     return (this.results.list[0] as KeptResult).at;
+  }
+
+  /** Share of the runs that matched which began at a moment or later. */
+  shareSince(at: number): number {
+    const later = this.#matchedAt.filter(began => began >= at);
+    return this.#matchedAt.length === 0 ? 0 : later.length / this.#matchedAt.length;
   }
 
   /** Share of the runs whose value came from the column. */

@@ -100,12 +100,17 @@ function judgeOne(shape: ShapeCost, candidate: Candidate, share: number, asked: 
   if (above === undefined) return { confidence, candidate, parents: [] };
   const isProven = confidence === 'proven' && above.confidence === 'proven';
   // Whether a row is there, or the row itself once more: what it was asked for was known before.
-  const isKnown = isEcho(candidate, asked);
-  return {
-    confidence: isProven ? 'proven' : 'suspected',
-    candidate,
-    parents: isKnown ? above.parents : parents,
-  };
+  if (!isEcho(candidate, asked)) return { confidence: isProven ? 'proven' : 'suspected', candidate, parents };
+  const known = above.parents.filter(one => isBefore(one, candidate));
+  // Its own runs came first: the same ids, of a body, were looked up by both, and then listed.
+  if (known.length === 0) return undefined;
+  return { confidence: isProven ? 'proven' : 'suspected', candidate, parents: known };
+}
+
+/** Whether the rows of a statement were there when the runs began that are said to be for them. */
+function isBefore({ shape }: EvidentParent, candidate: Candidate): boolean {
+  const first = shape.trail?.results.list[0];
+  return first === undefined || candidate.shareSince(first.at) >= MOST;
 }
 
 /** With its table, where that is another one than the main table of its statement: `variants.id` of a join. */

@@ -120,6 +120,56 @@ it('does not take a row for the one that it was asked by, where their ids are al
   expect(update?.parents.map(({ table, column }) => `${table}.${column}`)).toEqual(['stock.id']);
 });
 
+describe.each(Object.entries(IDS))(
+  'a statement that looks up what another one has looked up, with %s',
+  (_, id) => {
+    const variant = (n: number): Row => ({ id: id(n), name: `v${n}` });
+    const lookUp = (unit: UnitOfWork, n: number): void => {
+      unit.run('SELECT id, name FROM variants WHERE id = $1', [id(n)], [variant(n)]);
+    };
+    const translations = (unit: UnitOfWork, n: number): void => {
+      unit.run(
+        'SELECT * FROM translations t WHERE t.variant_id = $1',
+        [id(n)],
+        [{ base_id: id(n), text: 'x' }],
+      );
+    };
+    const list = (unit: UnitOfWork): void => {
+      const ids = Array.from({ length: 8 }, (__, n) => id(n));
+      unit.run(
+        'SELECT id, name FROM variants WHERE id = ANY ($1)',
+        [ids],
+        ids.map((___, n) => variant(n)),
+      );
+    };
+
+    it('is not for the rows of a list that came after it', () => {
+      const unit = new UnitOfWork();
+      // The ids are those of a body: each variant and its translations are read, then all are listed and read again.
+      for (let n = 0; n < 8; n += 1) {
+        lookUp(unit, n);
+        translations(unit, n);
+      }
+      list(unit);
+      for (let n = 0; n < 8; n += 1) lookUp(unit, n);
+      expect(parentsOf(unit, 'translations')).toEqual([]);
+      unit.close();
+      expect(parentsOf(unit, 'translations')).toEqual([]);
+    });
+
+    it('is for the rows of a list that came before it', () => {
+      const unit = new UnitOfWork();
+      list(unit);
+      for (let n = 0; n < 8; n += 1) {
+        lookUp(unit, n);
+        translations(unit, n);
+      }
+      expect(parentsOf(unit, 'translations')).toMatchObject([{ table: 'variants', column: 'id' }]);
+      expect(parentsOf(unit, 'translations')[0]?.shape).toContain('ANY');
+    });
+  },
+);
+
 it('does not fail of a parameter that throws when it is read', () => {
   const unit = new UnitOfWork();
   const list = rowsOf(6, n => ({ id: 10_000 + n * n * 613 }));
