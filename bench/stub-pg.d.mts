@@ -1,4 +1,4 @@
 import type { Client } from 'pg';
 
 export const STATEMENT: string;
-export function connectStub(): Promise<Client>;
+export function connectStub(rows?: number): Promise<Client>;

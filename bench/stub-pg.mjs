@@ -36,19 +36,18 @@ const PARSED = message('1');
 const BOUND = message('2');
 const PARAMETERS = message('t', int16(1), int32(TEXT_TYPE));
 const COLUMNS = message('T', int16(3), ...column('id'), ...column('name'), ...column('total'));
-const ROWS = Buffer.concat([
-  row(['1', 'first', '10.00']),
-  row(['2', 'second', '20.00']),
-  row(['3', 'third', '30.00']),
-  message('C', text('SELECT 3')),
-  READY,
-]);
+const rowsOf = count =>
+  Buffer.concat([
+    ...Array.from({ length: count }, (_, i) => row([`${i + 1}`, `order ${i + 1}`, `${i + 1}0.00`])),
+    message('C', text(`SELECT ${count}`)),
+    READY,
+  ]);
+const resultOf = count => Buffer.concat([PARSED, BOUND, COLUMNS, rowsOf(count)]);
 const PREPARED = Buffer.concat([PARSED, PARAMETERS, COLUMNS]);
-const EXECUTED = Buffer.concat([BOUND, ROWS]);
-const RESULT = Buffer.concat([PARSED, BOUND, COLUMNS, ROWS]);
+const EXECUTED = Buffer.concat([BOUND, rowsOf(3)]);
 
 /**
- * The stream of a `pg` connection without a socket: it answers every query with the same three rows.
+ * The stream of a `pg` connection without a socket: it answers every query with the same rows.
  *
  * An answer arrives in the context of the connection, as it does on a socket, and not in that of the
  * query. It arrives on the next tick: no turn of the event loop and no system call is measured.
@@ -56,7 +55,13 @@ const RESULT = Buffer.concat([PARSED, BOUND, COLUMNS, ROWS]);
 class StubStream extends EventEmitter {
   writable = true;
   #connection = new AsyncResource('STUB_CONNECTION');
+  #result;
   #answer = bytes => this.#connection.runInAsyncScope(this.emit, this, 'data', bytes);
+
+  constructor(rows = 3) {
+    super();
+    this.#result = resultOf(rows);
+  }
 
   connect() {
     process.nextTick(() => this.emit('connect'));
@@ -73,7 +78,7 @@ class StubStream extends EventEmitter {
 
   /** `pg` writes its messages one by one. */
   answerTo(type) {
-    return type === SYNC || type === QUERY ? RESULT : undefined;
+    return type === SYNC || type === QUERY ? this.#result : undefined;
   }
 
   end() {
@@ -107,8 +112,8 @@ export function preparingStub() {
 }
 
 /** A real `pg.Client` whose protocol, queue and `Query` run as ever, on a stream that stays in the process. */
-export async function connectStub() {
-  const client = new Client({ stream: new StubStream(), user: 'bench', password: 'bench' });
+export async function connectStub(rows) {
+  const client = new Client({ stream: new StubStream(rows), user: 'bench', password: 'bench' });
   await client.connect();
   return client;
 }
