@@ -411,8 +411,8 @@ export function dataloaderInstrumentation(...modules: readonly object[]): Driver
 }
 
 /**
- * What `instrumentations: 'auto'` means: the instrumentation of every supported client, installed or not. For a list
- * of them with one of your own.
+ * Value of `instrumentations: 'auto'`: the instrumentation of every supported client, whether or not it is installed.
+ * Use it to build a list with an instrumentation of your own.
  *
  * @example
  * declare const myInstrumentation: DriverInstrumentation;
