@@ -1,5 +1,6 @@
 import {
   type DynamicModule,
+  Inject,
   Module,
   Optional,
   type OptionalFactoryDependency,
@@ -61,7 +62,8 @@ const PROVIDERS: Provider[] = [
  */
 @Module({})
 export class AsyncContextModule {
-  constructor(@Optional() context?: ContextService) {
+  // By its token: a bundler that compiles the sources leaves no metadata of types.
+  constructor(@Optional() @Inject(ContextService) context?: ContextService) {
     if (context === undefined) {
       throw new AsyncContextError(
         'ASYNC_CONTEXT_INVALID_OPTION',
