@@ -46,7 +46,11 @@ const sources = filesIn('lib', '.ts');
 // The changelog says what things were called.
 const pages = [
   ...filesIn('docs', '.md'),
-  ...['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'SECURITY.md', 'sample-app/README.md'],
+  'README.md',
+  'ARCHITECTURE.md',
+  'CONTRIBUTING.md',
+  'SECURITY.md',
+  'sample-app/README.md',
 ];
 
 describe('words that were replaced', () => {

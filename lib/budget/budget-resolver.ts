@@ -42,15 +42,29 @@ export interface BudgetOwners {
   readonly module?: object | undefined;
 }
 
+/** With `enabled: false`. */
+const NO_BUDGET: ResolvedBudget = Object.freeze({
+  limits: [],
+  hard: undefined,
+  ignored: undefined,
+  owner: undefined,
+  byFunction: undefined,
+  limitHook: undefined,
+});
+
 /** Resolves each dimension: handler, controller, module, HTTP method default, `forRoot({ budget })`. */
 export class BudgetResolver {
   readonly #defaults: BudgetDefaults;
   readonly #limitHookFor: (limits: readonly ResolvedLimit[]) => LimitHook | undefined;
+  readonly #isEnabled: boolean;
 
+  /** @param isEnabled whether budgets apply at all */
   constructor(
     defaults: BudgetDefaults,
     limitHookFor: (limits: readonly ResolvedLimit[]) => LimitHook | undefined,
+    isEnabled = true,
   ) {
+    this.#isEnabled = isEnabled;
     this.#defaults = defaults;
     this.#limitHookFor = limitHookFor;
   }
@@ -62,6 +76,7 @@ export class BudgetResolver {
 
   /** @param ask asks what is declared as a function; without it, that is left out */
   resolve(owners: BudgetOwners, httpMethod: string | undefined, ask?: AskBudget): ResolvedBudget {
+    if (!this.#isEnabled) return NO_BUDGET;
     const { default: general, byMethod } = this.#defaults;
     const ofMethod = httpMethod === undefined ? undefined : byMethod?.[httpMethod as HttpMethod];
     const near = [owners.module, owners.controller, owners.method];

@@ -92,7 +92,8 @@ function checkLog(name: string, log: unknown): void {
     throw invalidOption(
       'log',
       name,
-      `Each log line has ${LINE_FIELDS.join(', ')} already: name the key differently, in 1 to 100 characters.`,
+      `Each log line has ${LINE_FIELDS.join(', ')}, and what its logger writes (level, time, message, …): ` +
+        'name the key differently, in 1 to 100 characters.',
       'createContextKey',
     );
 }

@@ -1,3 +1,4 @@
+import { answerOf } from '../kernel/answer-of';
 import type { ContextKey } from './context-key';
 import type { RequestContext } from './request-context';
 
@@ -10,8 +11,22 @@ export type LogFields = Readonly<Record<string, LogValue | bigint | null | undef
 /** What every log line of a unit of work has, in the order in which a line shows them. */
 export const LINE_FIELDS = ['requestId', 'traceId', 'spanId', 'userId', 'handler'] as const;
 
+/** What loggers write themselves: pino would write such a field a second time, and the level of the line be lost. */
+const LOGGERS_OWN: ReadonlySet<string> = new Set([
+  'level',
+  'time',
+  'msg',
+  'message',
+  'timestamp',
+  'pid',
+  'hostname',
+  'context',
+]);
+
 /** Fields of the application, by name. */
 export type OwnLogFields = Readonly<Record<string, LogValue>>;
+
+const ignore = (): void => undefined;
 
 const MAX_FIELDS = 20;
 const MAX_NAME = 100;
@@ -50,7 +65,7 @@ export function ownLogFields(context: RequestContext): OwnLogFields | undefined 
 export function isLogName(name: string): boolean {
   // As a key of an object `__proto__` would set a prototype.
   if (name === '' || name.length > MAX_NAME || name === '__proto__') return false;
-  return !(LINE_FIELDS as readonly string[]).includes(name);
+  return !LOGGERS_OWN.has(name) && !(LINE_FIELDS as readonly string[]).includes(name);
 }
 
 /** `tenant=acme, plan=large`, for a line that people read; empty where there is none. */
@@ -69,7 +84,7 @@ function add(fields: Record<string, LogValue>, name: string, value: unknown): vo
 function pick({ log }: ContextKey<unknown>, value: unknown): unknown {
   if (typeof log !== 'function') return value;
   try {
-    return log(value);
+    return answerOf<unknown>(log(value));
   } catch {
     // A line without the field is better than no line.
     return undefined;
@@ -87,6 +102,8 @@ function logValueOf(value: unknown): LogValue | undefined {
     case 'boolean':
       return value;
     default:
+      // Its rejection would end the process. Not of each thenable: a query builder would run its query.
+      if (value instanceof Promise) value.catch(ignore);
       return undefined;
   }
 }

@@ -16,6 +16,7 @@ import { beginTrace, type Trace } from './trace';
 import type { TraceParent } from '../w3c/trace-parent';
 
 const MAX_USER_ID = 200;
+const NO_FIELDS: OwnLogFields = Object.freeze({});
 const NO_BLOCKS: readonly LoopBlock[] = Object.freeze([]);
 const NO_BREACHES: readonly BreachRecord[] = Object.freeze([]);
 
@@ -199,7 +200,7 @@ export class RequestContext {
   budget: ContextBudget | undefined = undefined;
   breaches: readonly BreachRecord[] = NO_BREACHES;
   /** What everybody is shown who hears of its close, until the close is over. */
-  recordAtClose: CostRecord | undefined = undefined;
+  recordAtClose: CostRecord | 'dropped' | undefined = undefined;
   /** Whether it took longer than a request should. */
   isSlow = false;
   /** Blocks of the event loop while it was open. */
@@ -313,9 +314,9 @@ export class RequestContext {
    */
   release(keepsData: boolean): void {
     this.cost.limitHook = undefined;
+    this.logFieldsAtClose = ownLogFields(this) ?? NO_FIELDS;
     if (keepsData) this.user = this.knownUser();
     else {
-      this.logFieldsAtClose = ownLogFields(this);
       this.user = undefined;
       this.values = undefined;
     }

@@ -28,8 +28,8 @@ interface Shared {
 
 /** Instrumentations that count nothing themselves. */
 const HELPERS: ReadonlySet<string> = new Set(['tarn', 'dataloader']);
-/** Those of clients that are part of Node. */
-const BUILT_IN: ReadonlySet<string> = new Set(['http', 'node:sqlite']);
+/** Those that are installed without their client: they listen to its channels, or to a package that others use too. */
+const INSTALLED_ANYWAY: ReadonlySet<string> = new Set(['mysql2', '@aws-sdk/client-dynamodb']);
 
 /** Drivers are shared by all applications of a process: the first installs, the last takes back. */
 export class Instrumentations {
@@ -125,7 +125,7 @@ export class Instrumentations {
     return this.#wanted
       .map(({ name }) => name)
       .filter(name => (this.#shared.installed.get(name)?.undo.length ?? 0) > 0)
-      .filter(name => !HELPERS.has(name) && (BUILT_IN.has(name) || loadedFiles(name).length > 0));
+      .filter(name => !HELPERS.has(name) && (!INSTALLED_ANYWAY.has(name) || loadedFiles(name).length > 0));
   }
 
   uninstall(): void {

@@ -266,8 +266,10 @@ export class AsyncContextRuntime
     if (this.tracer?.warning !== undefined) this.#logger.warn(this.tracer.warning);
     if (this.#told.enabled) UnhandledErrors.ofProcess().install(this);
     if (hasOtherProtocol()) oncePerProcess('other protocol', () => this.#sayOther());
-    for (const warning of [...expiredExemptions(this.#modules, Date.now()), ...unusedBudgets(this.#modules)])
-      this.#logger.warn(oneLine(warning));
+    const warnings = this.#told.enabled
+      ? [...expiredExemptions(this.#modules, Date.now()), ...unusedBudgets(this.#modules)]
+      : [];
+    for (const warning of warnings) this.#logger.warn(oneLine(warning));
     this.#sayStart();
   }
 
@@ -335,7 +337,7 @@ export class AsyncContextRuntime
 
   /**
    * The modules of the application start after this one: what they ask for in `onApplicationBootstrap()` belongs to no
-   * request. So it waits until the server listens, or the first unit of work has come where nothing listens.
+   * request. So an application with an HTTP server waits until that listens, or the first unit of work has come.
    */
   #watchLostWhenServing(): void {
     const server = this.#host.httpAdapter?.getHttpServer() as Partial<Server> | undefined;

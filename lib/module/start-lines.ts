@@ -34,11 +34,13 @@ function budgetOf({ default: general, byMethod }: BudgetDefaults): string {
   return words.join(', ') || 'none';
 }
 
-/** `0.1.0 `; empty in a bundle, which has no package.json. */
+/** `0.1.0 `; empty in a bundle, which has no package.json of ours. */
 function ownVersion(): string {
   try {
-    const { version } = createRequire(__filename)('../../package.json') as { version: string };
-    return `${version} `;
+    const load = createRequire(__filename);
+    const { name, version } = load('../../package.json') as { name?: string; version?: string };
+    // In a bundle it is the application's.
+    return name === 'nestjs-async-context' && version !== undefined ? `${version} ` : '';
   } catch {
     return '';
   }

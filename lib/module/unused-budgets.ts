@@ -19,7 +19,9 @@ export function unusedBudgets(modules: ModulesContainer): string[] {
     for (const { metatype } of module.controllers.values())
       if (typeof metatype === 'function') addUnused(warnings, metatype, true);
     for (const { metatype } of module.providers.values())
-      if (typeof metatype === 'function' && isClass(metatype)) addUnused(warnings, metatype, false);
+      // Nest has each module among its own providers.
+      if (typeof metatype === 'function' && isClass(metatype) && metatype !== module.metatype)
+        addUnused(warnings, metatype, false);
   }
   return [...warnings];
 }

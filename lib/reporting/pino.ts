@@ -7,6 +7,8 @@ export type { LogFieldNames } from './log-field-names';
 /** pino calls this for each line, before it writes it. */
 export type ContextMixin = (line: object, level: number, logger?: object) => Record<string, LogValue>;
 
+const MAX_NAMES = 100;
+
 /** What is used of a logger of pino. */
 interface BoundLogger {
   bindings?(): object;
@@ -67,6 +69,8 @@ class BoundNames {
       let is = bound.get(name);
       if (is === undefined) {
         is = text?.includes(`${JSON.stringify(name)}:`) !== false && isBound(logger, name);
+        // Names of `logFields` may be made of data.
+        if (bound.size >= MAX_NAMES) bound.clear();
         bound.set(name, is);
       }
       return is;

@@ -6,7 +6,7 @@ import { type PlatformRequest, rawOf } from '../context/remembered-context';
 import type { RequestContext } from '../context/request-context';
 import type { BreachRecord } from '../cost/cost-record';
 import type { Breakers } from '../guards/breaker/breakers';
-import { forgetRecordAtClose, recordAtClose } from '../record/record-at-close';
+import { dropRecordAtClose, recordAtClose, renewRecordAtClose } from '../record/record-at-close';
 import type { CanonicalLog } from '../reporting/canonical-log';
 import type { HookErrorReporter } from '../reporting/hook-error-reporter';
 import type { SinkQueue } from '../sinks/sink-queue';
@@ -73,11 +73,11 @@ export class Closer {
   noteLateBreach(context: RequestContext, breach: BreachRecord): void {
     const before = context.breaches;
     context.breaches = Object.freeze([breach]);
-    forgetRecordAtClose(context);
+    renewRecordAtClose(context);
     this.#announce(context);
     this.#hookErrors.guard('report of a unit of work', () => this.workLog.note(context, breach));
     context.breaches = Object.freeze([...before, breach]);
-    forgetRecordAtClose(context);
+    dropRecordAtClose(context);
   }
 
   onClose(context: RequestContext, fn: () => unknown): void {
@@ -118,7 +118,7 @@ export class Closer {
         name: 'canonicalLog',
         take: context => this.#canonicalLog?.write(context),
       },
-      { name: 'record at close', take: forgetRecordAtClose },
+      { name: 'record at close', take: dropRecordAtClose },
       { name: 'query values', take: ({ cost }) => cost.releaseValues() },
       { name: 'drivers loaded later', take: () => this.#hasServed || this.#afterFirst() },
       { name: 'onClose', take: context => this.#runCloseCallbacks(context) },

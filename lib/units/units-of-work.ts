@@ -116,7 +116,14 @@ export class UnitsOfWork implements ContextHost {
     this.#lateLog = new LateLog(options.lateAfterMs);
     const { logFields } = options;
     if (logFields !== undefined) {
-      const ask = (): unknown => hookErrors.ask('logFields', () => logFields(this.#service));
+      // Its work after an `await` may log, which would ask it again, and again.
+      let isAsync = false;
+      const ask = (): unknown =>
+        hookErrors.ask('logFields', () => {
+          const given: unknown = isAsync ? undefined : logFields(this.#service);
+          isAsync ||= isThenable(given);
+          return given;
+        });
       this.logFieldsOf = context =>
         contextStorage.getStore() === context ? ask() : contextStorage.run(context, ask);
     }
@@ -124,6 +131,7 @@ export class UnitsOfWork implements ContextHost {
     this.#budgets = new BudgetResolver(
       options.budget,
       options.onExceeded === 'throw' ? throwingLimitHook : rememberingLimitHook,
+      options.enabled,
     );
     const areLimited = options.guards.costLimit.policy !== undefined;
     this.handlers = new Handlers(this.#budgets, modules, (type, method) =>

@@ -28,6 +28,14 @@ afterEach(async () => {
 class OrdersController {
   constructor(private readonly context: ContextService) {}
 
+  @Get('recorded')
+  @QueryBudget({ durationMs: 1, hard: { durationMs: 1 } })
+  recorded(): string {
+    for (let i = 0; i < 2; i += 1)
+      this.context.record({ system: 'shop', collection: 'orders', rows: 1, durationMs: 5 });
+    return 'recorded';
+  }
+
   @Get('orders')
   @QueryBudget(1)
   async list(): Promise<unknown> {
@@ -55,6 +63,7 @@ describe.each(platforms)('enabled: false on %s', platform => {
       handler: 'OrdersController.list',
       queries: 0,
     });
+    expect(await (await fetch(`${test.url}/recorded`)).text()).toBe('recorded');
     await test.app.get(ContextService).flush();
     expect(test.sink.records).toEqual([]);
     expect(test.app.get(ProcessFigures).attribution).toEqual(attribution);

@@ -1,4 +1,4 @@
-import { Controller, Get, Injectable, Module } from '@nestjs/common';
+import { Controller, type DynamicModule, Get, Injectable, Module } from '@nestjs/common';
 import { CommandHandler, CqrsModule, type ICommandHandler } from '@nestjs/cqrs';
 import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
@@ -122,11 +122,15 @@ describe.each(platforms)('what does nothing is said, on %s', platform => {
     class OrdersController extends Base {}
 
     @QueryBudget(50)
-    @Module({ controllers: [OrdersController] })
-    class OrdersModule {}
+    @Module({})
+    class OrdersModule {
+      static register(): DynamicModule {
+        return { module: OrdersModule, controllers: [OrdersController] };
+      }
+    }
     test = await startApp({
       platform,
-      imports: [CqrsModule.forRoot(), ScheduleModule.forRoot(), OrdersModule],
+      imports: [CqrsModule.forRoot(), ScheduleModule.forRoot(), OrdersModule.register()],
       providers: [PayHandler, NightlyService, ImportService],
     });
     expect(warnings().filter(line => line.includes('has no effect'))).toEqual([]);

@@ -2,6 +2,7 @@ import { Controller, Get } from '@nestjs/common';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ContextService, type CostRecord, type CostRecordSink } from 'nestjs-async-context';
 import type { RequestContext } from '../../lib/context/request-context';
+import { recordAtClose } from '../../lib/record/record-at-close';
 import { platforms, startApp, type TestApp } from '../support/platforms';
 
 @Controller()
@@ -61,7 +62,24 @@ describe.each(platforms)('the record of a unit of work, on %s', platform => {
     const [line] = test.logs.lines.filter(({ context }) => context === 'Request');
     expect(line!.fields).toMatchObject({ traceId: written!.traceId, requestId: written!.requestId });
     // It is let go of with the close: what a context keeps lives as long as whatever holds the context.
-    expect(observing.contexts.map(({ recordAtClose }) => recordAtClose)).toEqual([undefined]);
+    expect(observing.contexts.map(({ recordAtClose }) => recordAtClose)).toEqual(['dropped']);
+    // Whoever asks later gets a record of then.
+    const later = recordAtClose(observing.contexts[0]!);
+    expect(later).not.toBe(breached[0]);
+    expect(later).toEqual(breached[0]);
+  });
+
+  it('is another one while the unit of work is open', async () => {
+    let early: CostRecord | undefined;
+    const observing = new ObservingMemory();
+    observing.begins = context => {
+      early = recordAtClose(context);
+    };
+    test = await startApp({ platform, controllers: [OrdersController], budget: 1, sinks: [observing] });
+    await (await fetch(`${test.url}/orders`)).text();
+    await test.records(1);
+    expect(early).toMatchObject({ queries: { count: 0 }, breaches: [] });
+    expect(observing.seen[0]).toMatchObject({ queries: { count: 2 }, breaches: [{ used: 2 }] });
   });
 
   it('has no trace where nobody asks for one', async () => {

@@ -187,6 +187,48 @@ describe('own values', () => {
     expect(late['value']).toBeUndefined();
   });
 
+  it('are asked for no more after the close, when user and values are gone', async () => {
+    let asked = 0;
+    test = await startApp({
+      logFields: context => {
+        asked += 1;
+        return { guest: context.user === undefined ? true : undefined };
+      },
+    });
+    const context = test.app.get(ContextService);
+    let late: Line | undefined;
+    await context.run({ user: { id: '7' } }, async () => {
+      setTimeout(() => (late = { ...contextLogFields() }), 30);
+    });
+    const before = asked;
+    await vi.waitFor(() => expect(late).toMatchObject({ userId: '7' }));
+    expect(late).not.toHaveProperty('guest');
+    expect(asked).toBe(before);
+  });
+
+  it('are none of a function that is asynchronous, which is asked once', async () => {
+    let asked = 0;
+    const logFields = async (): Promise<object> => {
+      asked += 1;
+      await Promise.resolve();
+      new Logger('Orders').warn('from within');
+      throw new TypeError('no tenant');
+    };
+    test = await startApp({ logFields: logFields as never });
+    const picks = createContextKey<string>('picked', {
+      log: (async () => Promise.reject(new Error('no'))) as never,
+    });
+    const context = test.app.get(ContextService);
+    const fields = fieldsIn(context, [
+      [picks as never, 'x'],
+      [TENANT as never, 'acme'],
+    ]);
+    expect(fields).toHaveProperty('tenant', 'acme');
+    expect(fields).not.toHaveProperty('picked');
+    await new Promise(resolve => setTimeout(resolve, 30));
+    expect(asked).toBe(1);
+  });
+
   it('never replace the fields of this package', async () => {
     test = await startApp({
       logFields: () => ({ requestId: 'mine', ['__proto__']: 'mine', tenant: 'acme' }),
@@ -233,12 +275,15 @@ describe('own values', () => {
     expect(fields).not.toHaveProperty('bad');
   });
 
-  it.each(['requestId', 'handler', '__proto__', '', 'x'.repeat(101)])('cannot be a field called %s', name => {
-    expect(() => createContextKey(name, { log: true })).toThrow(
-      /ASYNC_CONTEXT_INVALID_OPTION.*createContextKey/,
-    );
-    expect(() => createContextKey(name)).not.toThrow();
-  });
+  it.each(['requestId', 'handler', 'level', 'message', '__proto__', '', 'x'.repeat(101)])(
+    'cannot be a field called %s',
+    name => {
+      expect(() => createContextKey(name, { log: true })).toThrow(
+        /ASYNC_CONTEXT_INVALID_OPTION.*createContextKey/,
+      );
+      expect(() => createContextKey(name)).not.toThrow();
+    },
+  );
 
   it('are of a key whose option is a boolean or a function', () => {
     expect(() => createContextKey('x'.repeat(100), { log: true })).not.toThrow();

@@ -11,6 +11,9 @@ export interface ModuleCheckSettings {
 }
 
 const { platform, withModule } = JSON.parse(process.argv[2]!) as ModuleCheckSettings;
+// In tests nothing is watched.
+delete process.env['NODE_ENV'];
+
 const warnings: string[] = [];
 const logger: LoggerService = {
   log: () => undefined,
