@@ -12,10 +12,10 @@ const root = join(import.meta.dirname, '..');
 /** What each example says once it has shown its point. */
 const SAYS: Readonly<Record<string, RegExp>> = {
   bullmq: /MailProcessor\.process: 5 cache commands \(budget 3\)/,
-  graphql: /OrdersResolver\.orders: an N\+1 on customers \(21 queries in all\)/,
+  graphql: /OrdersResolver\.orders: an N\+1 on customers \(21 queries in total\)/,
   microservices: /request (\S+) asked; the message came from \1\n/,
   'pino-fastify': /"handler":"OrdersController\.list","tenant":"acme","msg":"listing the orders"/,
-  typeorm: /OrdersController\.oneByOne: an N\+1 on items \(31 queries in all\)/,
+  typeorm: /OrdersController\.oneByOne: an N\+1 on items \(31 queries in total\)/,
 };
 const names = readdirSync(join(root, 'examples'))
   .filter(file => file.endsWith('.ts'))

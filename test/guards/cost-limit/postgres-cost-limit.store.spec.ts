@@ -81,7 +81,7 @@ describe('PostgresCostLimitStore', () => {
     const none = new PostgresCostLimitStore({ pool, table: `${TABLE}_none`, createTable: false });
     await expect(none.take(bucket)).rejects.toThrow('does not exist');
     expect(() => new PostgresCostLimitStore({ pool: {} as never })).toThrow(
-      'new PostgresCostLimitStore({ pool }) is an object. Use a pg Pool.',
+      'new PostgresCostLimitStore({ pool }) is an empty object. Use a pg Pool.',
     );
     expect(() => new PostgresCostLimitStore({ pool, table: 'a.b.c' })).toThrow('({ table }) is "a.b.c".');
   });

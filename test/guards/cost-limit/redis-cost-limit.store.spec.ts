@@ -55,7 +55,7 @@ describe.runIf(hasRedis)('RedisCostLimitStore', () => {
 
   it('says at the start what it cannot take', () => {
     expect(() => new RedisCostLimitStore({ client: {} as never })).toThrow(
-      'new RedisCostLimitStore({ client }) is an object. Use a client or a cluster of ioredis or redis.',
+      'new RedisCostLimitStore({ client }) is an empty object. Use a client or a cluster of ioredis or redis.',
     );
     expect(() => new RedisCostLimitStore({ client: { evalsha() {} } as never, prefix: 5 as never })).toThrow(
       '({ prefix }) is 5. Use a string.',
