@@ -23,6 +23,7 @@ import { oneLine } from '../kernel/one-line';
 import { setTimeout } from '../kernel/real-timers';
 import { hasOtherProtocol, isFirstProtocol } from '../kernel/protocol';
 import { prepareCallSites } from '../kernel/call-site';
+import { keepTickShape } from '../kernel/tick-shape';
 import { ProcessFigures } from '../record/process-figures';
 import { HookErrorReporter } from '../reporting/hook-error-reporter';
 import { loopMonitor, type LoopUser } from '../detectors/stalls/loop-monitor';
@@ -255,6 +256,7 @@ export class AsyncContextRuntime
     this.#installBullmq();
     this.#watchLostWhenServing();
     prepareCallSites();
+    keepTickShape();
     this.#loopUser = loopUser(this.#stalls, this.#hookErrors, this.#units);
     loopMonitor().start(this.#loopUser);
     this.#units.overloadMonitor?.start();
