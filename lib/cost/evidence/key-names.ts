@@ -1,3 +1,5 @@
+import { RecentMap } from '../../kernel/recent-map';
+
 /** A column, and the table that it is of, as far as its statement says. */
 export interface ColumnName {
   readonly table: string | undefined;
@@ -45,6 +47,8 @@ const NUMBER = /^\d+$/;
 const PARTS = /\p{Lu}+(?!\p{Ll})|\p{Lu}?[\p{Ll}]+|\p{L}+|\d+/gu;
 /** `orderid`, without anything between: a shorter one is a word (`paid`). */
 const MIN_GLUED = 6;
+/** Names that are remembered: to take one apart costs more than all else that is done with it. */
+const MAX_NAMES = 4_096;
 
 interface Described {
   readonly words: readonly string[];
@@ -55,6 +59,9 @@ interface Described {
   readonly reference: string | undefined;
   readonly isRelative: boolean;
 }
+
+const tables = new RecentMap<readonly string[]>(MAX_NAMES);
+const columns = new RecentMap<Described>(MAX_NAMES);
 
 /**
  * How well two names fit.
@@ -113,7 +120,15 @@ export function entityOf(table: string | undefined): string | undefined {
 }
 
 /** The words of a table that say what it is about: `public.tbl_order_items_2024` as `tbl order item`. */
-function wordsOfTable(table: string): string[] {
+function wordsOfTable(table: string): readonly string[] {
+  const known = tables.get(table);
+  if (known !== undefined) return known;
+  const words = readTable(table);
+  tables.set(table, words);
+  return words;
+}
+
+function readTable(table: string): string[] {
   const words = wordsOf(table.slice(table.lastIndexOf('.') + 1)).filter(word => !NUMBER.test(word));
   while (words.length > 1 && KINDS.has(words.at(-1) as string)) words.pop();
   return words;
@@ -137,6 +152,16 @@ function unlike(to: Described, from: Described): NameClass {
 }
 
 function describe({ table, column }: ColumnName): Described {
+  // No name has this character.
+  const name = `${table ?? ''}\0${column}`;
+  const known = columns.get(name);
+  if (known !== undefined) return known;
+  const described = readColumn(table, column);
+  columns.set(name, described);
+  return described;
+}
+
+function readColumn(table: string | undefined, column: string): Described {
   const words = wordsOf(column);
   const entity = entityOf(table);
   const last = words.at(-1);
