@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { LimitHook } from '../cost/cost-ledger';
 import type { ResolvedLimit } from '../cost/resolved-limit';
 import { keepBreachStack } from './breach-stack';

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { Injectable } from '@nestjs/common';
 import { contextMissing, userMissing } from '../kernel/errors';
 import type { MeasuredQuery } from '../cost/measured-query';

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { ResolvedLimit } from '../cost/resolved-limit';
 import { CostLedger } from '../cost/cost-ledger';
 import { PartLedger } from '../cost/part-ledger';

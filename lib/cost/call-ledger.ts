@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { type TimeAccount, WAITS } from './time-account';
 
 /** Targets kept for one unit of work; the rest is counted in the totals alone. */

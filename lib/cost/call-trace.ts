@@ -1,3 +1,5 @@
+import { performance } from 'node:perf_hooks';
+
 /** Methods kept for one unit of work; the rest is counted as one. */
 const MAX_METHODS = 100;
 const OTHER = 'other';

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { type CallDimension, CallLedger, type OpenCall } from './call-ledger';
 import type { CallTrace, TracedCallRecord } from './call-trace';
 import { captureStack, type RawStack } from '../kernel/call-site';

@@ -1,3 +1,5 @@
+// Here and wherever requests pass: the global is an accessor, which is called at each use.
+import { performance } from 'node:perf_hooks';
 import { type CallSite, captureStack, sitesOf } from '../kernel/call-site';
 import type { TimeAccount } from './time-account';
 

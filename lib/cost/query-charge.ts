@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { CostLedger } from './cost-ledger';
 import { type Columns, MAX_ROWS_OF_RESULT } from './evidence/kept-results';
 import type { ReadsValues } from './evidence/operation-values';

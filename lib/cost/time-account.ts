@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { EventLoop } from './event-loop';
 
 /** What a unit of work can wait for; of several at once the first of this list counts. */

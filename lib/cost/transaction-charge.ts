@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { Charge } from './query-charge';
 import { DATABASE, POOL, type TimeAccount } from './time-account';
 

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { type ChargeRedirect, currentRedirect, runUncharged } from '../context/charge-redirect';
 import { contextStorage } from '../context/context-storage';
 import type { RequestContext } from '../context/request-context';

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { findBreaches } from '../budget/budget-check';
 import { fingerprintOf } from '../budget/fingerprint';
 import { knownStop } from '../budget/work-stop';

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { HookErrorReporter } from '../reporting/hook-error-reporter';
 import type { RequestContext } from '../context/request-context';
 import { readGrpcTimeout, readTimeout } from '../context/request-timeout';

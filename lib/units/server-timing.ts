@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { performance } from 'node:perf_hooks';
 import type { RequestContext } from '../context/request-context';
 import { costEntry } from '../cost/remote-header';
 

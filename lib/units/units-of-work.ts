@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { ModulesContainer } from '@nestjs/core';
 import type { ResolvedOptions } from './resolved-options';
 import { rememberingLimitHook, throwingLimitHook } from '../budget/limit-hooks';

@@ -3,6 +3,14 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type BudgetBreach, ContextService, QueryBudget } from 'nestjs-async-context';
 import { startApp, type TestApp } from '../support/platforms';
 
+// The sources import it: what is faked is the global.
+vi.mock('node:perf_hooks', async original => ({
+  ...(await original<object>()),
+  get performance() {
+    return globalThis.performance;
+  },
+}));
+
 let test: TestApp;
 afterEach(() => test?.close());
 

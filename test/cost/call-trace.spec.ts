@@ -1,6 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { CallTrace, type TracedCall } from '../../lib/cost/call-trace';
 
+// The sources import it: what is faked is the global.
+vi.mock('node:perf_hooks', async original => ({
+  ...(await original<object>()),
+  get performance() {
+    return globalThis.performance;
+  },
+}));
+
 let trace: CallTrace;
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['performance'] });

@@ -2,6 +2,14 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { CostLedger } from '../../lib/cost/cost-ledger';
 import type { Statement } from '../../lib/sql/statement';
 
+// The sources import it: what is faked is the global.
+vi.mock('node:perf_hooks', async original => ({
+  ...(await original<object>()),
+  get performance() {
+    return globalThis.performance;
+  },
+}));
+
 const statement = (shape: string, more: Partial<Statement> = {}): Statement => ({
   shape,
   table: 'orders',

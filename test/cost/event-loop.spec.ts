@@ -2,6 +2,14 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { EventLoop, type SpentProcessor } from '../../lib/cost/event-loop';
 import { DATABASE, TimeAccount } from '../../lib/cost/time-account';
 
+// The sources import it: what is faked is the global.
+vi.mock('node:perf_hooks', async original => ({
+  ...(await original<object>()),
+  get performance() {
+    return globalThis.performance;
+  },
+}));
+
 /** A clock of its own: what the machine does meanwhile changes nothing. */
 let clockMs: number;
 let idleMs: number;

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { RequestContext } from '../../context/request-context';
 import type { RawStack } from '../../kernel/call-site';
 import type { CostLedger } from '../../cost/cost-ledger';

@@ -1,4 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
+import { performance } from 'node:perf_hooks';
 import { currentRedirect } from '../../context/charge-redirect';
 import { contextStorage } from '../../context/context-storage';
 import { oncePerProcess } from '../../kernel/once-per-process';

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { Statement } from '../../sql/statement';
 import type { QueryHandle } from '../../cost/query-handle';
 import { Waiter } from './waiter';

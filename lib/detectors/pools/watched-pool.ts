@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { clearTimeout, setTimeout } from '../../kernel/real-timers';
 import type { RequestContext } from '../../context/request-context';
 import { Lease } from './lease';

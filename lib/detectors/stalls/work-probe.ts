@@ -1,4 +1,5 @@
 import { type AsyncHook, createHook } from 'node:async_hooks';
+import { performance } from 'node:perf_hooks';
 import type { EventLoop } from '../../cost/event-loop';
 
 /** For so long each callback is looked at, until somebody's work is seen to run for long. */

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { Carrier } from '../../context/carrier';
 import { CONTEXT, SIGNATURE } from '../../context/carrier';
 import { injectSpan } from '../../w3c/open-telemetry';
