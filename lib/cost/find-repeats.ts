@@ -6,13 +6,9 @@ import { canBeParent, type Growth, isGrowing } from './growth-history';
 import type { OrmName } from '../kernel/package-frames';
 import type { RepeatFinding, RepeatParent } from './repeat-finding';
 import { MIN_ROWS, runsBetween } from './repeat-trace';
-import { cutShape } from '../sql/shown-shape';
 
 /** Rows and runs may differ by so much: a row that was skipped, one that was looked up once more. */
 const TOLERANCE = 1;
-
-/** A finding names two or three shapes, a record holds ten findings, and its 64 KB are for all of it. */
-const MAX_SHAPE_LENGTH = 500;
 
 /** What a shape grows with. */
 interface Match {
@@ -125,7 +121,7 @@ function outlineOf(
 ): Pick<RepeatFinding, 'shape' | 'table' | 'count' | 'duplicates' | 'callSite'> {
   const callSite = placeOf(shape, cost);
   return {
-    shape: cutShape(shape.shape, MAX_SHAPE_LENGTH),
+    shape: shape.shape,
     ...(shape.table !== undefined && { table: shape.table }),
     count: shape.count,
     duplicates: shape.duplicates,
@@ -268,7 +264,7 @@ function recordParent(parent: ShapeCost, column: string | undefined, cost: CostL
   const { shape, table, rows } = parent;
   const site = siteOf(parent, cost);
   return {
-    shape: cutShape(shape, MAX_SHAPE_LENGTH),
+    shape,
     ...(table !== undefined && { table }),
     ...(column !== undefined && { column }),
     rows,

@@ -1,5 +1,6 @@
 /** The statement whose rows caused the runs of another shape. */
 export interface RepeatParent {
+  /** Its shape, as in `queries.shapes` of the record. */
   readonly shape: string;
   /** Its main table. */
   readonly table?: string;
@@ -34,7 +35,7 @@ export interface RepeatFinding {
    * - `suspected`: it ran as often as the parent has rows, or the values match without being conclusive.
    */
   readonly confidence?: 'proven' | 'suspected';
-  /** The shape; truncated with `…` from 500 characters on. */
+  /** The shape, as in `queries.shapes` of the record: at most 2,048 characters. */
   readonly shape: string;
   /** The main table of the shape. */
   readonly table?: string;

@@ -2,6 +2,8 @@ import type { CostRecord } from '../cost/cost-record';
 
 /** The most that a record may take as JSON, in bytes. */
 export const MAX_RECORD_BYTES = 64 * 1024;
+/** What its findings may take of a record that is too large: each has the whole text of two or three shapes. */
+const FINDINGS_BYTES = MAX_RECORD_BYTES / 2;
 /** Names and figures of one shape, table or breach beside its text, as JSON. */
 const ENTRY_BYTES = 250;
 /** Names and figures of the record itself beside its texts. */
@@ -27,8 +29,9 @@ export function jsonOf(value: object | string): string {
 }
 
 /**
- * The record itself when it is at most 64 KB, else one without its rarest shapes, which are counted
- * in `shapesDropped`, and in need without its rarest tables, then without its findings, targets and provider calls.
+ * The record itself when it is at most 64 KB, else one with 32 KB of findings, without its rarest shapes, which are
+ * counted in `shapesDropped`, and in need without its rarest tables, then without its findings, targets and provider
+ * calls.
  *
  * @throws RangeError when the rest is still too large; the queue counts the record as dropped
  * @example
@@ -37,6 +40,11 @@ export function jsonOf(value: object | string): string {
 export function boundRecord(record: CostRecord): CostRecord {
   // The usual record has a few shapes: an estimate that cannot be too low (0.1 µs) saves writing it twice.
   if (estimateBytes(record) <= MAX_RECORD_BYTES) return record;
+  if (bytesOf(record) <= MAX_RECORD_BYTES) return record;
+  return withoutRarest(withFewerFindings(record));
+}
+
+function withoutRarest(record: CostRecord): CostRecord {
   const bytes = bytesOf(record);
   if (bytes <= MAX_RECORD_BYTES) return record;
   // Each entry is measured once. Writing the whole record anew for each guess took 1.6 ms instead of 0.5.
@@ -64,6 +72,15 @@ export function boundRecord(record: CostRecord): CostRecord {
     ...lean,
     queries: Object.freeze({ ...queries, byTable, shapes: Object.freeze(shapes), shapesDropped }),
   });
+}
+
+/** What is proven comes first, then the most frequent: the end of the list is worth the least. */
+function withFewerFindings(record: CostRecord): CostRecord {
+  const { findings, ...rest } = record;
+  if (findings === undefined) return record;
+  let left = FINDINGS_BYTES;
+  const kept = findings.filter(finding => (left -= bytesOf(finding) + 1) >= 0);
+  return Object.freeze({ ...rest, ...(kept.length > 0 && { findings: Object.freeze(kept) }) });
 }
 
 /** The totals of calls, without what they were made to; no findings, no provider calls, no late work. */

@@ -43,6 +43,18 @@ describe('findings()', () => {
     ]);
   });
 
+  it('names long shapes as the record does, whole', () => {
+    const columns = Array.from({ length: 90 }, (_, i) => `column_${i}`).join(', ');
+    const wide = statement(`SELECT ${columns} FROM orders`, 'orders');
+    const child = statement(`SELECT ${columns} FROM items WHERE order_id = ?`, 'items');
+    const ledger = new CostLedger();
+    run(ledger, wide, 10);
+    for (let i = 0; i < 10; i++) run(ledger, child, 2, i);
+    const [finding] = ledger.findings();
+    expect(finding!.shape).toBe(child.shape);
+    expect(finding!.parents[0]!.shape).toBe(wide.shape);
+  });
+
   it.each([
     [3, 3, 1],
     [2, 2, 0],

@@ -104,6 +104,22 @@ describe('boundRecord()', () => {
     ).toHaveLength(1);
   });
 
+  it('leaves half of a record to its findings, the first ones, and the rest to its shapes', () => {
+    const shape = 'x'.repeat(2_048);
+    const finding = {
+      kind: 'n-plus-one' as const,
+      shape,
+      duplicates: 0,
+      parents: [{ shape, rows: 3 }],
+      remedy: 'JOIN',
+    };
+    const findings = Array.from({ length: 20 }, (_, i) => ({ ...finding, count: 100 - i }));
+    const bounded = boundRecord(recordOf('id', { count: 200, shapes: shapes(100, 2_048) }, { findings }));
+    expect(bytes(bounded)).toBeLessThanOrEqual(MAX_RECORD_BYTES);
+    expect(bounded.findings).toEqual(findings.slice(0, 7));
+    expect(bounded.queries.shapes).toHaveLength(16);
+  });
+
   it('keeps all tables as long as dropping shapes is enough', () => {
     const byTable = { orders: { count: 2, durationMs: 1, rows: 1 } };
     const record = recordOf('id', { count: 203, shapes: shapes(100, 2_048), shapesDropped: 3, byTable });
