@@ -47,29 +47,32 @@ export function countRepeats(cost: CostLedger): number {
 /** So many duplicates are worth as much as one run of an N+1: each may be another caller that wants to know. */
 const DUPLICATES_PER_RUN = 2;
 
-/** Whether something repeats so often that it is worth a line: nothing is made to find out. */
-export function hasRepeats(cost: CostLedger, minRuns: number): boolean {
+/**
+ * The shape that repeats so often that it is worth a line: one that is proven, else the most frequent. No finding is
+ * made to find out.
+ */
+export function worthyShape(cost: CostLedger, minRuns: number): ShapeCost | undefined {
   const { evidence, history } = cost;
-  if (cost.queries < minRuns) return false;
+  if (cost.queries < minRuns) return undefined;
+  let proven: ShapeCost | undefined;
+  let duplicate: ShapeCost | undefined;
   for (const shape of cost.shapes?.values() ?? []) {
     if (shape.count < minRuns || isIgnored(shape, cost)) continue;
-    if (shape.duplicates >= DUPLICATES_PER_RUN * minRuns) return true;
-    if (evidence?.of(shape, history)?.confidence === 'proven') return true;
+    if (evidence?.of(shape, history)?.confidence === 'proven') proven = moreFrequent(proven, shape);
+    else if (shape.duplicates >= DUPLICATES_PER_RUN * minRuns) duplicate = moreFrequent(duplicate, shape);
   }
-  return false;
+  return proven ?? duplicate;
 }
 
-/** The finding that this is said for: the proven ones come first. */
-export function worthyFinding(
-  findings: readonly RepeatFinding[] = [],
-  minRuns: number,
-): RepeatFinding | undefined {
-  const found = findings.find(({ kind, confidence, count, duplicates }) =>
-    kind === 'duplicate'
-      ? duplicates >= DUPLICATES_PER_RUN * minRuns
-      : confidence === 'proven' && count >= minRuns,
+/** What is said of a shape that is worth a line. */
+export function worthyFinding(shape: ShapeCost, cost: CostLedger): RepeatFinding | undefined {
+  return describe(shape, cost).find(
+    ({ kind, confidence }) => kind === 'duplicate' || confidence === 'proven',
   );
-  return found ?? findings[0];
+}
+
+function moreFrequent(best: ShapeCost | undefined, shape: ShapeCost): ShapeCost {
+  return best === undefined || shape.count > best.count ? shape : best;
 }
 
 function rankOf({ confidence }: RepeatFinding): number {

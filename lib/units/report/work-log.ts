@@ -6,7 +6,8 @@ import { callSitesOf } from '../../kernel/call-site';
 import type { BreachRecord } from '../../cost/cost-record';
 import { recordAtClose } from '../../record/record-at-close';
 import type { LoopBlock } from '../../cost/event-loop';
-import { hasRepeats, worthyFinding } from '../../cost/find-repeats';
+import { worthyFinding, worthyShape } from '../../cost/find-repeats';
+import type { ShapeCost } from '../../cost/shape-cost';
 import { longestPart } from '../../cost/time-record';
 import type { Trouble, TroubledWork } from './main-cause';
 import { POOL_WAITS, saidWaits } from '../../detectors/pools/said-waits';
@@ -49,7 +50,10 @@ export interface WorkLogOptions {
 }
 
 /** What is to be reported of a unit of work, before anything is built for it. */
-type Found = Omit<TroubledWork, 'record' | 'finding' | 'breachSite'>;
+interface Found extends Omit<TroubledWork, 'record' | 'finding' | 'breachSite'> {
+  /** For a report about nothing else. */
+  readonly repeated?: ShapeCost | undefined;
+}
 
 /** Logs one report about each unit of work with a problem, when it has ended: about everything that is wrong with it. */
 export class WorkLog {
@@ -94,7 +98,7 @@ export class WorkLog {
       {
         ...found,
         record,
-        finding: worthyFinding(record.findings, this.#options.minRepeats),
+        finding: found.repeated && worthyFinding(found.repeated, context.cost),
         breachSite: trouble === 'breach' && !isLate && breachStack ? callSitesOf(breachStack)[0] : undefined,
       },
       { isFull, hasSinks, fingerprint, suppressed, own: ownLogFields(context) },
@@ -110,7 +114,8 @@ export class WorkLog {
     const { logsBreaches, minRepeats } = this.#options;
     const hasTrouble =
       (logsBreaches && breaches.length > 0) || isSlow || poolWaits !== undefined || blocks.length > 0;
-    if (!hasTrouble && !hasRepeats(cost, minRepeats)) return undefined;
+    const alone = hasTrouble ? undefined : worthyShape(cost, minRepeats);
+    if (!hasTrouble && alone === undefined) return undefined;
     const because = longestPart(context.time);
     const said = blocks.some(block => this.stalls?.hasSaid(block, context.time.number));
     const block = this.stalls?.take(blocks, context.time.number);
@@ -125,7 +130,8 @@ export class WorkLog {
     const hasSaidWait = (poolWaits?.length ?? 0) > 0;
     const isKnown = (said && because === 'own') || (hasSaidWait && because === 'pool');
     if (isSlow && !isKnown) return { trouble: 'slow', ...rest };
-    return hasRepeats(cost, minRepeats) ? { trouble: 'finding', ...rest } : undefined;
+    const repeated = alone ?? worthyShape(cost, minRepeats);
+    return repeated && { trouble: 'finding', ...rest, repeated };
   }
 
   #ofLate(context: RequestContext, late: BreachRecord): Found | undefined {

@@ -30,6 +30,16 @@ class OrdersController {
     for (let i = 0; i < Number(count); i += 1) await this.items(37, 0);
   }
 
+  /** Twenty fan-outs, each more frequent than what is worth a line. */
+  @Get('among')
+  async among(): Promise<void> {
+    for (let shape = 0; shape < 20; shape += 1) {
+      const ids = Array.from({ length: 22 }, (_, id) => id);
+      await Promise.all(ids.map(id => pool.query(`SELECT $1::int AS among_${shape}`, [id])));
+    }
+    for (let i = 0; i < 21; i += 1) await this.items(37, 0);
+  }
+
   /** Blocks the event loop, and makes too many queries. */
   @Get('blocks')
   @QueryBudget(2)
@@ -280,6 +290,16 @@ describe.skipIf(isEmbedded).each(platforms)('what repeats within its budget on %
         : /^OrdersController\.again: 20 of 21 reads on \S+_items are duplicates \(21 queries in total\) {4}req /,
     );
     expect(String(message).split('\n').length).toBeLessThanOrEqual(9);
+  });
+
+  it('is said of what is worth a line, where the record has no room for it', async () => {
+    test = await startApp({ platform, controllers: [OrdersController], slowAfterMs: 0, stallMs: 0 });
+    await get('among');
+    const [record] = await test!.records(1);
+    expect(record!.findings!.map(({ kind }) => kind)).toEqual(Array(20).fill('fan-out'));
+    expect(reportsOf().map(({ message }) => String(message))).toEqual([
+      expect.stringMatching(/^OrdersController\.among: 20 of 21 reads on \S+_items are duplicates /),
+    ]);
   });
 
   it('is one a minute for each handler, and the others are counted', async () => {
