@@ -1,6 +1,6 @@
 import { answerOf } from '../kernel/answer-of';
 import type { ContextKey } from './context-key';
-import type { RequestContext } from './request-context';
+import type { ContextApplication, RequestContext } from './request-context';
 
 /** What a field of a log line can hold. */
 export type LogValue = string | number | boolean;
@@ -44,21 +44,20 @@ export function ownLogFields(context: RequestContext): OwnLogFields | undefined 
   const { values, application } = context;
   if (isAsking || (values === undefined && application.logFieldsOf === undefined)) return undefined;
   isAsking = true;
+  const fields: Record<string, LogValue> = {};
   try {
-    const fields: Record<string, LogValue> = {};
-    for (const [key, value] of values ?? []) {
-      if (typeof key === 'object' && key.log !== undefined) add(fields, key.name, pick(key, value));
-    }
+    for (const [key, value] of values ?? [])
+      if (typeof key === 'object' && key.log !== undefined) addOfKey(fields, key, value, application);
     const given: unknown = application.logFieldsOf?.(context);
     if (typeof given === 'object' && given !== null)
-      for (const [name, value] of Object.entries(given)) if (isLogName(name)) add(fields, name, value);
-    return Object.keys(fields).length === 0 ? undefined : Object.freeze(fields);
-  } catch {
-    // A getter of what `logFields` gave.
-    return undefined;
+      for (const name of Object.keys(given))
+        if (isLogName(name)) addOfGiven(fields, name, given, application);
+  } catch (error) {
+    application.logFieldFailed?.('logFields', error);
   } finally {
     isAsking = false;
   }
+  return Object.keys(fields).length === 0 ? undefined : Object.freeze(fields);
 }
 
 /** Whether a field of the application may have this name. */
@@ -81,13 +80,35 @@ function add(fields: Record<string, LogValue>, name: string, value: unknown): vo
     fields[name] = shown;
 }
 
-function pick({ log }: ContextKey<unknown>, value: unknown): unknown {
-  if (typeof log !== 'function') return value;
+/** A line without the field is better than no line; why it has none is reported. */
+function addOfKey(
+  fields: Record<string, LogValue>,
+  { name, log }: ContextKey<unknown>,
+  value: unknown,
+  application: ContextApplication,
+): void {
+  if (typeof log !== 'function') {
+    add(fields, name, value);
+    return;
+  }
   try {
-    return answerOf<unknown>(log(value));
-  } catch {
-    // A line without the field is better than no line.
-    return undefined;
+    add(fields, name, answerOf<unknown>(log(value)));
+  } catch (error) {
+    application.logFieldFailed?.(`log of the key ${name}`, error);
+  }
+}
+
+/** The field may be a getter. */
+function addOfGiven(
+  fields: Record<string, LogValue>,
+  name: string,
+  given: object,
+  application: ContextApplication,
+): void {
+  try {
+    add(fields, name, (given as Record<string, unknown>)[name]);
+  } catch (error) {
+    application.logFieldFailed?.(`${name} of logFields`, error);
   }
 }
 

@@ -59,6 +59,8 @@ export interface ContextApplication {
    * have it. Never throws.
    */
   readonly logFieldsOf?: ((context: RequestContext) => unknown) | undefined;
+  /** Reports that such a field could not be had; an older copy of the package does not have it. Never throws. */
+  logFieldFailed?(where: string, error: unknown): void;
   /** From when on it wants to hear of its connection pools; a copy of the package may be older. */
   readonly poolLimits?: PoolLimits;
   /** Whether values are compared to find where they come from; an older copy of the package does not have it. */

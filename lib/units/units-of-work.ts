@@ -167,6 +167,10 @@ export class UnitsOfWork implements ContextHost {
     return this.queue.flush(timeoutMs);
   }
 
+  logFieldFailed(where: string, error: unknown): void {
+    this.#hookErrors.report(where, error);
+  }
+
   userOf(request: object): ContextUser | undefined {
     const { user } = this.#options;
     if (user === undefined) return undefined;

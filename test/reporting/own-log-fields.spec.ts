@@ -33,6 +33,10 @@ const logWinston = createLogger({
   transports: [new transports.Stream({ stream })],
 });
 
+function raise(): never {
+  throw new TypeError('no value');
+}
+
 let inside: () => void = () => undefined;
 
 @Controller()
@@ -260,19 +264,70 @@ describe('own values', () => {
     expect(lines).toContain('logFields failed and was ignored');
   });
 
-  it('are not asked of a key whose function throws', async () => {
+  it.each([
+    ['throws', () => raise(), 'TypeError at own-log-fields.spec.ts:'],
+    ['returns a promise', async () => 'x', 'it returned a promise, but must be synchronous'],
+  ])('are without that of a key whose function %s, which is reported once', async (_what, log, why) => {
     test = await startApp({});
-    const bad = createContextKey<string>('bad', {
-      log: () => {
-        throw new TypeError('bad');
+    const warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue(undefined);
+    const bad = createContextKey<string>('bad', { log: log as never });
+    const context = test.app.get(ContextService);
+    for (let line = 0; line < 2; line += 1) {
+      const fields = fieldsIn(context, [
+        [bad as never, 'x'],
+        [TENANT as never, 'acme'],
+      ]);
+      expect(fields).toHaveProperty('tenant', 'acme');
+      expect(fields).not.toHaveProperty('bad');
+    }
+    expect(warn.mock.calls.map(([line]) => String(line))).toEqual([
+      expect.stringContaining(`log of the key bad failed and was ignored: ${why}`),
+    ]);
+  });
+
+  it('are without that of a getter that throws, which is reported once', async () => {
+    const given = {
+      before: 1,
+      get broken(): string {
+        return raise();
       },
-    });
+      after: 2,
+    };
+    test = await startApp({ logFields: () => given });
+    const warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue(undefined);
+    const context = test.app.get(ContextService);
+    for (let line = 0; line < 2; line += 1) {
+      const fields = fieldsIn(context, [[TENANT as never, 'acme']]);
+      expect(fields).toMatchObject({ tenant: 'acme', before: 1, after: 2 });
+      expect(fields).not.toHaveProperty('broken');
+    }
+    expect(warn.mock.calls.map(([line]) => String(line))).toEqual([
+      expect.stringMatching(
+        /^broken of logFields failed and was ignored: TypeError at own-log-fields\.spec\.ts:\d+/,
+      ),
+    ]);
+  });
+
+  it('do without what no field can be read of, which is reported', async () => {
+    const given = new Proxy({}, { ownKeys: () => raise() });
+    test = await startApp({ logFields: () => given });
+    const warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue(undefined);
+    expect(fieldsIn(test.app.get(ContextService), [[TENANT as never, 'acme']])).toHaveProperty(
+      'tenant',
+      'acme',
+    );
+    expect(warn.mock.calls.join()).toContain('logFields failed and was ignored: TypeError');
+  });
+
+  it('stop no line where the report of a failure fails', async () => {
+    test = await startApp({});
+    vi.spyOn(Logger.prototype, 'warn').mockImplementation(() => raise());
+    const bad = createContextKey<string>('bad', { log: () => raise() });
     const fields = fieldsIn(test.app.get(ContextService), [
       [bad as never, 'x'],
       [TENANT as never, 'acme'],
     ]);
     expect(fields).toHaveProperty('tenant', 'acme');
-    expect(fields).not.toHaveProperty('bad');
   });
 
   it.each(['requestId', 'handler', 'level', 'message', '__proto__', '', 'x'.repeat(101)])(
