@@ -1,6 +1,7 @@
 import { invalidOption } from '../kernel/errors';
 import { declareCarried } from './carried-keys';
-import { isLogName, LINE_FIELDS, type LogValue } from './own-log-fields';
+import { isLogName, type LogValue } from './own-log-fields';
+import { isOurField } from './our-fields';
 
 /**
  * A validator of any library that implements Standard Schema (https://standardschema.dev): zod 4, valibot, arktype.
@@ -65,7 +66,7 @@ export interface ContextKey<T> extends ContextKeyOptions<T> {
  * Creates a typed key for `contextService.get()` and `set()`.
  *
  * @throws AsyncContextError `ASYNC_CONTEXT_INVALID_OPTION` for a `log` that is neither a boolean nor a function, and
- * for a name that a log line cannot have beside its own fields (`requestId`, `traceId`, …)
+ * for a name that a line of this package has (`requestId`, `error`, `status`, …) or that a logger writes
  * @example
  * const TENANT = createContextKey<string>('tenant', { carry: true, log: true });
  *
@@ -88,11 +89,18 @@ export function createContextKey<T>(name: string, options: ContextKeyOptions<T> 
 function checkLog(name: string, log: unknown): void {
   if (log !== true && typeof log !== 'function')
     throw invalidOption('log', log, 'Use true, false or a function of the value.', 'createContextKey');
+  if (isOurField(name))
+    throw invalidOption(
+      'log',
+      name,
+      'Lines and reports of this package have a field of that name: name the key differently.',
+      'createContextKey',
+    );
   if (!isLogName(name))
     throw invalidOption(
       'log',
       name,
-      `Each log line has ${LINE_FIELDS.join(', ')}, and what its logger writes (level, time, message, …): ` +
+      'Its logger writes level, time, message and the like into each line: ' +
         'name the key differently, in 1 to 100 characters.',
       'createContextKey',
     );

@@ -1,5 +1,7 @@
 import { answerOf } from '../kernel/answer-of';
+import { OwnError } from '../kernel/own-error';
 import type { ContextKey } from './context-key';
+import { isOurField } from './our-fields';
 import type { ContextApplication, RequestContext } from './request-context';
 
 /** What a field of a log line can hold. */
@@ -7,9 +9,6 @@ export type LogValue = string | number | boolean;
 
 /** Return type of `forRoot({ logFields })`: a field that is `null` or `undefined` is omitted. */
 export type LogFields = Readonly<Record<string, LogValue | bigint | null | undefined>>;
-
-/** What every log line of a unit of work has, in the order in which a line shows them. */
-export const LINE_FIELDS = ['requestId', 'traceId', 'spanId', 'userId', 'handler'] as const;
 
 /** What loggers write themselves: pino would write such a field a second time, and the level of the line be lost. */
 const LOGGERS_OWN: ReadonlySet<string> = new Set([
@@ -22,6 +21,9 @@ const LOGGERS_OWN: ReadonlySet<string> = new Set([
   'hostname',
   'context',
 ]);
+
+/** One for all: to make an error for each line would take longer than the line. */
+const NO_NAME = new OwnError('its name is one of this package or of the logger, or no name at all');
 
 /** Fields of the application, by name. */
 export type OwnLogFields = Readonly<Record<string, LogValue>>;
@@ -49,9 +51,13 @@ export function ownLogFields(context: RequestContext): OwnLogFields | undefined 
     for (const [key, value] of values ?? [])
       if (typeof key === 'object' && key.log !== undefined) addOfKey(fields, key, value, application);
     const given: unknown = application.logFieldsOf?.(context);
-    if (typeof given === 'object' && given !== null)
-      for (const name of Object.keys(given))
-        if (isLogName(name)) addOfGiven(fields, name, given, application);
+    if (typeof given === 'object' && given !== null) {
+      const names = Object.keys(given);
+      for (const name of names) if (isLogName(name)) addOfGiven(fields, name, given, application);
+      // The first one alone: each name has a window of its own, and they share the limit of all reports.
+      const refused = names.find(name => !isLogName(name));
+      if (refused !== undefined) application.logFieldFailed?.(`${refused} of logFields`, NO_NAME);
+    }
   } catch (error) {
     application.logFieldFailed?.('logFields', error);
   } finally {
@@ -64,7 +70,7 @@ export function ownLogFields(context: RequestContext): OwnLogFields | undefined 
 export function isLogName(name: string): boolean {
   // As a key of an object `__proto__` would set a prototype.
   if (name === '' || name.length > MAX_NAME || name === '__proto__') return false;
-  return !LOGGERS_OWN.has(name) && !(LINE_FIELDS as readonly string[]).includes(name);
+  return !LOGGERS_OWN.has(name) && !isOurField(name);
 }
 
 /** `tenant=acme, plan=large`, for a line that people read; empty where there is none. */

@@ -7,7 +7,7 @@ import { Callers } from './caller/callers';
 import { AllSlots } from './concurrency/concurrency';
 import { nameOf } from './guard-kit-token';
 import type { ResolvedGuards } from './guard-options';
-import type { Refusal } from './refusal';
+import type { Refusal, RefusalDetails } from './refusal';
 import { answerRefusal, refusalError } from './refusal-error';
 import type { Refusals } from './refusals';
 import { unitOf } from './unit-of';
@@ -61,12 +61,7 @@ export class GuardKit {
    * @param details facts for operators, never a value of a request
    * @throws the error of the transport
    */
-  refuse(
-    execution: ExecutionContext,
-    refusal: Refusal,
-    dryRun: boolean,
-    details?: Readonly<Record<string, string | number>>,
-  ): true {
+  refuse(execution: ExecutionContext, refusal: Refusal, dryRun: boolean, details?: RefusalDetails): true {
     const context = this.contextOf(execution);
     // A logger of the application may throw.
     this.hookErrors.guard('refusal log', () =>

@@ -1,3 +1,8 @@
+import type { OurField } from '../context/our-fields';
+
+/** Facts about a refusal for operators, as fields of its report. */
+export type RefusalDetails = Readonly<{ [name in OurField]?: string | number }>;
+
 /** The guard of this package that refuses. */
 export type RefusedBy = 'user' | 'cost-limit' | 'concurrency' | 'breaker' | 'overload';
 

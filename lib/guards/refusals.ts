@@ -3,7 +3,7 @@ import type { RequestContext } from '../context/request-context';
 import { type ReportKind, reports } from '../reporting/reports';
 import { requestFields, requestOf } from '../reporting/request-of';
 import { moreOf, Report } from '../reporting/report-text';
-import type { Refusal } from './refusal';
+import type { Refusal, RefusalDetails } from './refusal';
 import { ReportLogger } from '../reporting/report-logger';
 
 const REFUSED: ReportKind = { name: 'refusals', one: 'refusal', isError: false };
@@ -36,7 +36,7 @@ export class Refusals {
     handler: string,
     refusal: Refusal,
     dryRun: boolean,
-    details: Readonly<Record<string, string | number>> = {},
+    details: RefusalDetails = {},
   ): void {
     const { by, reason } = refusal;
     this.count(by, reason, handler, dryRun);
@@ -62,7 +62,7 @@ export class Refusals {
     handler: string,
     { by, reason, status, message }: Refusal,
     dryRun: boolean,
-    details: Readonly<Record<string, string | number>>,
+    details: RefusalDetails,
     suppressed: number,
   ): void {
     const headline = dryRun

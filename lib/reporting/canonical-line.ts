@@ -1,4 +1,5 @@
 import type { OwnLogFields } from '../context/own-log-fields';
+import type { OurField } from '../context/our-fields';
 import type { ContextLogFields } from './log-fields';
 import { oneWord } from '../kernel/one-line';
 import type { CostRecord } from '../cost/cost-record';
@@ -27,7 +28,7 @@ function headline({ handler, route, kind, status, durationMs }: CostRecord): str
   return `${handler ?? route ?? kind}${outcome} in ${number(durationMs)} ms`;
 }
 
-type Fields = Readonly<Record<string, string | number | boolean | undefined>>;
+type Fields = Readonly<{ [name in OurField]?: string | number | boolean | undefined }>;
 
 function fieldsOf(record: CostRecord, ids: ContextLogFields): Fields {
   const { kind, route, method, queries, breaches } = record;

@@ -1,3 +1,4 @@
+import type { FieldsOfReport } from '../context/our-fields';
 import { cut, number, Report } from './report-text';
 
 const SUBJECT_WIDTH = 120;
@@ -30,8 +31,8 @@ function describe({ kind, one = kind, count, worst }: HeldBack): string {
   return `${all} (${share}${cut(worst.subject, SUBJECT_WIDTH)}${most})`;
 }
 
-function fieldsOf({ kind, count, worst }: HeldBack, i: number): Record<string, unknown> {
-  const name = `held${i + 1}`;
+function fieldsOf({ kind, count, worst }: HeldBack, i: number): FieldsOfReport {
+  const name = `held${i + 1}` as const;
   return {
     [`${name}.kind`]: kind,
     [`${name}.count`]: count,

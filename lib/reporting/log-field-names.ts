@@ -1,4 +1,5 @@
-import { LINE_FIELDS as FIELDS, type LogValue } from '../context/own-log-fields';
+import { LINE_FIELDS as FIELDS } from '../context/our-fields';
+import type { LogValue } from '../context/own-log-fields';
 import { invalidOption } from '../kernel/errors';
 import { oncePerProcess } from '../kernel/once-per-process';
 import type { ContextLogFields } from './log-fields';

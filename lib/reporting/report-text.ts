@@ -8,6 +8,7 @@ import type {
   RemoteTargetRecord,
   ShapeCostRecord,
 } from '../cost/cost-record';
+import type { FieldsOfReport } from '../context/our-fields';
 import { cutShape } from '../sql/shown-shape';
 
 /** Shapes, findings and targets that a report names. */
@@ -36,7 +37,7 @@ export class Report {
   constructor(
     headline: string,
     lines: readonly ReportLine[],
-    fields: Readonly<Record<string, unknown>>,
+    fields: FieldsOfReport,
     text = () => blockOf(headline, lines),
   ) {
     // Winston drops the fields of a line whose message contains `%s`, as the name of a handler may.
@@ -113,7 +114,7 @@ export function requestOf(record: CostRecord): string {
 }
 
 /** The same as fields; unknown values are `undefined`. */
-export function fieldsOfRequest(record: CostRecord): Readonly<Record<string, unknown>> {
+export function fieldsOfRequest(record: CostRecord): FieldsOfReport {
   const { handler, route, method, status, requestId, traceId, userId } = record;
   return { handler, route, method, status, requestId, traceId, userId };
 }

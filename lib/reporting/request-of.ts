@@ -1,4 +1,5 @@
 import { ownLogFields, textOfOwnFields } from '../context/own-log-fields';
+import type { FieldsOfReport } from '../context/our-fields';
 import type { RequestContext } from '../context/request-context';
 
 /** `OrdersController.list`, or what else the work is called. */
@@ -18,7 +19,7 @@ export function requestOf(context: RequestContext): string {
 }
 
 /** The same as fields; what is not known is `undefined`. */
-export function requestFields(context: RequestContext): Readonly<Record<string, unknown>> {
+export function requestFields(context: RequestContext): FieldsOfReport {
   return {
     ...ownLogFields(context),
     handler: context.handler?.name,

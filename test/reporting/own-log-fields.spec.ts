@@ -1,11 +1,14 @@
 import { Writable } from 'node:stream';
 import { Controller, Get, Logger, Param } from '@nestjs/common';
 import pino from 'pino';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, expectTypeOf, it, vi } from 'vitest';
 import { createLogger, format, transports } from 'winston';
 import { contextLogFields, ContextLogger, ContextService, createContextKey } from 'nestjs-async-context';
 import { contextMixin } from 'nestjs-async-context/pino';
 import { contextFormat, contextMeta } from 'nestjs-async-context/winston';
+import type { TimeRecord } from '../../lib/cost/time-record';
+import { isOurField, LINE_FIELDS, type OurField, REPORT_FIELDS } from '../../lib/context/our-fields';
+import type { Tally } from '../../lib/guards/breaker/breaker';
 import { platforms, startApp, type TestApp, type TestAppOptions } from '../support/platforms';
 
 type Line = Record<string, unknown>;
@@ -150,7 +153,7 @@ describe('own values', () => {
     const fields = fieldsIn(test.app.get(ContextService), [
       [key('fits'), 'x'.repeat(200)],
       [key('long'), 'x'.repeat(201)],
-      [key('count'), 3],
+      [key('number'), 3],
       [key('infinite'), Infinity],
       [key('flag'), false],
       [key('big'), 12n],
@@ -162,7 +165,7 @@ describe('own values', () => {
     expect(rest).toEqual({
       fits: 'x'.repeat(200),
       long: `${'x'.repeat(199)}…`,
-      count: 3,
+      number: 3,
       flag: false,
       big: '12',
     });
@@ -180,14 +183,14 @@ describe('own values', () => {
   });
 
   it('stay on the lines that come after the close', async () => {
-    test = await startApp({ logFields: context => ({ route: context.get<string>('of') }) });
+    test = await startApp({ logFields: context => ({ shift: context.get<string>('of') }) });
     const context = test.app.get(ContextService);
     let late: Line = {};
     const key = createContextKey<string>('tenant', { log: true });
     await context.run({ values: [[key, 'acme'], ['of', 'night'] as never] }, async () => {
       setTimeout(() => (late = { ...contextLogFields(), value: context.get(key) }), 30);
     });
-    await vi.waitFor(() => expect(late).toMatchObject({ tenant: 'acme', route: 'night' }));
+    await vi.waitFor(() => expect(late).toMatchObject({ tenant: 'acme', shift: 'night' }));
     expect(late['value']).toBeUndefined();
   });
 
@@ -340,11 +343,65 @@ describe('own values', () => {
     },
   );
 
+  it.each([...LINE_FIELDS, ...REPORT_FIELDS, 'used.queries', 'top1.shape', 'holder3.handler'])(
+    'cannot be a field called %s, which lines of this package have',
+    name => {
+      expect(() => createContextKey(name, { log: true })).toThrow(
+        'Lines and reports of this package have a field of that name',
+      );
+    },
+  );
+
   it('are of a key whose option is a boolean or a function', () => {
     expect(() => createContextKey('x'.repeat(100), { log: true })).not.toThrow();
     expect(() => createContextKey('a', { log: 'yes' as never })).toThrow(
       'createContextKey({ log }) is "yes"',
     );
+  });
+});
+
+describe('fields of the lines of this package', () => {
+  it('have names that the parts which reports spread have', () => {
+    expectTypeOf<keyof TimeRecord>().toExtend<OurField>();
+    expectTypeOf<keyof Tally>().toExtend<OurField>();
+  });
+
+  it('are never taken for one of the application, and the other way round', async () => {
+    const names = [
+      ...LINE_FIELDS,
+      ...REPORT_FIELDS,
+      'used.other',
+      'limit.other',
+      'top9.shape',
+      'finding9.shape',
+    ];
+    const ours = Object.fromEntries(names.map(name => [name, 'mine']));
+    const warn = vi.spyOn(Logger.prototype, 'warn');
+    const lines = await linesOf(
+      {
+        budget: { queries: 1, rows: 1, durationMs: 1 },
+        breachWindowMs: 0,
+        canonicalLog: true,
+        reports: 'full',
+        logFields: () => ({ ...ours, plant: 'north' }),
+        nest: { logger: new ContextLogger({ json: true }) },
+      },
+      () => new Logger('Orders').error('paid'),
+    );
+    const parsed = lines.map(text => JSON.parse(text) as Line);
+    const about = parsed.filter(({ context }) =>
+      ['Orders', 'Request', 'QueryBudget'].includes(String(context)),
+    );
+    expect(new Set(about.map(({ context }) => context)).size).toBe(3);
+    for (const line of about) {
+      expect(line).toMatchObject({ plant: 'north', tenant: 'acme' });
+      expect(Object.keys(line).filter(name => line[name] === 'mine')).toEqual([]);
+      const loggers = ['level', 'pid', 'timestamp', 'message', 'context', 'plant', 'tenant', 'plan'];
+      expect(Object.keys(line).filter(name => !loggers.includes(name) && !isOurField(name))).toEqual([]);
+    }
+    expect(warn.mock.calls.map(([line]) => String(line)).filter(line => line.includes('logFields'))).toEqual([
+      'requestId of logFields failed and was ignored: its name is one of this package or of the logger, or no name at all',
+    ]);
   });
 });
 

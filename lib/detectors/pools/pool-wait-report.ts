@@ -1,3 +1,4 @@
+import type { FieldsOfReport } from '../../context/our-fields';
 import { cutShape } from '../../sql/shown-shape';
 import type { RequestContext } from '../../context/request-context';
 import { causeOfRepeats, type MainCause } from '../../reporting/finding-cause';
@@ -54,10 +55,10 @@ export function causeOfWait(wait: PoolWait): MainCause {
 }
 
 /** The same as flat fields. */
-export function fieldsOfWait(wait: PoolWait): Readonly<Record<string, unknown>> {
+export function fieldsOfWait(wait: PoolWait): FieldsOfReport {
   const { driver, size, held, waiting, own, ownWaiting, holders } = wait;
   const waitedMs = Math.round(wait.waitedMs);
-  const fields = { driver, waitedMs, size, held, waiting, own, ownWaiting };
+  const fields: FieldsOfReport = { driver, waitedMs, size, held, waiting, own, ownWaiting };
   return Object.assign(fields, ...holders.slice(0, TOP_HOLDERS).map(fieldsOf)) as typeof fields;
 }
 
@@ -86,8 +87,8 @@ export function lineOfHolder({
   return ['holder', `${handler}, ${connections} for ${time}${over}: ${what.join('; ')}`];
 }
 
-function fieldsOf({ statements, ...holder }: PoolHolder, i: number): Record<string, unknown> {
-  const fields: Record<string, unknown> = {};
+function fieldsOf({ statements, ...holder }: PoolHolder, i: number): FieldsOfReport {
+  const fields: Record<`holder${number}.${string}`, unknown> = {};
   const [{ state, shape } = { state: undefined, shape: undefined }] = statements;
   for (const [name, value] of Object.entries({ ...holder, state, shape }))
     fields[`holder${i + 1}.${name}`] = value;

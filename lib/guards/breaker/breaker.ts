@@ -22,7 +22,7 @@ export interface Outcome {
 }
 
 /** What the requests of half a window have done. */
-interface Tally {
+export interface Tally {
   requests: number;
   failures: number;
   blockedMs: number;

@@ -1,3 +1,4 @@
+import type { FieldsOfReport } from '../../context/our-fields';
 import { knownStop } from '../../budget/work-stop';
 import { contextStorage } from '../../context/context-storage';
 import type { HttpExchange, RequestContext } from '../../context/request-context';
@@ -206,12 +207,7 @@ export class Breakers {
   }
 
   /** One a window and turn: a handler at its limit may open and close for hours. */
-  #say(
-    turn: string,
-    headline: string,
-    lines: readonly ReportLine[],
-    fields: Readonly<Record<string, unknown>>,
-  ): void {
+  #say(turn: string, headline: string, lines: readonly ReportLine[], fields: FieldsOfReport): void {
     if (reports.admit(TURNS, turn) === undefined) return;
     // It is about a handler, not about the request that happened to end just now.
     contextStorage.run(undefined as never, () =>

@@ -2,7 +2,7 @@ import type { ExecutionContext, Type } from '@nestjs/common';
 import type { RequestContext } from '../../context/request-context';
 import type { GuardKit } from '../guard-kit';
 import { nameOf } from '../guard-kit-token';
-import type { Refusal } from '../refusal';
+import type { Refusal, RefusalDetails } from '../refusal';
 import type { CostLimitPlan } from './cost-limit-policy';
 import { learning, left, spent, storeDown } from './cost-limit-refusals';
 import { fieldOf, isNested } from './graphql-field';
@@ -209,7 +209,7 @@ export class CostLimiter {
   #refuse(
     { execution, account, handler, reservation }: Question,
     refusal: Refusal,
-    details: Readonly<Record<string, string | number>>,
+    details: RefusalDetails,
   ): true {
     const isDry = handler.policy.dryRun ?? this.#kit.options.dryRun;
     if (!isDry && !reservation.isWatched) this.#settlements.leave(account.context, reservation);

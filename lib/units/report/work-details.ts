@@ -16,6 +16,7 @@ import {
   TOP,
   tracedOf,
 } from '../../reporting/report-text';
+import type { FieldGroup, FieldsOfReport } from '../../context/our-fields';
 import { textOfOwnFields } from '../../context/own-log-fields';
 import type { WorkReportOptions } from './work-report';
 
@@ -73,9 +74,9 @@ function findingsOf({ findings = [] }: CostRecord): NonNullable<CostRecord['find
 }
 
 /** The same as flat fields, in addition to those of each report. */
-export function fieldsOfDetails(record: CostRecord): Record<string, unknown> {
+export function fieldsOfDetails(record: CostRecord): FieldsOfReport {
   const { queries, durationMs } = record;
-  const fields: Record<string, unknown> = {
+  const fields: FieldsOfReport = {
     shapes: queries.shapes.length + (queries.shapesDropped > 0 ? 1 : 0),
     writes: queries.writes,
     transactions: queries.transactions,
@@ -94,6 +95,10 @@ export function fieldsOfDetails(record: CostRecord): Record<string, unknown> {
   return fields;
 }
 
-function addTo(fields: Record<string, unknown>, prefix: string, facts: object | undefined): void {
+function addTo(
+  fields: { [name: `${FieldGroup}.${string}`]: unknown },
+  prefix: FieldGroup | `${FieldGroup}.parent`,
+  facts: object | undefined,
+): void {
   for (const [name, value] of Object.entries(facts ?? {})) fields[`${prefix}.${name}`] = value;
 }

@@ -1,5 +1,6 @@
 import type { BreachRecord, CostRecord } from '../../cost/cost-record';
 import { partsOf, siteOf, type TimePart } from '../../cost/time-record';
+import type { FieldsOfReport } from '../../context/our-fields';
 import { type OwnLogFields, textOfOwnFields } from '../../context/own-log-fields';
 import type { MainCause } from '../../reporting/finding-cause';
 import { causeOf, type TroubledWork } from './main-cause';
@@ -168,9 +169,9 @@ function fieldsOf(
   { trouble, record, breaches, block, because, waits, breachSite }: TroubledWork,
   { text, fix, lines }: MainCause,
   { fingerprint, suppressed, own }: WorkReportOptions,
-): Record<string, unknown> {
+): FieldsOfReport {
   const { queries, durationMs, time, owner, blockedMs, slow } = record;
-  const fields: Record<string, unknown> = {
+  const fields: { -readonly [name in keyof FieldsOfReport]: FieldsOfReport[name] } = {
     ...own,
     ...fieldsOfRequest(record),
     owner,
