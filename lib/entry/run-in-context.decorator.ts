@@ -3,7 +3,7 @@ import type { Type } from '@nestjs/common';
 import { contextStorage } from '../context/context-storage';
 import type { ContextSeed } from '../context/context.service';
 import { checkedSeed } from '../units/checked-seed';
-import { type Method, standIn } from '../units/covered-method';
+import { markOpenerName, type Method, standIn } from '../units/covered-method';
 import { ownerOf } from '../units/owners';
 
 /**
@@ -15,7 +15,7 @@ import { ownerOf } from '../units/owners';
  * async onApplicationBootstrap() {}
  */
 export function RunInContext(seed: ContextSeed = {}): MethodDecorator {
-  return (_target, name, descriptor: PropertyDescriptor) => {
+  return (target, name, descriptor: PropertyDescriptor) => {
     const method = descriptor.value as Method;
     const wrapped: Method = function (...args) {
       const units = ownerOf(this);
@@ -33,5 +33,6 @@ export function RunInContext(seed: ContextSeed = {}): MethodDecorator {
       return within === undefined ? work() : within(work);
     };
     descriptor.value = standIn(wrapped, method);
+    markOpenerName(target, name);
   };
 }

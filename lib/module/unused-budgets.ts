@@ -1,8 +1,8 @@
 import 'reflect-metadata';
 import type { ModulesContainer } from '@nestjs/core';
 import { declarationOn } from '../budget/query-budget.decorator';
-import { methodsOf } from '../kernel/methods';
-import { opensUnitOfWork } from '../units/covered-method';
+import { namedMethodsOf } from '../kernel/methods';
+import { mayOpenByName, opensUnitOfWork } from '../units/covered-method';
 
 /** Metadata that says nothing about who calls a class or a method: TypeScript's, that of injection, and our own. */
 const NEUTRAL = /^(?:design:|self:|optional:|scope:|__injectable__|nestjs-async-context:)/;
@@ -27,15 +27,17 @@ export function unusedBudgets(modules: ModulesContainer): string[] {
 }
 
 function addUnused(warnings: Set<string>, type: Function, isController: boolean): void {
-  const methods = methodsOf(type);
-  const handles = methods.some(isHandler);
+  const methods = namedMethodsOf(type.prototype);
+  const isHandler = ([name, method]: [string, Function]): boolean =>
+    opensUnitOfWork(method) || hasCaller(method) || mayOpenByName(type.prototype, name);
+  const handles = [...methods].some(isHandler);
   const isCalled = !isController && hasCaller(type);
   const onClass = declarationOn(type);
   if (onClass !== undefined && !isController && !isCalled && !handles)
     warnings.add(`${onClass} has no effect: the class handles no requests, messages or jobs. ${REMEDY}`);
   if (isCalled) return;
   for (const method of methods) {
-    const onMethod = isHandler(method) ? undefined : declarationOn(method);
+    const onMethod = isHandler(method) ? undefined : declarationOn(method[1]);
     if (onMethod !== undefined)
       warnings.add(`${onMethod} has no effect: the method is not a handler. ${REMEDY}`);
   }
@@ -44,10 +46,6 @@ function addUnused(warnings: Set<string>, type: Function, isController: boolean)
 const REMEDY =
   'Put the budget on the controller, resolver, gateway or module, or on its handler; ' +
   'a method that runs work by itself needs @RunInContext()';
-
-function isHandler(method: Function): boolean {
-  return opensUnitOfWork(method) || hasCaller(method);
-}
 
 function hasCaller(target: Function): boolean {
   return Reflect.getMetadataKeys(target).some(key => !NEUTRAL.test(String(key)));

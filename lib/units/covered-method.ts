@@ -23,6 +23,27 @@ export function markOpener(method: object): void {
   openers.add(method);
 }
 
+/** Names of methods that do so, by prototype: a decorator above may have put another function in their place. */
+const openerNames = oncePerProcess('opener names', () => new WeakMap<object, Set<PropertyKey>>());
+
+/** Says that the method of this name opens a unit of work, whatever is put in its place. */
+export function markOpenerName(prototype: object, name: PropertyKey): void {
+  const names = openerNames.get(prototype);
+  if (names === undefined) openerNames.set(prototype, new Set([name]));
+  else names.add(name);
+}
+
+/** Whether a call of the method of this name may open a unit of work: an override may call that of its base class. */
+export function mayOpenByName(prototype: unknown, name: PropertyKey): boolean {
+  for (
+    let proto = prototype;
+    typeof proto === 'object' && proto !== null;
+    proto = Object.getPrototypeOf(proto)
+  )
+    if (openerNames.get(proto)?.has(name) === true) return true;
+  return false;
+}
+
 /** Whether a method opens a unit of work by itself. */
 export function opensUnitOfWork(method: object): boolean {
   return openers.has(method);

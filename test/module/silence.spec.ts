@@ -21,6 +21,16 @@ afterEach(async () => {
   test = undefined;
 });
 
+/** Puts a function in the place of a method, as tracing and retrying decorators do, and copies no metadata. */
+function Traced(): MethodDecorator {
+  return (_target, _name, descriptor: PropertyDescriptor) => {
+    const method = descriptor.value as (this: unknown, ...args: unknown[]) => unknown;
+    descriptor.value = function (this: unknown, ...args: unknown[]) {
+      return method.apply(this, args);
+    };
+  };
+}
+
 const warnings = (): string[] => test!.logs.of('warn', 'AsyncContext');
 
 /** Starts an application that imports `root`, and gives what that fails with. */
@@ -110,6 +120,26 @@ describe.each(platforms)('what does nothing is said, on %s', platform => {
       @RunInContext()
       @QueryBudget(100)
       above(): void {}
+
+      @QueryBudget(100)
+      @Traced()
+      @RunInContext()
+      wrapped(): void {}
+    }
+
+    @Injectable()
+    @QueryBudget(9)
+    class WrappedService {
+      @Traced()
+      @RunInContext()
+      nightly(): void {}
+    }
+
+    class OverridingService extends WrappedService {
+      @QueryBudget(9)
+      override nightly(): void {
+        super.nightly();
+      }
     }
 
     class Base {
@@ -131,7 +161,7 @@ describe.each(platforms)('what does nothing is said, on %s', platform => {
     test = await startApp({
       platform,
       imports: [CqrsModule.forRoot(), ScheduleModule.forRoot(), OrdersModule.register()],
-      providers: [PayHandler, NightlyService, ImportService],
+      providers: [PayHandler, NightlyService, ImportService, WrappedService, OverridingService],
     });
     expect(warnings().filter(line => line.includes('has no effect'))).toEqual([]);
   });
