@@ -96,6 +96,11 @@ export class UnitsOfWork implements ContextHost {
   };
   readonly #close = (context: RequestContext): void => this.close(context);
 
+  /**
+   * Called before the first request, operation or message, while set. Not before a job: `onApplicationBootstrap()` may
+   * have `@RunInContext()` while other modules still start.
+   */
+  onFirstOpened: (() => void) | undefined = undefined;
   /** Picks the units of work whose resources are looked at, while the monitor runs. */
   sampler: ResourceSampler | undefined = undefined;
 
@@ -285,6 +290,7 @@ export class UnitsOfWork implements ContextHost {
     method?: string,
     outer?: RequestContext,
   ): RequestContext {
+    if (this.onFirstOpened !== undefined && kind !== 'job') this.#noteFirst();
     const context = new RequestContext(this, kind, requestId, outer);
     noteOpened(context);
     context.method = method;
@@ -293,6 +299,12 @@ export class UnitsOfWork implements ContextHost {
     if (this.#options.providerCalls) context.cost.callTrace = new CallTrace();
     setBudget(context, this.#nobody.budget(method), this.#stopRules);
     return context;
+  }
+
+  #noteFirst(): void {
+    const note = this.onFirstOpened;
+    this.onFirstOpened = undefined;
+    note?.();
   }
 
   /** Tells the sinks that look at units of work of one that was prepared. */

@@ -2,12 +2,31 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Injectable, type OnApplicationBootstrap, type OnModuleInit } from '@nestjs/common';
+import {
+  Controller,
+  Get,
+  type INestApplication,
+  Injectable,
+  Module,
+  type OnApplicationBootstrap,
+  type OnModuleInit,
+} from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { AsyncResource } from 'node:async_hooks';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { Pool } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type AsyncContextOptions, ProcessFigures } from 'nestjs-async-context';
+import {
+  AsyncContextModule,
+  type AsyncContextOptions,
+  MemorySink,
+  ProcessFigures,
+} from 'nestjs-async-context';
 import { databaseUrl } from '../../support/database';
-import { platforms, startApp, type TestApp, until } from '../../support/platforms';
+import { LogLines, platforms, startApp, type TestApp, until } from '../../support/platforms';
 
 type Ask = (pool: Pool, text: string) => Promise<unknown>;
 
@@ -101,6 +120,60 @@ describe.each(platforms)('queries of a start, on %s', platform => {
     const { attribution } = test.app.get(ProcessFigures);
     await pool.query('SELECT 12 AS of_nobody');
     expect(test.app.get(ProcessFigures).attribution.lost - attribution.lost).toBe(1);
+    expect(await lines()).toEqual([expect.stringMatching(/^A query ran .*\n.*SELECT \? AS of_nobody at /)]);
+  });
+});
+
+describe.each(platforms)('queries of an application that only calls init(), on %s', platform => {
+  const outside = new AsyncResource('test');
+
+  @Controller()
+  class OrdersController {
+    @Get('orders')
+    async list(): Promise<string> {
+      await pool.query('SELECT 13 AS charged');
+      await outside.runInAsyncScope(() => pool.query('SELECT 14 AS of_nobody'));
+      return 'orders';
+    }
+  }
+
+  @Injectable()
+  class Seed implements OnApplicationBootstrap {
+    onApplicationBootstrap = (): Promise<unknown> => pool.query('SELECT 15 AS of_bootstrap');
+  }
+
+  async function init(): Promise<INestApplication> {
+    const logs = new LogLines();
+    const sink = new MemorySink();
+
+    @Module({
+      imports: [AsyncContextModule.forRoot({ sinks: [sink] })],
+      controllers: [OrdersController],
+      providers: [Seed],
+    })
+    class AppModule {}
+
+    const adapter = platform === 'express' ? new ExpressAdapter() : new FastifyAdapter();
+    const app = await NestFactory.create(AppModule, adapter as never, { logger: logs });
+    await app.init();
+    test = { app, url: '', sink, logs, records: async () => sink.records, close: () => app.close() };
+    return app;
+  }
+
+  /** What supertest does, and what tests of Fastify do. */
+  async function ask(app: INestApplication): Promise<void> {
+    if (platform === 'fastify') {
+      await (app as NestFastifyApplication).inject('/orders');
+      return;
+    }
+    const server = app.getHttpServer() as Server;
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    await (await fetch(`http://127.0.0.1:${port}/orders`)).text();
+  }
+
+  it('are lost from its first request on, and not before', async () => {
+    await ask(await init());
     expect(await lines()).toEqual([expect.stringMatching(/^A query ran .*\n.*SELECT \? AS of_nobody at /)]);
   });
 });
