@@ -5,6 +5,7 @@
 import { createHook } from 'node:async_hooks';
 import { constants, PerformanceObserver } from 'node:perf_hooks';
 import { setTimeout } from 'node:timers/promises';
+import { keepTickShape } from './tick-shape.mjs';
 import { REAL_VARIANTS } from './variants.mjs';
 
 const [name, platform, handler, mode, instrumentation] = process.argv.slice(2);
@@ -27,6 +28,7 @@ function noteAllocation() {
 }
 
 async function start() {
+  await keepTickShape();
   const { create, preload } = REAL_VARIANTS[name];
   // The hooks have to be in place before the first import of Nest and of the driver.
   const otel = preload && (await import(preload));

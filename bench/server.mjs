@@ -3,6 +3,7 @@
  * loopback port. It answers `usage` with the CPU microseconds of its process so far, and ends when the
  * process that started it goes away.
  */
+import { keepTickShape } from './tick-shape.mjs';
 import { MONITOR_VARIANTS, REPORT_VARIANTS, UnavailableError, VARIANTS } from './variants.mjs';
 
 const [name, platform, database] = process.argv.slice(2);
@@ -30,6 +31,7 @@ process.on('disconnect', () => process.exit());
 process.on('message', () => process.send(usage()));
 
 try {
+  await keepTickShape();
   if (preload) await import(preload);
   const variant = await create();
   counted = variant.usage;

@@ -4,11 +4,11 @@
  *
  *   node bench/tick.mjs [/path/to/node …]
  */
-import { executionAsyncResource } from 'node:async_hooks';
 import { execFileSync } from 'node:child_process';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { median } from './statistics.mjs';
+import { keepTickShape } from './tick-shape.mjs';
 
 const TICKS = 400_000;
 const ROUNDS = 4;
@@ -43,15 +43,14 @@ async function rounds() {
 }
 
 async function probe(keeps) {
-  let kept;
-  if (keeps) await new Promise(resolve => process.nextTick(() => resolve((kept = executionAsyncResource()))));
+  if (keeps) await keepTickShape();
   const before = await rounds();
   for (let i = 0; i < COLLECTIONS; i++) {
     await setTimeout(50);
     globalThis.gc();
   }
   const after = await rounds();
-  console.log(JSON.stringify({ before, after, keeps: kept !== undefined }));
+  console.log(JSON.stringify({ before, after }));
 }
 
 if (process.argv[2] === PROBE) {
