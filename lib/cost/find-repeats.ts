@@ -307,18 +307,37 @@ function viaOfShape(shape: ShapeCost, cost: CostLedger): OrmName | undefined {
   return siteOf(shape, cost)?.via ?? (stack && (stack.via ?? viaOf(stack)));
 }
 
+/** How a statement that writes again and again becomes one: no `IN (…)` gives each row a value of its own. */
+export function remedyOfWrites(shape: string, table = 'the database'): string {
+  const [verb] = /^\w+/.exec(shape) ?? [];
+  switch (verb) {
+    case 'INSERT':
+    case 'REPLACE':
+      return `insert all rows into ${table} in one statement (multi-row VALUES, createMany, COPY)`;
+    case 'UPDATE':
+      return `update all rows of ${table} in one statement (UPDATE … FROM (VALUES …), or WHERE … IN (…) for equal values)`;
+    case 'DELETE':
+      return `delete all rows of ${table} in one statement (WHERE … IN (…))`;
+    case 'insert':
+    case 'update':
+    case 'delete':
+      return `write all documents of ${table} in one command (insertMany, updateMany, bulkWrite)`;
+    default:
+      return `write all rows to ${table} in one statement (multi-row VALUES, UPDATE … FROM, COPY)`;
+  }
+}
+
 function remedyOf(
   kind: RepeatFinding['kind'],
-  { table = 'the database', kind: access }: ShapeCost,
+  { shape, table = 'the database', kind: access }: ShapeCost,
   parents: readonly RepeatParent[],
   via?: OrmName,
 ): string {
+  if (access === 'write') return remedyOfWrites(shape, table);
   if (kind === 'duplicate')
     return `read ${table} once and pass the result along, or cache it for the request`;
   if (kind === 'fan-out') return `query ${table} once for all of them (IN (…), GROUP BY or UNION ALL)`;
   if (kind === 'look-ups') return `query ${table} once for all of them (IN (…)), or use a DataLoader`;
-  if (access === 'write')
-    return `write all rows to ${table} in one statement (multi-row VALUES, UPDATE … FROM, COPY)`;
   const from = parents[0]?.table;
   // Rows of one table that lead to others of it are no JOIN, but a tree.
   if (from === table) return `load ${table} for all rows at once: IN (…), a recursive query or a DataLoader`;

@@ -11,6 +11,7 @@ export interface MainCause {
 }
 
 const WIDTH = 100;
+const WRITE = /^(?:INSERT|UPDATE|DELETE|MERGE|REPLACE)\b/i;
 
 /**
  * If proven N+1s together make up at least half of the queries, they are the main cause that every report about that
@@ -30,11 +31,13 @@ export function causeOfFinding(finding: RepeatFinding): MainCause {
 }
 
 function textOfFinding(finding: RepeatFinding): string {
-  const { kind, count, duplicates } = finding;
+  const { kind, shape, count, duplicates } = finding;
   if (kind === 'n-plus-one') return `an N+1${on(finding)}`;
   if (kind === 'duplicate')
     return `${number(duplicates)} of ${number(count)} reads${on(finding)} are duplicates`;
-  return `${number(count)} ${kind === 'fan-out' ? 'parallel queries' : 'sequential look-ups'}${on(finding)}`;
+  const what =
+    kind === 'look-ups' ? 'sequential look-ups' : `parallel ${WRITE.test(shape) ? 'writes' : 'queries'}`;
+  return `${number(count)} ${what}${on(finding)}`;
 }
 
 function on({ table }: { readonly table?: string | undefined }): string {

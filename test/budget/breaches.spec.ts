@@ -94,7 +94,9 @@ describe('a breach', () => {
     await fetch(`${test.url}/writes`);
     await test.records(1);
     const [line = ''] = test.logs.of('error', 'QueryBudget');
-    expect(line).toMatch(/, one statement 11 times, .*\n {2}fix +write all rows to orders in one statement/s);
+    expect(line).toMatch(
+      /, one statement 11 times, .*\n {2}fix +insert all rows into orders in one statement/s,
+    );
     expect(line).not.toContain('fetch from');
   });
 

@@ -135,6 +135,23 @@ describe('findings()', () => {
     expect(ledger.findings()).toMatchObject([{ kind: 'fan-out', count: 3 }]);
   });
 
+  it.each([
+    ['INSERT INTO items(id) VALUES (?)', /^insert all rows into items in one statement \(multi-row VALUES/],
+    ['UPDATE items SET n = n - ? WHERE id = ?', /^update all rows of items in one statement \(UPDATE … FROM/],
+    ['DELETE FROM items WHERE id = ?', /^delete all rows of items in one statement \(WHERE … IN/],
+    ['MERGE INTO items USING new ON ?', /^write all rows to items in one statement/],
+    ['update items {id}', /^write all documents of items in one command/],
+  ])('has a remedy for writes that were sent at once: %s', (shape, remedy) => {
+    const ledger = new CostLedger();
+    const what = statement(shape, 'items', 'write');
+    const open = [1, 2, 3].map(i => ledger.begin(what, here, i)!);
+    for (const handle of open) handle.end(1);
+    expect(ledger.findings()).toMatchObject([
+      { kind: 'fan-out', remedy: expect.stringMatching(remedy) as string },
+    ]);
+    expect(ledger.findings()[0]!.remedy).not.toMatch(/query|JOIN|DataLoader/);
+  });
+
   it('keeps one result of many, and few times, whatever the number of queries', () => {
     const ledger = new CostLedger();
     for (let i = 0; i < 1_000; i++) {

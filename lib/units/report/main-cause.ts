@@ -1,4 +1,5 @@
 import type { BreachRecord, CostRecord, ShapeCostRecord } from '../../cost/cost-record';
+import { remedyOfWrites } from '../../cost/find-repeats';
 import type { LoopBlock } from '../../cost/event-loop';
 import type { RepeatFinding } from '../../cost/repeat-finding';
 import type { StallRecord, TimePart } from '../../cost/time-record';
@@ -95,11 +96,7 @@ function causeOfBreach(dimension: string, work: TroubledWork): MainCause {
   }
   if (dimension === 'writes') {
     const shape = queries.shapes.find(({ shape: text }) => WRITE.test(text));
-    const to = shape?.table === undefined ? '' : ` to ${shape.table}`;
-    return {
-      lines: linesOfShape(shape),
-      fix: `write many rows at once${to} (multi-row VALUES, UPDATE … FROM, COPY)`,
-    };
+    return { lines: linesOfShape(shape), fix: remedyOfWrites(shape?.shape ?? '', tableOf(shape)) };
   }
   if (dimension.startsWith('remote')) {
     const [[host] = ['the other service']] = mostRemote(remote);
@@ -147,7 +144,7 @@ function causeOfQueries(dimension: string, { record }: TroubledWork): MainCause 
     const how = queries.maxConcurrent > 1 ? 'in parallel' : 'one after another';
     const lines: ReportLine[] = linesOfShape(top);
     const fix = WRITE.test(top.shape)
-      ? `write all rows${of(top, 'to')} in one statement (multi-row VALUES, UPDATE … FROM, COPY)`
+      ? remedyOfWrites(top.shape, tableOf(top))
       : `fetch all rows${of(top, 'from')} in one query (a JOIN, IN (…) or a DataLoader)`;
     return { text: `one statement ${number(top.count)} times, ${how}`, lines, fix };
   }
@@ -194,6 +191,10 @@ export function lineOfStall({ ms, handler, requestId, at }: StallRecord): Report
 
 function largest(shapes: readonly ShapeCostRecord[], by: 'rows' | 'durationMs'): ShapeCostRecord | undefined {
   return shapes.toSorted((a, b) => b[by] - a[by])[0];
+}
+
+function tableOf(shape: ShapeCostRecord | undefined): string | undefined {
+  return shape?.table === undefined ? undefined : cut(shape.table);
 }
 
 function of({ table }: ShapeCostRecord, word = 'of'): string {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { RepeatFinding } from 'nestjs-async-context';
-import { causeOfRepeats } from '../../../lib/reporting/finding-cause';
+import { causeOfFinding, causeOfRepeats } from '../../../lib/reporting/finding-cause';
 
 const finding = (count: number, facts: Partial<RepeatFinding> = {}): RepeatFinding => ({
   kind: 'n-plus-one',
@@ -40,5 +40,13 @@ describe('the main cause of a unit of work', () => {
     expect(
       causeOfRepeats([{ ...finding(60), kind: 'duplicate', confidence: undefined } as never], 61),
     ).toBeUndefined();
+  });
+
+  it('speaks of writes where these were sent at once', () => {
+    const fanOut = finding(70, { kind: 'fan-out', shape: 'UPDATE items SET n = ? WHERE id = ?' });
+    expect(causeOfFinding(fanOut).text).toBe('70 parallel writes on items');
+    expect(causeOfFinding({ ...fanOut, shape: 'SELECT n FROM items' }).text).toBe(
+      '70 parallel queries on items',
+    );
   });
 });
