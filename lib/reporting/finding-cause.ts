@@ -12,6 +12,7 @@ export interface MainCause {
 
 const WIDTH = 100;
 const WRITE = /^(?:INSERT|UPDATE|DELETE|MERGE|REPLACE)\b/i;
+const WRITE_IN_WITH = /^WITH\b.*\b(?:INSERT INTO|DELETE FROM|SET)\b/;
 
 /**
  * If proven N+1s together make up at least half of the queries, they are the main cause that every report about that
@@ -36,8 +37,13 @@ function textOfFinding(finding: RepeatFinding): string {
   if (kind === 'duplicate')
     return `${number(duplicates)} of ${number(count)} reads${on(finding)} are duplicates`;
   const what =
-    kind === 'look-ups' ? 'sequential look-ups' : `parallel ${WRITE.test(shape) ? 'writes' : 'queries'}`;
+    kind === 'look-ups' ? 'sequential look-ups' : `parallel ${isWrite(shape) ? 'writes' : 'queries'}`;
   return `${number(count)} ${what}${on(finding)}`;
+}
+
+/** Whether a shape writes; a record does not tell. */
+export function isWrite(shape: string): boolean {
+  return WRITE.test(shape) || WRITE_IN_WITH.test(shape);
 }
 
 function on({ table }: { readonly table?: string | undefined }): string {

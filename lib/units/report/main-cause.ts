@@ -3,7 +3,8 @@ import { remedyOfWrites } from '../../cost/find-repeats';
 import type { LoopBlock } from '../../cost/event-loop';
 import type { RepeatFinding } from '../../cost/repeat-finding';
 import type { StallRecord, TimePart } from '../../cost/time-record';
-import { causeOfFinding, causeOfRepeats, type MainCause } from '../../reporting/finding-cause';
+import { causeOfFinding, causeOfRepeats, isWrite, type MainCause } from '../../reporting/finding-cause';
+import { fixOfDatabase, tableOf } from './fix-of-database';
 import type { PoolWait } from '../../cost/pool-wait';
 import { causeOfWait, isFanOut } from '../../detectors/pools/pool-wait-report';
 import { causeOfBlock } from '../../detectors/stalls/stall-cause';
@@ -38,8 +39,7 @@ export interface TroubledWork {
   readonly breachSite?: string | undefined;
 }
 
-const FIX_OF_TIME: Readonly<Record<TimePart, string>> = {
-  database: 'run EXPLAIN (ANALYZE, BUFFERS) on this statement, and see which queries could run in parallel',
+const FIX_OF_TIME: Readonly<Record<Exclude<TimePart, 'database'>, string>> = {
   pool: 'release connections sooner, above all before calling other services; increase the pool size only after that',
   http: 'call that service less often, in parallel, or with a timeout',
   cache: 'fetch many keys at once, and check the cache server',
@@ -58,14 +58,12 @@ const FIX_OF_CALLS: Readonly<Record<string, string>> = {
   messages: 'publish one message for all items, or a batch (addBulk, sendBatch)',
 };
 /** Dimensions that an N+1 increases. */
-const OF_QUERIES = ['queries', 'repeats', 'durationMs'];
+const OF_QUERIES = ['queries', 'repeats'];
 const TIME_OF_QUERIES: readonly TimePart[] = ['database', 'pool', 'own'];
-const WRITE = /^(?:INSERT|UPDATE|DELETE|MERGE|REPLACE)\b/i;
 
 export function causeOf(work: TroubledWork): MainCause {
-  const { trouble, record, breaches, block, because, waits } = work;
-  const { findings, count } = ofDimension(breaches[0]?.dimension, record);
-  const repeats = mayBeRepeats(work) ? causeOfRepeats(findings, count) : undefined;
+  const { trouble, breaches, block, because, waits } = work;
+  const repeats = causeOfItsRepeats(work);
   if (repeats !== undefined) return repeats;
   if (trouble === 'breach') return causeOfBreach(breaches[0]?.dimension ?? 'queries', work);
   if (trouble === 'stall') return causeOfBlock(block);
@@ -73,9 +71,35 @@ export function causeOf(work: TroubledWork): MainCause {
   return trouble === 'pool' ? causeOfWait(waits[0]!) : causeOfTime(because, work);
 }
 
+/** Proven N+1s, where they make up most of what is too much: queries, or the time of queries. */
+function causeOfItsRepeats(work: TroubledWork): MainCause | undefined {
+  const { record, breaches } = work;
+  if (isTimeOfQueries(work)) {
+    const { findings = [], queries } = record;
+    const proven = findings.filter(({ confidence }) => confidence === 'proven');
+    const ms = proven.map(finding => msOf(finding, record));
+    const slowest = proven.find((_, i) => 2 * ms[i]! >= queries.durationMs);
+    if (slowest !== undefined) return causeOfFinding(slowest);
+    return 2 * ms.reduce((a, b) => a + b, 0) < queries.durationMs ? undefined : causeOfRepeats(proven, 0);
+  }
+  const { findings, count } = ofDimension(breaches[0]?.dimension, record);
+  return mayBeRepeats(work) ? causeOfRepeats(findings, count) : undefined;
+}
+
+function isTimeOfQueries({ trouble, breaches, because }: TroubledWork): boolean {
+  const dimension = trouble === 'breach' ? breaches[0]?.dimension : undefined;
+  if (dimension === 'durationMs') return true;
+  return because === 'database' && (trouble === 'slow' || dimension === 'deadlineMs');
+}
+
+function msOf({ shape }: RepeatFinding, { queries }: CostRecord): number {
+  return queries.shapes.find(one => one.shape === shape)?.durationMs ?? 0;
+}
+
 function mayBeRepeats({ trouble, breaches, because, waits }: TroubledWork): boolean {
   if (trouble === 'breach') {
     const dimension = breaches[0]?.dimension ?? '';
+    if (dimension === 'deadlineMs') return TIME_OF_QUERIES.includes(because);
     return OF_QUERIES.includes(dimension) || dimension.startsWith('perTable.');
   }
   if (trouble === 'pool') return waits[0]!.own === 0 && isFanOut(waits[0]!);
@@ -95,7 +119,7 @@ function causeOfBreach(dimension: string, work: TroubledWork): MainCause {
     return { lines: linesOfShape(shape), fix };
   }
   if (dimension === 'writes') {
-    const shape = queries.shapes.find(({ shape: text }) => WRITE.test(text));
+    const shape = queries.shapes.find(({ shape: text }) => isWrite(text));
     return { lines: linesOfShape(shape), fix: remedyOfWrites(shape?.shape ?? '', tableOf(shape)) };
   }
   if (dimension.startsWith('remote')) {
@@ -143,7 +167,7 @@ function causeOfQueries(dimension: string, { record }: TroubledWork): MainCause 
   if (top !== undefined && 2 * top.count > count) {
     const how = queries.maxConcurrent > 1 ? 'in parallel' : 'one after another';
     const lines: ReportLine[] = linesOfShape(top);
-    const fix = WRITE.test(top.shape)
+    const fix = isWrite(top.shape)
       ? remedyOfWrites(top.shape, tableOf(top))
       : `fetch all rows${of(top, 'from')} in one query (a JOIN, IN (…) or a DataLoader)`;
     return { text: `one statement ${number(top.count)} times, ${how}`, lines, fix };
@@ -158,10 +182,12 @@ function causeOfQueries(dimension: string, { record }: TroubledWork): MainCause 
 
 /** Where the time went, for what took too long. */
 function causeOfTime(part: TimePart, { record, block, waits }: TroubledWork): MainCause {
+  if (part === 'database') {
+    const slowest = largest(record.queries.shapes, 'durationMs');
+    return { lines: linesOfShape(slowest), fix: fixOfDatabase(record, slowest) };
+  }
   const fix = FIX_OF_TIME[part];
   switch (part) {
-    case 'database':
-      return { lines: linesOfShape(largest(record.queries.shapes, 'durationMs')), fix };
     case 'pool':
       return waits[0] === undefined ? { lines: [], fix } : causeOfWait(waits[0]);
     case 'own':
@@ -191,10 +217,6 @@ export function lineOfStall({ ms, handler, requestId, at }: StallRecord): Report
 
 function largest(shapes: readonly ShapeCostRecord[], by: 'rows' | 'durationMs'): ShapeCostRecord | undefined {
   return shapes.toSorted((a, b) => b[by] - a[by])[0];
-}
-
-function tableOf(shape: ShapeCostRecord | undefined): string | undefined {
-  return shape?.table === undefined ? undefined : cut(shape.table);
 }
 
 function of({ table }: ShapeCostRecord, word = 'of'): string {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import type { RepeatFinding } from 'nestjs-async-context';
+import type { CostRecord, RepeatFinding, ShapeCostRecord, TimePart } from 'nestjs-async-context';
 import { causeOfFinding, causeOfRepeats } from '../../../lib/reporting/finding-cause';
+import { causeOf, type TroubledWork } from '../../../lib/units/report/main-cause';
 
 const finding = (count: number, facts: Partial<RepeatFinding> = {}): RepeatFinding => ({
   kind: 'n-plus-one',
@@ -13,6 +14,42 @@ const finding = (count: number, facts: Partial<RepeatFinding> = {}): RepeatFindi
   remedy: `Fetch items once for all ${count}.`,
   ...facts,
 });
+
+const shape = (text: string, durationMs: number, count = 1): ShapeCostRecord => ({
+  shape: text,
+  table: 'items',
+  count,
+  durationMs,
+  rows: count,
+});
+
+/** A unit of work that took too long, or more than its budget in one dimension. */
+function workOf(
+  because: TimePart,
+  record: Omit<Partial<CostRecord>, 'queries'> & { queries?: Partial<CostRecord['queries']> },
+  dimension?: string,
+): TroubledWork {
+  const shapes = record.queries?.shapes ?? [];
+  const sum = (by: 'count' | 'durationMs') => shapes.reduce((total, one) => total + one[by], 0);
+  const queries = {
+    shapes,
+    count: sum('count'),
+    durationMs: sum('durationMs'),
+    busyMs: sum('durationMs'),
+    transactions: 0,
+    maxConcurrent: 1,
+    ...record.queries,
+  };
+  return {
+    trouble: dimension === undefined ? 'slow' : 'breach',
+    record: { ...record, queries } as CostRecord,
+    breaches: dimension === undefined ? [] : [{ dimension, used: 2, limit: 1, from: 'forRoot({ budget })' }],
+    block: undefined,
+    isStall: false,
+    waits: [],
+    because,
+  };
+}
 
 describe('the main cause of a unit of work', () => {
   it('is an N+1 that makes half of its queries and no less', () => {
@@ -48,5 +85,67 @@ describe('the main cause of a unit of work', () => {
     expect(causeOfFinding({ ...fanOut, shape: 'SELECT n FROM items' }).text).toBe(
       '70 parallel queries on items',
     );
+  });
+});
+
+describe('the fix of what waited for the database', () => {
+  const select = 'SELECT id FROM items WHERE id = ?';
+  const update = 'UPDATE items SET n = n - ? WHERE id = ?';
+  const fixOf = (...shapes: ShapeCostRecord[]): string =>
+    causeOf(workOf('database', { queries: { shapes } })).fix;
+
+  it.each([
+    [select, /^run EXPLAIN \(ANALYZE, BUFFERS\) on this statement$/],
+    [update, /^check whether it waited for a lock .* without ANALYZE, which would execute it$/],
+    [`WITH old AS (DELETE FROM items WHERE id = ?) SELECT ?`, /^check whether it waited for a lock/],
+    [`${select} FOR UPDATE`, /^check whether it waited for a lock/],
+    [`${select} FOR no key UPDATE SKIP LOCKED`, /^check whether it waited for a lock/],
+  ])('of one slow statement: %s', (text, fix) => {
+    expect(fixOf(shape(text, 2_000))).toMatch(fix);
+  });
+
+  it('speaks of parallel queries where two took time one after another', () => {
+    const parallel = /^run EXPLAIN .*, and see which queries could run in parallel$/;
+    expect(fixOf(shape(select, 900), shape('SELECT 1', 100))).toMatch(parallel);
+    expect(fixOf(shape(select, 901), shape('SELECT 1', 99))).not.toMatch(/parallel/);
+    const shapes = [shape(select, 500), shape('SELECT 1', 500)];
+    for (const queries of [{ busyMs: 600 }, { transactions: 2 }])
+      expect(causeOf(workOf('database', { queries: { shapes, ...queries } })).fix).not.toMatch(/parallel/);
+  });
+
+  it('sends once what was sent five times, and not what was sent four times', () => {
+    expect(fixOf(shape(select, 900, 4))).toMatch(/^run EXPLAIN/);
+    expect(fixOf(shape(select, 900, 5))).toMatch(/^run it once for all rows instead of 5 times/);
+    expect(fixOf(shape(update, 900, 5))).toMatch(/^update all rows of items in one statement/);
+  });
+});
+
+describe('an N+1 in a unit of work that took too long', () => {
+  const shapes = [shape('SELECT * FROM items WHERE order_id = ?', 500, 8), shape('SELECT 1', 500, 30)];
+  const record = { findings: [finding(8)], queries: { shapes } };
+
+  it.each([
+    ['database', 'deadlineMs'],
+    ['database', 'durationMs'],
+    ['starved', 'durationMs'],
+    ['database', undefined],
+  ] as const)('is its cause with half of the database time: %s, %s', (because, dimension) => {
+    const fix = 'Fetch items once for all 8.';
+    expect(causeOf(workOf(because, record, dimension))).toMatchObject({ text: 'an N+1 on items', fix });
+    const less = { ...record, queries: { shapes: [shapes[0]!, shape('SELECT 1', 501, 2)] } };
+    expect(causeOf(workOf(because, less, dimension)).text).toBeUndefined();
+  });
+
+  it('is not the cause of a deadline that something else exceeded', () => {
+    expect(causeOf(workOf('http', record, 'deadlineMs')).text).toBeUndefined();
+  });
+
+  it('is the one with most of the time, not the most frequent', () => {
+    const slow = shape('SELECT * FROM stock WHERE item_id = ?', 900, 5);
+    const both = {
+      findings: [finding(8), finding(5, { table: 'stock', shape: slow.shape })],
+      queries: { shapes: [shape('SELECT * FROM items WHERE order_id = ?', 50, 8), slow] },
+    };
+    expect(causeOf(workOf('database', both)).text).toBe('an N+1 on stock');
   });
 });
