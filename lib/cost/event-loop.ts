@@ -1,6 +1,6 @@
 // Here and wherever requests pass: the global is an accessor, which is called at each use.
 import { performance } from 'node:perf_hooks';
-import { type CallSite, captureStack, sitesOf } from '../kernel/call-site';
+import { calleeOf, type CallSite, captureStack, sitesOf } from '../kernel/call-site';
 import type { TimeAccount } from './time-account';
 
 /** From here on work is said to block the event loop: https://www.w3.org/TR/longtasks-1/ */
@@ -55,6 +55,8 @@ export interface LoopBlock {
   readonly suspects: readonly number[];
   /** Where the application was when the watchdog looked, nearest first; absent when it has not. */
   readonly sites: readonly CallSite[] | undefined;
+  /** What the nearest of these had called, if it was not its own code that ran: `pbkdf2Sync`. */
+  readonly callee?: string | undefined;
   /** Other units of work that were open. */
   readonly waiting: number;
 }
@@ -64,6 +66,7 @@ interface Capture {
   /** Whose work it was; absent for what runs outside of any unit of work. */
   readonly account: TimeAccount | undefined;
   readonly sites: readonly CallSite[];
+  readonly callee: string | undefined;
 }
 
 /**
@@ -207,10 +210,11 @@ export class EventLoop {
   capture(beats: number): number {
     if (beats !== this.shared[0]) return -1;
     const account = this.#accountInForce();
-    const sites = sitesOf(captureStack(this.capture), MAX_SITES);
+    const stack = captureStack(this.capture);
+    const sites = sitesOf(stack, MAX_SITES);
     // Nothing of the application runs: the stretch is over, and it cannot be seen any more whose it was.
     if (account === undefined && sites.length === 0) return -1;
-    this.#capture = { account, sites };
+    this.#capture = { account, sites, callee: calleeOf(stack) };
     return account?.handlerNumber ?? 0;
   }
 
@@ -364,6 +368,7 @@ export class EventLoop {
       },
       suspects: [...suspects].map(({ number }) => number),
       sites: capture?.sites,
+      callee: capture?.callee,
       waiting: this.open - (culprit?.isClosed === false ? 1 : 0),
     };
   }

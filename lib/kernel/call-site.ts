@@ -133,6 +133,14 @@ export function sitesOf(raw: RawStack, most: number): CallSite[] {
   return applicationSites(framesOf(raw), most);
 }
 
+/** What the nearest frame of the application has called: `pbkdf2Sync`, `test`; `undefined` where it runs itself. */
+export function calleeOf(raw: RawStack): string | undefined {
+  const frames = framesOf(raw);
+  const at = frames.findIndex(frame => isOfApplication(pathOf(frame.getFileName() ?? '')));
+  const callee = frames[at - 1];
+  return callee?.getFunctionName() ?? callee?.getMethodName() ?? undefined;
+}
+
 function applicationSites(frames: readonly NodeJS.CallSite[], most: number): CallSite[] {
   const sites: CallSite[] = [];
   for (const frame of frames) {

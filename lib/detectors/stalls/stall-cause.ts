@@ -1,23 +1,40 @@
 import { describeCallSite } from '../../kernel/call-site';
 import type { LoopBlock } from '../../cost/event-loop';
 import type { MainCause } from '../../reporting/finding-cause';
-import { moreOf, number, type ReportLine } from '../../reporting/report-text';
+import { moreOf, number, type ReportLine, similar } from '../../reporting/report-text';
 
-export const FIX_OF_BLOCK =
-  'split the work (setImmediate between parts), move it to a worker thread, or use the asynchronous version of the call';
+const FIX =
+  'split the work (setImmediate between parts), use the asynchronous version of the call, limit the input ' +
+  '(of a regular expression, of JSON.parse()), or move it to a worker thread';
+const FIX_OF_WAIT = 'use the asynchronous version of the call, or make it in a worker thread';
+const FIX_OF_EXPRESSION =
+  'rewrite the regular expression so that it does not backtrack (no nested quantifiers), and limit the length of its input';
+
+const SYNCHRONOUS = /^(?:\w+\.)?(\w{1,60})Sync$/;
+/** Methods that run a regular expression, which V8 interrupts in the middle. */
+const OF_EXPRESSIONS: ReadonlySet<string> = new Set(['test', 'exec', 'match', 'matchAll', 'search']);
 
 /** Where a unit of work blocked the event loop, and how many others waited: at most three lines. */
 export function causeOfBlock(block: LoopBlock | undefined, suppressed = 0): MainCause {
-  if (block === undefined) return { lines: [], fix: FIX_OF_BLOCK };
+  if (block === undefined) return { lines: [], fix: FIX };
   const stack = (block.sites ?? []).map(describeCallSite).join(' < ');
+  const others =
+    block.waiting > 0
+      ? ([['waiting', unitsOf(block.waiting, 'other ') + moreOf(suppressed)]] as const)
+      : suppressed > 0
+        ? ([['more', similar(suppressed)]] as const)
+        : [];
   return {
-    lines: [
-      ...(stack === '' ? [] : [['at', stack] as const]),
-      ...processorLines(block),
-      ['waiting', unitsOf(block.waiting, 'other ') + moreOf(suppressed)],
-    ],
-    fix: FIX_OF_BLOCK,
+    lines: [...(stack === '' ? [] : [['at', stack] as const]), ...processorLines(block), ...others],
+    fix: fixOfCall(block) ?? (isMostlyWaiting(block) && block.knowsStarved ? FIX_OF_WAIT : FIX),
   };
+}
+
+/** The fix of the call that ran, where the stack shows it. */
+export function fixOfCall({ callee = '' }: LoopBlock): string | undefined {
+  const [, name] = SYNCHRONOUS.exec(callee) ?? [];
+  if (name !== undefined) return `use ${name}() instead of ${name}Sync(), or call it in a worker thread`;
+  return OF_EXPRESSIONS.has(callee) ? FIX_OF_EXPRESSION : undefined;
 }
 
 /** Whether it may have waited for a CPU that other processes used. */

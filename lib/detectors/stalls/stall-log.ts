@@ -8,6 +8,7 @@ import {
   number,
   Report,
   type ReportLine,
+  similar,
 } from '../../reporting/report-text';
 import { causeOfBlock, isDoubtful, unitsOf } from './stall-cause';
 import { type ReportKind, reports } from '../../reporting/reports';
@@ -144,10 +145,9 @@ function starvedHeadline({ ms, starvedMs }: LoopBlock): string {
 
 function starvedReport(block: LoopBlock, suppressed: number): Report {
   const { ms, starvedMs, waiting } = block;
-  const lines: ReportLine[] = [
-    ['fix', FIX_STARVED],
-    ['waiting', unitsOf(waiting) + moreOf(suppressed)],
-  ];
+  const lines: ReportLine[] = [['fix', FIX_STARVED]];
+  if (waiting > 0) lines.push(['waiting', unitsOf(waiting) + moreOf(suppressed)]);
+  else if (suppressed > 0) lines.push(['more', similar(suppressed)]);
   return new Report(starvedHeadline(block), lines, {
     starvedMs,
     blockedMs: ms,

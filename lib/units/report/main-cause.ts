@@ -7,7 +7,7 @@ import { causeOfFinding, causeOfRepeats, isWrite, type MainCause } from '../../r
 import { fixOfDatabase, tableOf } from './fix-of-database';
 import type { PoolWait } from '../../cost/pool-wait';
 import { causeOfWait, isFanOut } from '../../detectors/pools/pool-wait-report';
-import { causeOfBlock } from '../../detectors/stalls/stall-cause';
+import { causeOfBlock, fixOfCall } from '../../detectors/stalls/stall-cause';
 import {
   callsOf,
   cut,
@@ -191,7 +191,7 @@ function causeOfTime(part: TimePart, { record, block, waits }: TroubledWork): Ma
     case 'pool':
       return waits[0] === undefined ? { lines: [], fix } : causeOfWait(waits[0]);
     case 'own':
-      return { lines: causeOfBlock(block).lines, fix };
+      return { lines: causeOfBlock(block).lines, fix: (block && fixOfCall(block)) ?? fix };
     case 'stalled':
       return { lines: (record.stalls ?? []).slice(0, 2).map(lineOfStall), fix };
     case 'http':

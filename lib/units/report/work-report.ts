@@ -86,6 +86,13 @@ function sentenceOf(work: TroubledWork, { text }: MainCause): string {
   }
 }
 
+/** Parts of the time whose name says too little, where they are among the largest. */
+const EXPLAINED = 2;
+const MEANING: Partial<Readonly<Record<TimePart, string>>> = {
+  starved: ' (other processes used the CPU)',
+  stalled: ' (other work blocked the event loop)',
+};
+
 /** Wording of each dimension; others are named like their option. */
 const WORDS: Readonly<Record<string, (used: string) => string>> = {
   durationMs: used => `${used} ms of database time`,
@@ -152,7 +159,7 @@ function othersOf({ trouble, block, isStall, waits }: TroubledWork, { lines }: M
 function timeOf(record: CostRecord, { hasSinks, own }: WorkReportOptions): string {
   const parts = partsOf(record.time)
     .filter(([, ms]) => ms >= 1)
-    .map(([part, ms]) => `${part} ${number(Math.round(ms))}`);
+    .map(([part, ms], i) => `${part} ${number(Math.round(ms))}${i < EXPLAINED ? (MEANING[part] ?? '') : ''}`);
   const where = hasSinks
     ? `details: record ${record.requestId} in your sink`
     : `request id ${record.requestId}`;

@@ -93,3 +93,30 @@ describe('two applications that a block of the event loop is told to', () => {
     expect(users[1]!.report).not.toHaveBeenCalled();
   });
 });
+
+describe('the report of a stall', () => {
+  const lineOf = (label: string, facts: Partial<LoopBlock>): string | undefined => {
+    written = [];
+    new StallLog(200, 0).write(blockOf(facts));
+    return new RegExp(`^ {2}${label} +(.*)$`, 'm').exec(written[0] ?? '')?.[1];
+  };
+
+  it.each([
+    [{ callee: 'pbkdf2Sync' }, /^use pbkdf2\(\) instead of pbkdf2Sync\(\), or call it in a worker thread$/],
+    [{ callee: 'Object.execFileSync', cpuMs: 3 }, /^use execFile\(\) instead of execFileSync\(\)/],
+    [{ callee: 'test' }, /^rewrite the regular expression .* limit the length of its input$/],
+    [{ cpuMs: 3 }, /^use the asynchronous version of the call, or make it in a worker thread$/],
+    [{}, /^split the work .*regular expression.*JSON\.parse\(\)/],
+    [{ callee: 'Sync' }, /^split the work/],
+    [{ callee: 'includes' }, /^split the work/],
+  ])('has a fix for what has blocked it: %j', (facts, fix) => {
+    expect(lineOf('fix', { ...facts, culprit: undefined, sites: [] })).toMatch(fix);
+  });
+
+  it('says how many others waited, if any did', () => {
+    const of = (handler: string, waiting: number) =>
+      lineOf('waiting', { culprit: { account: 1, requestId: 'r1', handler }, waiting });
+    expect(of('Reports.none', 0)).toBeUndefined();
+    expect(of('Reports.one', 1)).toBe('1 other request, job or message');
+  });
+});

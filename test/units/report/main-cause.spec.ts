@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { CostRecord, RepeatFinding, ShapeCostRecord, TimePart } from 'nestjs-async-context';
 import { causeOfFinding, causeOfRepeats } from '../../../lib/reporting/finding-cause';
+import { reportOfWork } from '../../../lib/units/report/work-report';
 import { causeOf, type TroubledWork } from '../../../lib/units/report/main-cause';
 
 const finding = (count: number, facts: Partial<RepeatFinding> = {}): RepeatFinding => ({
@@ -147,5 +148,22 @@ describe('an N+1 in a unit of work that took too long', () => {
       queries: { shapes: [shape('SELECT * FROM items WHERE order_id = ?', 50, 8), slow] },
     };
     expect(causeOf(workOf('database', both)).text).toBe('an N+1 on stock');
+  });
+});
+
+describe('the time of a report', () => {
+  const timeOf = (time: Record<string, number>): string => {
+    const work = workOf('own', { requestId: 'r1', durationMs: 2_000, time: time as never, breaches: [] });
+    const options = { isFull: false, hasSinks: false, fingerprint: undefined, suppressed: 0, own: undefined };
+    return reportOfWork(work, options).text.split('\n').at(-1)!.trim();
+  };
+
+  it('explains what is starved or stalled among its two largest parts', () => {
+    expect(timeOf({ ownMs: 1_000, starvedMs: 900, databaseMs: 100 })).toBe(
+      'time 2,000 ms: own 1,000, starved 900 (other processes used the CPU), database 100      request id r1',
+    );
+    expect(timeOf({ stalledMs: 1_500, ownMs: 300, starvedMs: 200 })).toBe(
+      'time 2,000 ms: stalled 1,500 (other work blocked the event loop), own 300, starved 200      request id r1',
+    );
   });
 });

@@ -3,6 +3,7 @@ import 'reflect-metadata';
 import { Controller, Get, type LoggerService, Module, Param } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { pbkdf2Sync } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
@@ -73,6 +74,16 @@ class Reports {
   hold(@Param('ms') ms: string) {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(ms));
     return 'held';
+  }
+
+  @Get('hash/:rounds')
+  hash(@Param('rounds') rounds: string) {
+    return pbkdf2Sync('secret', 'salt', Number(rounds), 64, 'sha512').toString('hex');
+  }
+
+  @Get('match/:letters')
+  match(@Param('letters') letters: string) {
+    return String(/^(?:a+)+$/.test(`${'a'.repeat(Number(letters))}!`));
   }
 
   @Get('wait/:ms')

@@ -211,6 +211,16 @@ describe.concurrent('the watchdog of the event loop', () => {
     expect(app.blames).toEqual([]);
   });
 
+  it('has the fix of what was called', async ({ start }) => {
+    const app = await start();
+    expect(await app.stallUntilBlamed('/hash/2000000')).toMatch(
+      /\n {2}fix +use pbkdf2\(\) instead of pbkdf2Sync\(\), or call it in a worker thread/,
+    );
+    expect(await app.stallUntilBlamed('/match/25')).toMatch(
+      /\n {2}fix +rewrite the regular expression so that it does not backtrack/,
+    );
+  });
+
   it('serves with --inspect-port=0', async ({ start }) => {
     const app = await start({}, ['--inspect-port=0']);
     await app.stallUntilBlamed('/compute/600');
