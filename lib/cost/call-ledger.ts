@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import type { RawStack } from '../kernel/call-site';
 import { type TimeAccount, WAITS } from './time-account';
 
 /** Targets kept for one unit of work; the rest is counted in the totals alone. */
@@ -19,6 +20,13 @@ export interface TargetCost {
   errors: number;
   durationMs: number;
   bytes: number;
+  /** Where it was called when it began to repeat, if that was looked at. */
+  stack?: RawStack | undefined;
+}
+
+/** What the history of a handler knows repeated calls by; no statement begins with the name of a dimension. */
+export function keyOfCalls(dimension: CallDimension, target: string): string {
+  return `${dimension} ${target}`;
 }
 
 /** Counts the calls of one dimension of one unit of work. */

@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import { type CallDimension, CallLedger, type OpenCall } from './call-ledger';
+import { type CallDimension, CallLedger, keyOfCalls, type OpenCall } from './call-ledger';
 import type { CallTrace, TracedCallRecord } from './call-trace';
 import { captureStack, type RawStack } from '../kernel/call-site';
 import { Evidence } from './evidence/evidence';
@@ -253,7 +253,9 @@ export class CostLedger {
     const limitHook = this.limitHook;
     if (limitHook !== undefined && ledger.count >= limitHook.atCall)
       limitHook.beforeQuery(this, target, stackBoundary);
-    return ledger.begin(target);
+    const call = ledger.begin(target);
+    if (ledger.count >= CALL_SITE_AT_REPEAT) this.#seeRepeatedCall(ledger, dimension, target, stackBoundary);
+    return call;
   }
 
   /** Adds what an answer says of its cost; one that comes after the close is not believed to belong to it. */
@@ -397,6 +399,19 @@ export class CostLedger {
     return this.history === undefined
       ? captureStack(stackBoundary)
       : this.history.seeRepeat(key, stackBoundary);
+  }
+
+  #seeRepeatedCall(
+    { targets }: CallLedger,
+    dimension: CallDimension,
+    target: string,
+    stackBoundary: (...args: never[]) => unknown,
+  ): void {
+    const cost = targets.get(target);
+    if (cost?.count !== CALL_SITE_AT_REPEAT) return;
+    const key = keyOfCalls(dimension, target);
+    cost.stack =
+      this.history === undefined ? captureStack(stackBoundary) : this.history.seeRepeat(key, stackBoundary);
   }
 
   #seeOwnRepeat(shape: ShapeCost, stackBoundary: (...args: never[]) => unknown): void {

@@ -72,6 +72,11 @@ export interface TargetCostRecord {
   readonly durationMs: number;
   /** Bytes received, if the driver knows them; otherwise 0. */
   readonly bytes: number;
+  /**
+   * Where the application made the call (`shipping.service.ts:17 quotes`); known from the 5th call on, possibly taken
+   * from an earlier request of the handler.
+   */
+  readonly callSite?: string;
 }
 
 /** Calls of a unit of work to caches, other services or brokers. */

@@ -4,7 +4,7 @@ import type { TracedCallRecord } from '../cost/call-trace';
 import type { CostLedger } from '../cost/cost-ledger';
 import type { GrowthHistory } from '../cost/growth-history';
 import { CALL_SITE_AT_REPEAT, MAX_SHAPES, type ShapeCost } from '../cost/shape-cost';
-import type { CallDimension, TargetCost } from '../cost/call-ledger';
+import { type CallDimension, keyOfCalls, type TargetCost } from '../cost/call-ledger';
 import type {
   CallsCostRecord,
   CostRecord,
@@ -37,10 +37,11 @@ export function buildCostRecord(context: RequestContext): CostRecord {
   const time = recordTime(account);
   const stalls = recordStalls(account, context.blocks);
   const ownBlocks = context.blocks.filter(({ culprit }) => culprit?.account === account.number);
+  // Call sites are looked up where they will be read: formatting one stack costs 20 µs and more.
+  const withCallSites = context.breaches.length > 0 || context.isSlow;
   const evidence = {
-    // Call sites are looked up where they will be read: formatting one stack costs 20 µs and more.
-    queries: recordQueries(context.cost, context.breaches.length > 0 || context.isSlow),
-    ...recordCalls(context.cost),
+    queries: recordQueries(context.cost, withCallSites),
+    ...recordCalls(context.cost, withCallSites),
     ...(stalls.length > 0 && { stalls }),
   };
   const providerCalls = recordCallTrace(context.cost);
@@ -87,11 +88,18 @@ function recordTrace(context: RequestContext): Pick<CostRecord, 'traceId' | 'spa
 }
 
 /** The cost of each dimension that is not a query, as far as there are any. */
-function recordCalls({ calls }: CostLedger): Partial<Record<CallDimension, CallsCostRecord>> {
+function recordCalls(
+  { calls, history }: CostLedger,
+  withCallSites: boolean,
+): Partial<Record<CallDimension, CallsCostRecord>> {
   const record: Partial<Record<CallDimension, CallsCostRecord>> = {};
   for (const [dimension, ledger] of calls ?? []) {
     const byTarget = Object.create(null) as Record<string, TargetCostRecord>;
-    for (const [target, cost] of ledger.targets) byTarget[target] = recordTarget(cost);
+    for (const [target, cost] of ledger.targets) {
+      const key = keyOfCalls(dimension, target);
+      const callSite = withCallSites ? repeatSiteOf({ ...cost, key }, history) : undefined;
+      byTarget[target] = recordTarget(cost, callSite);
+    }
     record[dimension] = Object.freeze({
       ...recordTarget(ledger),
       busyMs: roundMs(ledger.busyMs),
@@ -103,8 +111,9 @@ function recordCalls({ calls }: CostLedger): Partial<Record<CallDimension, Calls
   return record;
 }
 
-function recordTarget({ count, errors, durationMs, bytes }: TargetCost): TargetCostRecord {
-  return Object.freeze({ count, errors, durationMs: roundMs(durationMs), bytes });
+function recordTarget({ count, errors, durationMs, bytes }: TargetCost, callSite?: string): TargetCostRecord {
+  const target = { count, errors, durationMs: roundMs(durationMs), bytes };
+  return Object.freeze({ ...target, ...(callSite !== undefined && { callSite }) });
 }
 
 function recordRemote(remote: RemoteLedger): RemoteCostRecord {
@@ -203,7 +212,7 @@ function recordShape(cost: ShapeCost, { history }: CostLedger, withCallSite: boo
 
 /** Where a shape repeats: in this unit of work, or where others of its handler were looked at. */
 function repeatSiteOf(
-  { stack, key, count }: ShapeCost,
+  { stack, key, count }: Pick<ShapeCost, 'key' | 'count'> & Partial<Pick<ShapeCost, 'stack'>>,
   history: GrowthHistory | undefined,
 ): string | undefined {
   const own = stack && callSitesOf(stack)[0];

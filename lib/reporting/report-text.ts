@@ -140,12 +140,17 @@ export function shapeOf({ shape, table, count, rows, durationMs, callSite }: Sha
 /** Calls to caches, services or brokers; nothing if there were none. */
 export function callsOf(dimension: CallDimension, calls: CallsCostRecord | undefined): [string, string][] {
   if (calls === undefined) return [];
-  const top = Object.entries(calls.byTarget)
-    .sort(([, a], [, b]) => b.count - a.count)
-    .slice(0, TOP)
-    .map(([target, { count }]) => `${target} ${number(count)}`);
+  const targets = Object.entries(calls.byTarget).sort(([, a], [, b]) => b.count - a.count);
+  const top = targets.slice(0, TOP).map(([target, { count }]) => `${target} ${number(count)}`);
   const errors = calls.errors > 0 ? `, ${number(calls.errors)} errors` : '';
-  return [[dimension, `${number(calls.count)} (${top.join(', ')}), ${number(calls.busyMs)} ms${errors}`]];
+  const site = at(targets[0]?.[1].callSite);
+  const facts = `${number(calls.busyMs)} ms${orderOf(calls)}${errors}${site}`;
+  return [[dimension, `${number(calls.count)} (${top.join(', ')}), ${facts}`]];
+}
+
+function orderOf({ count, maxConcurrent }: CallsCostRecord): string {
+  if (count < 2) return '';
+  return maxConcurrent > 1 ? `, up to ${number(maxConcurrent)} at once` : ', one after another';
 }
 
 /** Number of calls to caches, services or brokers; `undefined` if there were none. */

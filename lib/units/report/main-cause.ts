@@ -1,14 +1,17 @@
 import type { BreachRecord, CostRecord, ShapeCostRecord } from '../../cost/cost-record';
+import type { CallDimension } from '../../cost/call-ledger';
 import { remedyOfWrites } from '../../cost/find-repeats';
 import type { LoopBlock } from '../../cost/event-loop';
 import type { RepeatFinding } from '../../cost/repeat-finding';
 import type { StallRecord, TimePart } from '../../cost/time-record';
 import { causeOfFinding, causeOfRepeats, isWrite, type MainCause } from '../../reporting/finding-cause';
+import { fixOfCount, fixOfSlowCalls } from './fix-of-calls';
 import { fixOfDatabase, tableOf } from './fix-of-database';
 import type { PoolWait } from '../../cost/pool-wait';
 import { causeOfWait, isFanOut } from '../../detectors/pools/pool-wait-report';
 import { causeOfBlock, fixOfCall } from '../../detectors/stalls/stall-cause';
 import {
+  CALLS,
   callsOf,
   cut,
   linesOfShape,
@@ -39,11 +42,8 @@ export interface TroubledWork {
   readonly breachSite?: string | undefined;
 }
 
-const FIX_OF_TIME: Readonly<Record<Exclude<TimePart, 'database'>, string>> = {
+const FIX_OF_TIME: Readonly<Record<Exclude<TimePart, 'database' | CallDimension>, string>> = {
   pool: 'release connections sooner, above all before calling other services; increase the pool size only after that',
-  http: 'call that service less often, in parallel, or with a timeout',
-  cache: 'fetch many keys at once, and check the cache server',
-  messages: 'check the broker, or publish after the response',
   slot: 'make the handler faster before raising the limit of @Concurrency(), or lower waitMs so that callers are refused sooner',
   own: 'do less work, or move it to a worker thread; splitting it with setImmediate takes as long but lets other requests run',
   stalled: 'fix the handler that blocked the event loop, not this one',
@@ -51,11 +51,6 @@ const FIX_OF_TIME: Readonly<Record<Exclude<TimePart, 'database'>, string>> = {
   starved: 'give the process more CPU: raise its share or limit, or move other processes off the machine',
   other:
     'check timers, files and the thread pool (bcrypt, crypto, zlib, dns); report queries of other clients with contextService.record()',
-};
-const FIX_OF_CALLS: Readonly<Record<string, string>> = {
-  cache: 'fetch many keys at once (MGET, HMGET, a pipeline), or keep values that the request needs again',
-  http: 'call the other service once for all items (a bulk route), or reuse its responses within the request',
-  messages: 'publish one message for all items, or a batch (addBulk, sendBatch)',
 };
 /** Dimensions that an N+1 increases. */
 const OF_QUERIES = ['queries', 'repeats'];
@@ -130,8 +125,9 @@ function causeOfBreach(dimension: string, work: TroubledWork): MainCause {
       fix: `look at the records of ${host}${where}, and call it once for all items (a bulk route)`,
     };
   }
-  const fix = FIX_OF_CALLS[dimension];
-  if (fix !== undefined) return { lines: callsOf(dimension as 'http', record[dimension as 'http']), fix };
+  const calls = CALLS.find(one => one === dimension);
+  if (calls !== undefined)
+    return { lines: callsOf(calls, record[calls]), fix: fixOfCount(calls, record[calls]) };
   return causeOfQueries(dimension, work);
 }
 
@@ -186,6 +182,8 @@ function causeOfTime(part: TimePart, { record, block, waits }: TroubledWork): Ma
     const slowest = largest(record.queries.shapes, 'durationMs');
     return { lines: linesOfShape(slowest), fix: fixOfDatabase(record, slowest) };
   }
+  if (part === 'http' || part === 'cache' || part === 'messages')
+    return { lines: callsOf(part, record[part]), fix: fixOfSlowCalls(part, record[part]) };
   const fix = FIX_OF_TIME[part];
   switch (part) {
     case 'pool':
@@ -194,10 +192,6 @@ function causeOfTime(part: TimePart, { record, block, waits }: TroubledWork): Ma
       return { lines: causeOfBlock(block).lines, fix: (block && fixOfCall(block)) ?? fix };
     case 'stalled':
       return { lines: (record.stalls ?? []).slice(0, 2).map(lineOfStall), fix };
-    case 'http':
-    case 'cache':
-    case 'messages':
-      return { lines: callsOf(part, record[part]), fix };
     case 'slot':
     case 'unknown':
     case 'starved':

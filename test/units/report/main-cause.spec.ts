@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import type { CostRecord, RepeatFinding, ShapeCostRecord, TimePart } from 'nestjs-async-context';
+import type {
+  CallsCostRecord,
+  CostRecord,
+  RepeatFinding,
+  ShapeCostRecord,
+  TimePart,
+} from 'nestjs-async-context';
 import { causeOfFinding, causeOfRepeats } from '../../../lib/reporting/finding-cause';
 import { reportOfWork } from '../../../lib/units/report/work-report';
 import { causeOf, type TroubledWork } from '../../../lib/units/report/main-cause';
@@ -165,5 +171,48 @@ describe('the time of a report', () => {
     expect(timeOf({ stalledMs: 1_500, ownMs: 300, starvedMs: 200 })).toBe(
       'time 2,000 ms: stalled 1,500 (other work blocked the event loop), own 300, starved 200      request id r1',
     );
+  });
+});
+
+describe('the fix of calls', () => {
+  const calls = (targets: Record<string, number>, facts: Partial<CallsCostRecord> = {}): CallsCostRecord => {
+    const count = Object.values(targets).reduce((a, b) => a + b, 0);
+    const byTarget = Object.fromEntries(
+      Object.entries(targets).map(([target, n]) => [target, { count: n, durationMs: 10 * n }]),
+    ) as never;
+    const busy = { durationMs: 10 * count, busyMs: 10 * count, maxConcurrent: 1 };
+    return { count, ...busy, errors: 0, bytes: 0, late: 0, byTarget, ...facts };
+  };
+
+  it.each([
+    [
+      'http',
+      calls({ a: 1 }),
+      /^set a timeout, and if the service stays slow, call it outside of the request/,
+    ],
+    [
+      'http',
+      calls({ a: 2, b: 1 }),
+      /^send the 3 calls at once \(Promise\.all\).* they ran one after another$/,
+    ],
+    ['http', calls({ a: 4 }, { busyMs: 10 }), /^set a timeout: the calls overlap/],
+    ['http', calls({ a: 4 }), /^send the 4 calls at once/],
+    ['http', calls({ a: 5 }), /^call the other service once for all items/],
+    ['cache', calls({ GET: 1 }), /^check the cache server/],
+    ['cache', calls({ GET: 4 }), /^send the commands in one pipeline/],
+    ['cache', calls({ GET: 5, ZRANGE: 1 }), /^fetch all keys with one MGET, or in a pipeline/],
+    ['cache', calls({ HGET: 5 }), /^fetch all fields with HMGET/],
+    ['cache', calls({ EXPIRE: 5 }), /^send all commands in one pipeline/],
+    ['messages', calls({ jobs: 1 }), /^check the broker/],
+    ['messages', calls({ jobs: 5 }), /^publish one message for all items/],
+  ] as const)('that took too long, of %s: %#', (dimension, facts, fix) => {
+    expect(causeOf(workOf(dimension, { [dimension]: facts })).fix).toMatch(fix);
+  });
+
+  it.each([
+    ['http', calls({ a: 2 }), /^call the other service once for all items/],
+    ['cache', calls({ GET: 50, ZRANGE: 1 }), /^fetch all keys with one MGET.*; keep values/],
+  ] as const)('that are too many, of %s: %#', (dimension, facts, fix) => {
+    expect(causeOf(workOf('own', { [dimension]: facts }, dimension)).fix).toMatch(fix);
   });
 });
