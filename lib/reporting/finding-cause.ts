@@ -50,6 +50,21 @@ function on({ table }: { readonly table?: string | undefined }): string {
   return table === undefined ? '' : ` on ${table}`;
 }
 
+/** In one sentence: `an N+1 on order_items, 22 queries at orders.service.ts:44 items`. */
+export function describeFinding(finding: RepeatFinding): string {
+  const { kind, count, callSite } = finding;
+  const runs = kind === 'n-plus-one' ? `, ${number(count)} queries` : '';
+  return `${textOfFinding(finding)}${runs}${callSite === undefined ? '' : ` at ${callSite}`}`.replace(
+    ' at in ',
+    ' in ',
+  );
+}
+
+/** As its first line has it. */
+export function shapeOfFinding({ shape }: RepeatFinding): string {
+  return cut(shape, WIDTH);
+}
+
 /** `60 × SELECT … WHERE order_id = ?    orders.service.ts:44 items`, and below it what it ran for. */
 export function linesOfFinding({
   kind,

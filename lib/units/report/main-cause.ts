@@ -155,9 +155,11 @@ function causeOfQueries(dimension: string, { record }: TroubledWork): MainCause 
   // What is proven comes first, then the most frequent.
   const finding = findings.find(({ confidence }) => confidence !== 'suspected');
   // It may be another shape than the most frequent one, which may be a batch for each row.
-  const isClear = finding !== undefined && (dimension === 'repeats' || 2 * finding.count > count);
-  if (isClear) return causeOfFinding(finding);
   const [top] = shapes;
+  const isClear =
+    finding !== undefined &&
+    (dimension === 'repeats' || 2 * finding.count > count || isRival(finding, top?.count ?? 0));
+  if (isClear) return causeOfFinding(finding);
   if (top !== undefined && count === 1)
     return { lines: linesOfShape(top), fix: 'remove the query, or raise the budget' };
   if (top !== undefined && 2 * top.count > count) {
@@ -174,6 +176,11 @@ function causeOfQueries(dimension: string, { record }: TroubledWork): MainCause 
     lines: shapes.slice(0, 2).flatMap(shape => linesOfShape(shape)),
     fix: 'load the data in fewer queries, or split the handler',
   };
+}
+
+/** Whether it is proven, and nearly as frequent as what is most frequent. */
+function isRival({ confidence, count }: RepeatFinding, most: number): boolean {
+  return confidence === 'proven' && 4 * count >= 3 * most;
 }
 
 /** Where the time went, for what took too long. */

@@ -2,7 +2,8 @@ import type { BreachRecord, CostRecord } from '../../cost/cost-record';
 import { partsOf, siteOf, type TimePart } from '../../cost/time-record';
 import type { FieldsOfReport } from '../../context/our-fields';
 import { type OwnLogFields, textOfOwnFields } from '../../context/own-log-fields';
-import type { MainCause } from '../../reporting/finding-cause';
+import type { RepeatFinding } from '../../cost/repeat-finding';
+import { describeFinding, type MainCause, shapeOfFinding } from '../../reporting/finding-cause';
 import { causeOf, type TroubledWork } from './main-cause';
 import { describeWaiting, fieldsOfWait } from '../../detectors/pools/pool-wait-report';
 import {
@@ -32,6 +33,10 @@ const NAMES_A_LINE = /(?:^| {4})\S+:\d/;
 
 /** Maximum number of dimensions in a headline; the record has the others. */
 const MAX_DIMENSIONS = 2;
+
+/** Repeats that are named besides the cause, and the fewest runs of a proven N+1; others need twice as many. */
+const MAX_REPEATS = 2;
+const LEAST_RUNS = 5;
 
 /** What it did in that time: `54 % of it …`. */
 const DOING: Readonly<Record<TimePart, string>> = {
@@ -142,7 +147,9 @@ function linesOf(work: TroubledWork, cause: MainCause, options: WorkReportOption
 }
 
 /** Other problems, in words, but not those that share the cause of the headline. */
-function othersOf({ trouble, block, isStall, waits }: TroubledWork, { lines }: MainCause): string[] {
+function othersOf(work: TroubledWork, cause: MainCause): string[] {
+  const { trouble, block, isStall, waits } = work;
+  const { lines } = cause;
   const others: string[] = [];
   const isTold = lines.some(([label]) => label === 'at');
   if (trouble !== 'stall' && isStall && block !== undefined && !isTold) {
@@ -152,7 +159,23 @@ function othersOf({ trouble, block, isStall, waits }: TroubledWork, { lines }: M
     );
   }
   if (trouble !== 'pool' && waits[0] !== undefined) others.push(describeWaiting(waits[0], 'waited'));
+  others.push(...otherRepeats(work, cause));
   return others;
+}
+
+/** Repeats that the cause does not name: what is proven first, as that is to be repaired in any case. */
+function otherRepeats({ record }: TroubledWork, { lines }: MainCause): string[] {
+  return (record.findings ?? [])
+    .filter(
+      finding => isWorthy(finding) && !lines.some(([, line]) => line.startsWith(shapeOfFinding(finding))),
+    )
+    .slice(0, MAX_REPEATS)
+    .map(describeFinding);
+}
+
+function isWorthy({ kind, confidence, count, duplicates }: RepeatFinding): boolean {
+  if (confidence !== undefined) return confidence === 'proven' && count >= LEAST_RUNS;
+  return (kind === 'duplicate' ? duplicates / 2 : count) >= 2 * LEAST_RUNS;
 }
 
 /** `177 ms: database 126, pool 36, own 15      details: record a8576eb9 in your sink` */

@@ -216,3 +216,42 @@ describe('the fix of calls', () => {
     expect(causeOf(workOf('own', { [dimension]: facts }, dimension)).fix).toMatch(fix);
   });
 });
+
+describe('a proven N+1 that is not the most frequent statement', () => {
+  const lookUps = 'SELECT id, name FROM products WHERE id = ?';
+  const reportOf = (runs: number, more: Partial<RepeatFinding>[] = []): string[] => {
+    const proven = finding(runs, { callSite: 'orders.service.ts:31 items' });
+    const shapes = [shape(lookUps, 1, 36), shape(proven.shape, 1, runs), shape('SELECT 1', 1)];
+    const findings = [proven, ...more.map(facts => finding(36, facts))];
+    const work = workOf(
+      'own',
+      { requestId: 'r1', durationMs: 9, time: {} as never, breaches: [], findings, queries: { shapes } },
+      'queries',
+    );
+    const options = { isFull: false, hasSinks: false, fingerprint: undefined, suppressed: 0, own: undefined };
+    return reportOfWork(work, options).text.split('\n');
+  };
+
+  it.each([
+    [26, /, one statement 36 times, one after another/],
+    [27, /, an N\+1 on items/],
+  ])('is the cause with three quarters of its runs: %i', (runs, headline) => {
+    expect(reportOf(runs)[0]).toMatch(headline);
+  });
+
+  it.each([
+    [4, undefined],
+    [5, '  also an N+1 on items, 5 queries at orders.service.ts:31 items'],
+  ])('is said in any case, from five runs on: %i', (runs, line) => {
+    expect(reportOf(runs).find(one => one.startsWith('  also'))).toBe(line);
+  });
+
+  it('is not said twice, and leaves the other repeats to be said', () => {
+    const other = { kind: 'look-ups', confidence: undefined, shape: lookUps, table: 'products' } as never;
+    const suspected = { confidence: 'suspected', shape: 'SELECT 1' } as const;
+    const [headline, ...lines] = reportOf(30, [other, suspected]);
+    expect(headline).toMatch(/an N\+1 on items/);
+    expect(lines.find(one => one.startsWith('  also'))).toBe('  also 36 sequential look-ups on products');
+    expect(lines.length).toBeLessThanOrEqual(8);
+  });
+});
