@@ -55,8 +55,52 @@ describe('a shape that is too long to be shown', () => {
   it('leaves out joins where it has to, and still no condition', () => {
     const joins = Array.from({ length: 30 }, (_, at) => `JOIN t${at} ON t${at}.id = w.t${at}_id`).join(' ');
     expect(shownShape(`SELECT a FROM wide w ${joins} WHERE w.parent_id = ? LIMIT ?`, 100)).toBe(
-      'SELECT a FROM wide w JOIN t0 ON t0.id = w.t0_id JOIN t1 ON t1.id = w … WHERE w.parent_id = ? LIMIT ?',
+      'SELECT a FROM wide w JOIN t0 ON t0.id = w.t0_id JOIN t1 ON t1.id = … WHERE w.parent_id = ? LIMIT ?',
     );
+  });
+
+  it.each([
+    ['SELECT a FROM "products" "Product" LIMIT ?', 30, 'SELECT a FROM "products"…'],
+    ['SELECT a FROM "products" "Product" LIMIT ?', 34, 'SELECT a FROM "products" "Product"…'],
+    ['SELECT a FROM `a b` JOIN `c d` ON ?', 28, 'SELECT a FROM `a b` JOIN…'],
+    ['DELETE FROM orders USING items.sizes', 35, 'DELETE FROM orders USING…'],
+    ['DELETE FROM orders USING items.sizes', 36, 'DELETE FROM orders USING items.sizes'],
+    ['SELECT a FROM orders ORDER BY größe', 33, 'SELECT a FROM orders ORDER BY…'],
+  ])('cuts no name in the middle: %s to %i', (shape, most, expected) => {
+    expect(cutShape(shape, most)).toBe(expected);
+  });
+
+  it('cuts no name before the condition that it keeps', () => {
+    const shape =
+      'SELECT a FROM "suppliers" INNER JOIN "products" "Product" ON x WHERE "Product"."id" IN (?)';
+    expect(shownShape(shape, 80)).toBe(
+      'SELECT a FROM "suppliers" INNER JOIN "products" … WHERE "Product"."id" IN (?)',
+    );
+  });
+
+  it.each([
+    [
+      `SELECT ${columns(9)}, (SELECT count(*) FROM shipments s WHERE s.order_id = o.id) FROM orders o`,
+      'SELECT 10 columns (1 of them a sub-select on shipments) FROM orders o',
+    ],
+    [
+      `SELECT ${columns(9)}, COALESCE((SELECT a FROM x), (SELECT b FROM y)), (SELECT c FROM "s"."z") FROM orders o`,
+      'SELECT 11 columns (2 of them sub-selects on x, "s"."z") FROM orders o',
+    ],
+    [
+      `SELECT ${columns(9)}, (SELECT now() AS b) FROM orders o WHERE o.id = ?`,
+      'SELECT 10 columns (1 of them a sub-select) FROM orders o WHERE o.id = ?',
+    ],
+    [
+      `UPDATE orders SET ${columns(9)} = ?, n = (SELECT max(n) FROM items WHERE a = ?) WHERE id = ?`,
+      'UPDATE orders SET 10 columns (1 of them a sub-select on items) WHERE id = ?',
+    ],
+    [
+      `SELECT ${columns(9)} FROM orders o WHERE o.id IN (SELECT order_id FROM items)`,
+      'SELECT 9 columns FROM orders o WHERE o.id IN (SELECT order_id FROM items)',
+    ],
+  ])('says which of its columns are sub-selects: %s', (shape, expected) => {
+    expect(shownShape(shape, 90)).toBe(expected);
   });
 
   it('keeps 100 characters and shortens 101, to no more than that', () => {
