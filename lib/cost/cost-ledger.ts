@@ -2,6 +2,7 @@ import { performance } from 'node:perf_hooks';
 import { type CallDimension, CallLedger, keyOfCalls, type OpenCall } from './call-ledger';
 import type { CallTrace, TracedCallRecord } from './call-trace';
 import { captureStack, type RawStack } from '../kernel/call-site';
+import { LONG_TASK_MS } from './event-loop';
 import { Evidence } from './evidence/evidence';
 import { MAX_RESULTS_OF_SHAPE } from './evidence/kept-results';
 import { countRepeats, findRepeats } from './find-repeats';
@@ -286,21 +287,31 @@ export class CostLedger {
 
   /** It has its connection. */
   send(waitedMs: number, now: number): void {
-    this.waitMs += waitedMs;
-    this.#resume(now);
     this.time?.change(POOL, DATABASE, now);
+    this.waitMs += this.heardMs(now - waitedMs, now);
+    this.#resume(now);
   }
 
   /** A query is under way no longer. */
   finish(now: number): void {
-    this.#pause(now);
     this.time?.end(DATABASE, now);
+    this.#pause(now);
   }
 
   /** It has waited, and waits no longer. */
   giveUp(waitedMs: number, now: number): void {
-    this.waitMs += waitedMs;
     this.time?.end(POOL, now);
+    this.waitMs += this.heardMs(now - waitedMs, now);
+  }
+
+  /**
+   * Milliseconds of a stretch that ends now, without those in which others blocked the event loop, or it was starved:
+   * the answer may have been there, and nobody could read it. A short one costs one comparison.
+   */
+  heardMs(fromMs: number, nowMs: number): number {
+    const passedMs = nowMs - fromMs;
+    if (passedMs < LONG_TASK_MS || this.time === undefined) return passedMs;
+    return passedMs - this.time.deafMs(fromMs, nowMs);
   }
 
   /** Notes when a shape has returned rows. */
@@ -449,7 +460,7 @@ export class CostLedger {
 
   #pause(now: number): void {
     this.#busy -= 1;
-    if (this.#busy === 0) this.busyMs += now - this.#busySince;
+    if (this.#busy === 0) this.busyMs += this.heardMs(this.#busySince, now);
   }
 
   #count(statement: Statement): ShapeCost {

@@ -41,7 +41,10 @@ export interface QueriesCostRecord {
   readonly writes: number;
   /** `BEGIN`, `COMMIT`, `ROLLBACK`, `SAVEPOINT`, `SET` and similar statements. */
   readonly transactions: number;
-  /** Sum of all query durations in milliseconds; parallel queries are each counted in full. */
+  /**
+   * Sum of all query durations in milliseconds; parallel queries are each counted in full. Stretches of 50 ms or longer
+   * in which other work blocked the event loop, or other processes used the CPU, are left out: no answer could be read.
+   */
   readonly durationMs: number;
   /** Milliseconds that queries waited for a pool connection; not included in `durationMs`. */
   readonly waitMs: number;

@@ -5,8 +5,8 @@ import type { TimeAccount } from './time-account';
 
 /** From here on work is said to block the event loop: https://www.w3.org/TR/longtasks-1/ */
 export const LONG_TASK_MS = 50;
-/** Blocks that are remembered, for the units of work that waited. */
-const MAX_BLOCKS = 64;
+/** Stretches in which it did not turn that are remembered, for the units of work that waited. */
+const MAX_BLOCKS = 128;
 /** Below this, who ran may be inferred from who was seen before and after; nobody is blamed for it. */
 const INFERRED_MS = 250;
 /** For so long a handler that was caught is taken to be the one that blocks again. */
@@ -225,9 +225,28 @@ export class EventLoop {
     for (let back = 1; back <= most; back += 1) {
       const block = this.#blocks[(this.#blockCount - back) % MAX_BLOCKS];
       if (block === undefined || block.endMs <= startMs) break;
-      found.unshift(block);
+      if (block.ms >= LONG_TASK_MS) found.unshift(block);
     }
     return found;
+  }
+
+  /**
+   * Milliseconds of a stretch that ends now in which the loop was starved, or blocked by others than that account, for
+   * 50 ms or longer at a time: what came in then could not be read. Its own blocks are not among them: a driver that
+   * works synchronously blocks the loop with the query itself.
+   */
+  deafMs(account: number, fromMs: number, nowMs: number): number {
+    this.settle(nowMs);
+    let deafMs = 0;
+    const most = Math.min(this.#blockCount, MAX_BLOCKS);
+    for (let back = 1; back <= most; back += 1) {
+      const block = this.#blocks[(this.#blockCount - back) % MAX_BLOCKS];
+      if (block === undefined || block.endMs <= fromMs) break;
+      const { endMs, ms, starvedMs } = block;
+      const insideMs = Math.min(nowMs, endMs) - Math.max(fromMs, endMs - ms - starvedMs);
+      deafMs += Math.max(0, Math.min(insideMs, starvedMs + (isOfOthers(block, account) ? ms : 0)));
+    }
+    return deafMs;
   }
 
   #next(runner: TimeAccount | undefined, hasResumed: boolean): void {
@@ -315,16 +334,19 @@ export class EventLoop {
     this.starvedMs += starvedMs;
     const processor = { starvedMs, knowsStarved, cpuMs: cpuMs && Math.min(cpuMs, ms) };
     if (ms >= LONG_TASK_MS) {
-      const block = this.#blame(endMs, ms, processor, hasIdled ? undefined : this.#runner, caller);
-      this.#blocks[this.#blockCount % MAX_BLOCKS] = block;
-      this.#blockCount += 1;
-      this.onBlock?.(block);
+      this.#keep(this.#blame(endMs, ms, processor, hasIdled ? undefined : this.#runner, caller));
       return;
     }
     if (ms > 0) this.#charge(endMs, ms, caller);
     if (starvedMs < LONG_TASK_MS) return;
     const nobody = { culprit: undefined, suspects: [], sites: undefined, waiting: this.open };
-    this.onBlock?.({ endMs, ms, ...processor, ...nobody });
+    this.#keep({ endMs, ms, ...processor, ...nobody });
+  }
+
+  #keep(block: LoopBlock): void {
+    this.#blocks[this.#blockCount % MAX_BLOCKS] = block;
+    this.#blockCount += 1;
+    this.onBlock?.(block);
   }
 
   #blame(
@@ -391,4 +413,9 @@ export class EventLoop {
     }
     this.#caught.set(handlerNumber, nowMs + CAUGHT_MS);
   }
+}
+
+/** Whether a stretch in which the loop was blocked is neither the work of that account, nor may be. */
+export function isOfOthers({ culprit, suspects, ms }: LoopBlock, account: number): boolean {
+  return ms >= LONG_TASK_MS && culprit?.account !== account && !suspects.includes(account);
 }

@@ -121,11 +121,11 @@ export class QueryCharge implements Charge {
     if (this.#rows !== undefined) this.#ledger.showRows();
     this.#hasEnded = true;
     const nowMs = performance.now();
-    const passedMs = nowMs - this.#sinceMs;
     const ledger = this.#ledger;
-    if (this.#isQueued) ledger.giveUp(passedMs, nowMs);
+    if (this.#isQueued) ledger.giveUp(nowMs - this.#sinceMs, nowMs);
     else ledger.finish(nowMs);
-    ledger.settle(this.#shape, this.#table, this.#isQueued ? 0 : passedMs, rows, failed, bytes);
+    const ranMs = this.#isQueued ? 0 : ledger.heardMs(this.#sinceMs, nowMs);
+    ledger.settle(this.#shape, this.#table, ranMs, rows, failed, bytes);
   }
 }
 

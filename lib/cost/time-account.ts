@@ -126,6 +126,12 @@ export class TimeAccount {
     this.#settle(nowMs, this.#firstOpen());
   }
 
+  /** Milliseconds of a stretch that ends now in which no answer could be read: others blocked the loop, or it was starved. */
+  deafMs(fromMs: number, nowMs: number): number {
+    // Absent where an older copy of the package has made the loop.
+    return this.#loop.deafMs?.(this.number, fromMs, nowMs) ?? 0;
+  }
+
   /** Counts a query that was measured elsewhere and has just ended. */
   record(durationMs: number, nowMs: number): void {
     if (this.isClosed) return;

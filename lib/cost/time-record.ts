@@ -1,5 +1,5 @@
 import { describeCallSite } from '../kernel/call-site';
-import type { LoopBlock } from './event-loop';
+import { isOfOthers, type LoopBlock } from './event-loop';
 import { type TimeAccount, WAITS } from './time-account';
 
 /** Stalls that a record names, the longest first. */
@@ -120,7 +120,7 @@ export function partsOf(time: TimeRecord): [part: TimePart, ms: number][] {
 export function recordStalls(time: TimeAccount, blocks: readonly LoopBlock[]): readonly StallRecord[] {
   return Object.freeze(
     blocks
-      .filter(({ culprit, suspects }) => culprit?.account !== time.number && !suspects.includes(time.number))
+      .filter(block => isOfOthers(block, time.number))
       .sort((a, b) => b.ms - a.ms)
       .slice(0, MAX_STALLS)
       .map(block => {

@@ -350,6 +350,33 @@ describe('the accounts of units of work', () => {
     });
   });
 
+  describe('of which part an answer could not be read', () => {
+    it('is that in which others blocked the loop, as far as it lies within', () => {
+      const asked = open();
+      begin(asked);
+      const other = open();
+      burn(60);
+      const sinceMs = performance.now();
+      burn(40);
+      close(other);
+      idle(7);
+      expect(asked.deafMs(sinceMs, performance.now())).toBe(40);
+      expect(asked.deafMs(0, performance.now())).toBe(100);
+      expect(other.deafMs(0, performance.now())).toBe(0);
+      end(asked);
+      close(asked);
+    });
+
+    it('is none of what its own query blocked, as that of a synchronous driver does', () => {
+      const account = open();
+      begin(account);
+      burn(100);
+      end(account);
+      expect(account.deafMs(0, performance.now())).toBe(0);
+      close(account);
+    });
+  });
+
   it('holds on to no unit of work that is over', () => {
     const old = open();
     burn(60);
