@@ -61,6 +61,7 @@ export const REPORT_FIELDS = [
   // A pool: a wait, and a connection that was not released.
   'driver',
   'waitedMs',
+  'stalledBy',
   'size',
   'held',
   'waiting',

@@ -43,8 +43,15 @@ export interface PoolHolder {
 export interface PoolWait {
   /** Name of the driver's package. */
   readonly driver: string;
-  /** Waiting time in milliseconds; so far, while the wait lasts. */
+  /** Waiting time in milliseconds, without `stalledMs`; so far, while the wait lasts. */
   waitedMs: number;
+  /**
+   * Milliseconds of the wait in which something blocked the event loop or other processes used the CPU, for 50 ms or
+   * longer at a time; absent if there were none.
+   */
+  stalledMs?: number;
+  /** What blocked it longest: `AuthController.login at auth.service.ts:20 hash`; absent if unknown. */
+  stalledBy?: string;
   /** Maximum number of connections of the pool. */
   readonly size: number;
   /** Connections in use. */

@@ -20,7 +20,7 @@ export function describeWait(context: RequestContext, wait: PoolWait, suppressed
   const cause = repeats ?? causeOfWait(wait);
   const headline = headlineOf(`${nameOf(context)} ${describeWaiting(wait, 'has waited')}`, context.requestId);
   const lines: ReportLine[] = [
-    ...cause.lines.slice(0, 2),
+    ...cause.lines.slice(0, 3),
     ['fix', cause.fix],
     ['request', requestOf(context) + moreOf(suppressed)],
   ];
@@ -49,16 +49,36 @@ export function describeWaiting(wait: PoolWait, waited: string): string {
 export function causeOfWait(wait: PoolWait): MainCause {
   const { own, ownWaiting, holders } = wait;
   const lines = holders.slice(0, 2).map(lineOfHolder);
+  if (wait.stalledMs !== undefined) lines.unshift(lineOfStall(wait.stalledMs, wait.stalledBy));
   if (own > 0) lines.unshift(['itself', `holds ${own} of them while it waits`]);
   else if (isFanOut(wait)) lines.unshift(['itself', `requests ${ownWaiting} connections at once`]);
   return { lines, fix: fixOf(wait) };
+}
+
+function lineOfStall(ms: number, who: string | undefined): ReportLine {
+  const what =
+    who === undefined
+      ? 'the event loop was blocked, or other processes used the CPU'
+      : `${who} blocked the event loop`;
+  return ['stalled', `${number(Math.round(ms))} ms more: ${what}`];
 }
 
 /** The same as flat fields. */
 export function fieldsOfWait(wait: PoolWait): FieldsOfReport {
   const { driver, size, held, waiting, own, ownWaiting, holders } = wait;
   const waitedMs = Math.round(wait.waitedMs);
-  const fields: FieldsOfReport = { driver, waitedMs, size, held, waiting, own, ownWaiting };
+  const { stalledMs, stalledBy } = wait;
+  const fields: FieldsOfReport = {
+    driver,
+    waitedMs,
+    stalledMs: stalledMs && Math.round(stalledMs),
+    stalledBy,
+    size,
+    held,
+    waiting,
+    own,
+    ownWaiting,
+  };
   return Object.assign(fields, ...holders.slice(0, TOP_HOLDERS).map(fieldsOf)) as typeof fields;
 }
 

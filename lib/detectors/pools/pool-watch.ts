@@ -172,7 +172,7 @@ export class PoolWatch {
       this.#mayBeStuck -= 1;
       const { context } = waiter;
       if (context === undefined || context.isClosed || waiter.wait !== wait) return;
-      wait.waitedMs = performance.now() - waiter.askedMs;
+      waiter.note(wait, performance.now());
       this.#sayWait(context, wait);
     };
     this.outside(() => setTimeout(look, STUCK_MS).unref());

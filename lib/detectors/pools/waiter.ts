@@ -1,5 +1,10 @@
+import { eventLoop } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
 import type { PoolWait } from '../../cost/pool-wait';
+import { siteOf } from '../../cost/time-record';
+
+/** No account has this number: whoever blocks the loop, a connection cannot be handed over. */
+const NOBODY = 0;
 
 /** What waits for a connection of a pool, in the pool's list. */
 export abstract class Waiter {
@@ -16,5 +21,30 @@ export abstract class Waiter {
   /** From when on its application wants to hear of it; 0 for never. */
   get poolWaitMs(): number {
     return this.context?.application.poolLimits?.poolWaitMs ?? 0;
+  }
+
+  /** For how long it has waited for its pool: while the event loop was blocked or starved, it waited for that. */
+  waitedMs(nowMs: number): number {
+    return nowMs - this.askedMs - this.#stalledMs(nowMs);
+  }
+
+  /** Notes how long that is by now, and what blocked the event loop meanwhile. */
+  note(wait: PoolWait, nowMs: number): void {
+    wait.waitedMs = this.waitedMs(nowMs);
+    const stalledMs = this.#stalledMs(nowMs);
+    if (stalledMs === 0) return;
+    wait.stalledMs = stalledMs;
+    const [longest] = eventLoop.blocksSince(this.askedMs).sort((a, b) => b.ms - a.ms);
+    // The rest may be what other processes took.
+    if (longest === undefined || 2 * longest.ms < stalledMs) return;
+    const at = siteOf(longest);
+    const who = longest.culprit && (longest.culprit.handler ?? 'a request');
+    if ((who ?? at) === undefined) return;
+    wait.stalledBy = [who ?? 'work outside of any request, job or message', at].filter(Boolean).join(' at ');
+  }
+
+  #stalledMs(nowMs: number): number {
+    // Absent where an older copy of the package has made the loop.
+    return eventLoop.deafMs?.(NOBODY, this.askedMs, nowMs) ?? 0;
   }
 }

@@ -121,7 +121,7 @@ export class WatchedPool {
     this.waiting -= 1;
     this.#queue.remove(waiter);
     if (waiter.wait === undefined) return;
-    waiter.wait.waitedMs = nowMs - waiter.askedMs;
+    waiter.note(waiter.wait, nowMs);
     waiter.wait = undefined;
   }
 
@@ -178,7 +178,8 @@ export class WatchedPool {
     let found: Pick<PoolWait, 'held' | 'holders'> | undefined;
     for (let waiter = this.#queue.next; waiter !== undefined; waiter = this.#queue.next) {
       const { poolWaitMs } = waiter;
-      const leftMs = waiter.askedMs + poolWaitMs - now;
+      // A timer is late where the event loop was blocked.
+      const leftMs = poolWaitMs - waiter.waitedMs(now);
       // Node's timers may come early, by less than a millisecond.
       if (poolWaitMs > 0 && leftMs >= 1) {
         this.#arm(leftMs);
@@ -191,7 +192,7 @@ export class WatchedPool {
       found ??= { held: leases.length, holders: summarizeHolders(leases, now) };
       const wait: PoolWait = {
         driver: this.driver,
-        waitedMs: now - waiter.askedMs,
+        waitedMs: 0,
         size: this.size,
         waiting: this.waiting,
         // What runs a statement comes back by itself.
@@ -199,6 +200,7 @@ export class WatchedPool {
         ownWaiting: this.#waitingOf(waiter.context),
         ...found,
       };
+      waiter.note(wait, now);
       waiter.wait = wait;
       this.#watcher.reportWait(waiter, wait);
     }
