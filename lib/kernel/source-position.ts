@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
-import { findSourceMap, SourceMap } from 'node:module';
+import { createRequire, findSourceMap, SourceMap } from 'node:module';
 import { dirname, resolve } from 'node:path';
 
 /** Maps are read at most once a file, after a response, and only up to this size. */
@@ -77,9 +77,19 @@ export function hasOwnPositions(file: string): boolean {
   return (process.features as { typescript?: unknown }).typescript === 'strip' && !isHooked();
 }
 
-/** Whether the text of a stack has the lines of the source for a file, because whoever has compiled it maps them. */
+/**
+ * Whether the text of a stack has the lines of the source for a file, because whoever has compiled it maps them, or
+ * Node with `--enable-source-maps`.
+ */
 export function isMappedInText(file: string): boolean {
-  return COMPILED.test(file) && isHooked();
+  return COMPILED.test(file) && (isHooked() || isMappedByNode(file));
+}
+
+/** Node maps what it has a map of. A source that it names without one is what ran, compiled in memory. */
+function isMappedByNode(file: string): boolean {
+  const { sourceMapsEnabled } = process as { sourceMapsEnabled?: boolean };
+  if (sourceMapsEnabled !== true) return false;
+  return findSourceMap(file) !== undefined || createRequire(__filename).cache[file] === undefined;
 }
 
 /** The line that whoever has compiled a file in memory gives to a frame, as in the stacks that it prints. */
