@@ -9,11 +9,20 @@ export type ErrorOrigin = 'uncaughtException' | 'unhandledRejection';
 /** Outcome of the request. */
 export type UnhandledErrorOutcome = 'answered' | 'waiting' | 'over';
 
+const ENDS = 'Node ends it now (exit code 1), and with it every other request';
+const ANSWER = 'forRoot({ answerUnhandledErrors: true }) would respond to it';
 const OUTCOMES: Readonly<Record<UnhandledErrorOutcome, string>> = {
   answered: 'was answered by its exception filters',
-  waiting: 'is still waiting; forRoot({ answerUnhandledErrors: true }) would respond to it',
+  waiting: `is still waiting; ${ANSWER}`,
   over: 'had already ended, or its response had already started',
 };
+
+/** What becomes of the request, and of the process. */
+export interface UnhandledErrorFate {
+  readonly outcome: UnhandledErrorOutcome | undefined;
+  /** Whether Node ends it, as nobody listens. */
+  readonly endsProcess: boolean;
+}
 
 /** Report of an unhandled error, without its message. */
 export class UnhandledErrorReport extends Report {
@@ -21,14 +30,15 @@ export class UnhandledErrorReport extends Report {
     context: RequestContext,
     error: ErrorOutline,
     origin: ErrorOrigin,
-    outcome: UnhandledErrorOutcome | undefined,
+    { outcome, endsProcess }: UnhandledErrorFate,
     suppressed: number,
   ) {
     const fix = fixOf(error, origin);
     const lines: ReportLine[] = [
       ['error', `${classOf(error)}, ${origin === 'unhandledRejection' ? 'rejected' : 'thrown'}${at(error)}`],
+      ...(endsProcess ? [['process', ENDS] as const] : []),
       ['fix', fix],
-      ...(outcome === undefined ? [] : [['answer', `the request ${OUTCOMES[outcome]}`] as const]),
+      ...(outcome === undefined ? [] : [['answer', answerOf(outcome, endsProcess)] as const]),
       ['request', requestOf(context) + moreOf(suppressed)],
     ];
     super(headline(context, error), lines, {
@@ -38,6 +48,7 @@ export class UnhandledErrorReport extends Report {
       at: error.place,
       origin,
       outcome,
+      endsProcess,
       fix,
       suppressed,
     });
@@ -53,6 +64,13 @@ function headline(context: RequestContext, error: ErrorOutline): string {
 
 function classOf({ name, code }: ErrorOutline): string {
   return code === undefined ? name : `${name} (${code})`;
+}
+
+/** The answer saves nothing but the one client. */
+function answerOf(outcome: UnhandledErrorOutcome, endsProcess: boolean): string {
+  if (outcome === 'waiting' && endsProcess)
+    return `the request gets none; ${ANSWER}, but the process would still end`;
+  return `the request ${OUTCOMES[outcome]}`;
 }
 
 function at({ place }: ErrorOutline): string {

@@ -24,7 +24,10 @@ export class UnhandledErrors {
   readonly #users = new Set<object>();
   readonly #logger = new ReportLogger('UnhandledErrors');
   readonly #hookErrors = new HookErrorReporter();
-  readonly #watch = new RejectionWatch(reason => this.#see(reason, 'unhandledRejection'));
+  readonly #watch = new RejectionWatch(reason =>
+    // Somebody else listens, or the mode of the process asks for no listener.
+    this.#see(reason, 'unhandledRejection', false),
+  );
   /** Errors of this turn of the event loop: an `unhandledRejection` listener may throw what it was given. */
   readonly #seen = new Map<unknown, RequestContext>();
   #uncover: (() => void)[] = [];
@@ -35,7 +38,7 @@ export class UnhandledErrors {
 
   install(user: object): void {
     if (this.#users.size === 0) {
-      process.on('uncaughtExceptionMonitor', this.#see);
+      process.on('uncaughtExceptionMonitor', this.#seeFirst);
       this.#watch.start();
       this.#uncover = coverConnections();
     }
@@ -44,23 +47,26 @@ export class UnhandledErrors {
 
   uninstall(user: object): void {
     if (!this.#users.delete(user) || this.#users.size > 0) return;
-    process.off('uncaughtExceptionMonitor', this.#see);
+    process.off('uncaughtExceptionMonitor', this.#seeFirst);
     this.#watch.stop();
     takeBack(this.#uncover);
   }
 
+  readonly #seeFirst = (error: unknown, origin: ErrorOrigin): void =>
+    this.#see(error, origin, !isListenedTo());
+
   // What it throws would replace the error that the process ends with.
-  readonly #see = (error: unknown, origin: ErrorOrigin): void => {
+  readonly #see = (error: unknown, origin: ErrorOrigin, endsProcess: boolean): void => {
     try {
       const context = whoseError(error, origin);
       if (context === undefined || this.#hasSeen(error, context)) return;
-      contextStorage.run(context, () => this.#report(context, error, origin));
+      contextStorage.run(context, () => this.#report(context, error, origin, endsProcess));
     } catch (hookError) {
       this.#hookErrors.report('reporting an unhandled error', hookError);
     }
   };
 
-  #report(context: RequestContext, error: unknown, origin: ErrorOrigin): void {
+  #report(context: RequestContext, error: unknown, origin: ErrorOrigin, endsProcess: boolean): void {
     const outline = outlineOf(error);
     context.unhandledErrors += 1;
     if (!context.isClosed) context.error ??= outline.name;
@@ -68,7 +74,8 @@ export class UnhandledErrors {
     const subject = `${workOf(context)}, ${outline.place ?? outline.name}, ${origin}`;
     const suppressed = reports.admit(UNHANDLED_ERRORS, subject);
     if (suppressed === undefined) return;
-    this.#logger.error(new UnhandledErrorReport(context, outline, origin, outcome, suppressed));
+    const fate = { outcome, endsProcess };
+    this.#logger.error(new UnhandledErrorReport(context, outline, origin, fate, suppressed));
   }
 
   #answer(part: RequestContext, error: unknown): UnhandledErrorOutcome | undefined {
@@ -92,4 +99,9 @@ export class UnhandledErrors {
     this.#seen.set(error, context);
     return false;
   }
+}
+
+/** Whether the process goes on after an error that reaches it, also after a rejection that Node has made one. */
+function isListenedTo(): boolean {
+  return process.listenerCount('uncaughtException') > 0 || process.hasUncaughtExceptionCaptureCallback();
 }

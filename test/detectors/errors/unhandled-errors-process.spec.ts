@@ -31,6 +31,16 @@ describe.each(platforms)('a process that an error ends, on %s', platform => {
     expect(end.stderr).toContain('Node.js v');
     expect(await endOf(running, how)).toEqual(end);
     expect(running.reports).toHaveLength(1);
+    const { text, message } = running.reports[0]!;
+    expect(text).toContain(
+      '\n  process Node ends it now (exit code 1), and with it every other request\n  fix ',
+    );
+    expect(text).toContain(
+      platform === 'fastify'
+        ? 'answer  the request was answered by its exception filters'
+        : 'answer  the request gets none; forRoot({ answerUnhandledErrors: true }) would respond to it, but the process would still end',
+    );
+    expect(message).toMatchObject({ endsProcess: true });
   });
 
   it('ends as without this package with --unhandled-rejections=strict', async () => {
@@ -41,6 +51,21 @@ describe.each(platforms)('a process that an error ends, on %s', platform => {
     const running = await start({ platform, options: {} }, args);
     expect(await endOf(running, how)).toEqual(bare);
     expect(running.reports).toHaveLength(1);
+  });
+});
+
+describe('a process that its own listener keeps', () => {
+  it.each([
+    ['uncaughtException', 'setTimeout'],
+    ['uncaughtException', 'floating async function'],
+    ['unhandledRejection', 'floating async function'],
+  ] as const)('is not said to end: %s, %s', async (event, how) => {
+    const running = await start({ platform: 'express', listens: [event], options: {} });
+    await running.lose(how);
+    const { text, message } = running.reports[0]!;
+    expect(text).not.toContain('process ');
+    expect(text).toContain('answer  the request is still waiting; ');
+    expect(message).toMatchObject({ endsProcess: false });
   });
 });
 
