@@ -5,7 +5,7 @@ import { contextStorage } from '../../context/context-storage';
 import { oncePerProcess } from '../../kernel/once-per-process';
 import { clearTimeout, setTimeout } from '../../kernel/real-timers';
 import type { RequestContext } from '../../context/request-context';
-import { callSitesOf } from '../../kernel/call-site';
+import { callSitesOf, viaOf } from '../../kernel/call-site';
 import type { Statement } from '../../sql/statement';
 import type { OwnQueryHandle } from '../../cost/query-handle';
 import { HookErrorReporter } from '../../reporting/hook-error-reporter';
@@ -239,6 +239,7 @@ export class PoolWatch {
     now: number,
   ): void {
     lease.line ??= lease.stack && callSitesOf(lease.stack)[0];
+    const via = lease.stack && viaOf(lease.stack);
     // It keeps the objects of its request.
     lease.stack = undefined;
     const line = lease.line ?? lease.lines?.describe();
@@ -248,7 +249,7 @@ export class PoolWatch {
     lease.isReported = true;
     const suppressed = reports.admit(LEAKS, subject, outlivedMs);
     if (suppressed === undefined) return;
-    const leak = { driver: pool.driver, lease, line, outlivedMs, heldMs: now - lease.sinceMs };
+    const leak = { driver: pool.driver, lease, line, via, outlivedMs, heldMs: now - lease.sinceMs };
     this.#warn(context, () => describeLeak(context, leak, suppressed));
   }
 

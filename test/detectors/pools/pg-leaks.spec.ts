@@ -46,6 +46,14 @@ class LeakController {
     await runner.query('SELECT $1::int AS leaked', [1]);
   }
 
+  @Get('in-transaction')
+  async inTransaction(): Promise<void> {
+    const client = await pool.connect();
+    lost.push(client);
+    await client.query('BEGIN');
+    await client.query('SELECT $1::int AS leaked', [1]);
+  }
+
   @Get('two-lines')
   async twoLines(@Query('leak') leak?: string): Promise<void> {
     if (leak === undefined) {
@@ -129,6 +137,7 @@ describe.skipIf(needsServer).each(platforms)('a connection that is not released 
     expect(line).toMatch(
       /statement between statements, last: SELECT \?::int AS leaked \(pg-leaks\.spec\.ts:\d+/,
     );
+    expect(line).toContain('\n  fix       release it in a finally block\n');
     const [report] = test!.logs.lines
       .filter(({ context }) => context === 'ConnectionPool')
       .map(({ fields }) => fields);
@@ -157,9 +166,19 @@ describe.skipIf(needsServer)('a connection that is not released', () => {
     expect(line).toContain('LeakController.typeorm has not released');
     expect(line).toContain(`acquired  at ${marks['typeorm']}, held for `);
     expect(line).toContain('idle in a transaction, last: SELECT ?::int AS leaked');
+    expect(line).toContain(
+      'fix       its transaction is still open: call queryRunner.rollbackTransaction() in a catch block, and queryRunner.release() in a finally block\n',
+    );
     await Promise.all(lost.map(one => one.release()));
     lost = [];
     await source.destroy();
+  });
+
+  it('with an open transaction is to be rolled back, in the words of its driver', async () => {
+    await get('in-transaction');
+    expect(await leak()).toContain(
+      'fix       its transaction is still open: ROLLBACK in a catch block, and release it in a finally block\n',
+    );
   });
 
   it('is at one of the lines of its handler at first, and at its own once there is a suspicion', async () => {
