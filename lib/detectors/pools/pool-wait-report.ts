@@ -12,21 +12,46 @@ const FAN_OUT = 5;
 const TOP_HOLDERS = 3;
 const SHAPE_WIDTH = 100;
 
-/** Report of a wait for a connection that has not ended: a headline and at most four lines. */
-export function describeWait(context: RequestContext, wait: PoolWait, suppressed: number): Report {
+/** What is known of a wait that has not ended. */
+interface WaitFacts {
+  readonly suppressed: number;
+  /** The line that asks for the connection, where it holds one already. */
+  readonly asksAt: string | undefined;
+  /** Milliseconds in which no connection of the pool was given out. */
+  readonly stillMs?: number | undefined;
+}
+
+/** Whether it waits for what it holds a part of, and there is nothing left to be given. */
+export function isDeadlock({ own, held, size }: PoolWait): boolean {
+  return own > 0 && held >= size;
+}
+
+/** Report of a wait for a connection that has not ended: a headline and at most six lines. */
+export function describeWait(context: RequestContext, wait: PoolWait, facts: WaitFacts): Report {
+  const { suppressed, asksAt, stillMs } = facts;
   const { cost } = context;
   const isOfRepeats = wait.own === 0 && isFanOut(wait);
   const repeats = isOfRepeats ? causeOfRepeats(cost.findings(), cost.queries) : undefined;
   const cause = repeats ?? causeOfWait(wait);
   const headline = headlineOf(`${nameOf(context)} ${describeWaiting(wait, 'has waited')}`, context.requestId);
   const lines: ReportLine[] = [
-    ...cause.lines.slice(0, 3),
+    ...cause.lines
+      .slice(0, 3)
+      .map(([label, text]): ReportLine => [
+        label,
+        label === 'itself' && asksAt !== undefined ? `${text}, and asks for another at ${asksAt}` : text,
+      ]),
+    ...(stillMs === undefined
+      ? []
+      : [['pool', `no connection was given out for ${number(Math.round(stillMs))} ms`] as const]),
     ['fix', cause.fix],
     ['request', requestOf(context) + moreOf(suppressed)],
   ];
   return new Report(headline, lines, {
     ...requestFields(context),
     ...fieldsOfWait(wait),
+    asksAt,
+    stillMs: stillMs && Math.round(stillMs),
     cause: cause.text,
     fix: cause.fix,
     suppressed,
@@ -123,7 +148,7 @@ export function isFanOut({ ownWaiting, waiting }: PoolWait): boolean {
 function fixOf(wait: PoolWait): string {
   const { size, held, own, ownWaiting, holders } = wait;
   if (own > 0) {
-    return 'use the connection that the request already holds, or release it first: requests that hold one connection while waiting for another can deadlock';
+    return 'use the connection that the request already holds, or release it first: requests that hold one connection while waiting for another deadlock, and a larger pool only postpones that';
   }
   if (isFanOut(wait)) {
     return `it requests ${ownWaiting} connections at once: fetch all rows in one query (IN (…), a JOIN), or run only a few queries at a time`;

@@ -17,8 +17,8 @@ import { describeLeak } from './connection-leak-report';
 import { HeldQuery } from './held-query';
 import { type Lease, nameOf } from './lease';
 import type { PoolLimits, PoolWait } from '../../cost/pool-wait';
-import { describeWait } from './pool-wait-report';
-import { POOL_WAITS, saidWaits } from './said-waits';
+import { describeWait, isDeadlock } from './pool-wait-report';
+import { DEADLOCKS, POOL_WAITS, saidWaits } from './said-waits';
 import type { WaitShare } from './wait-shares';
 import type { Waiter } from './waiter';
 import { leaseOf, WatchedPool } from './watched-pool';
@@ -126,6 +126,12 @@ export class PoolWatch {
     return longestMs;
   }
 
+  /** The wait that is longest now, and who holds its pool; `undefined` where nobody waits. */
+  longestWait(nowMs: number): PoolWait | undefined {
+    const [longest] = [...this.#active].sort((a, b) => b.longestWaitMs(nowMs) - a.longestWaitMs(nowMs));
+    return longest?.firstWait(nowMs);
+  }
+
   /** The largest part of a pool that a unit of work holds now, from 0 to 1. */
   shareOf(context: RequestContext): number {
     let share = 0;
@@ -155,13 +161,13 @@ export class PoolWatch {
     return this.#outside.runInAsyncScope(fn);
   }
 
-  reportWait(waiter: Waiter, wait: PoolWait): void {
+  reportWait(waiter: Waiter, wait: PoolWait, asksAt: () => string | undefined): void {
     const { context } = waiter;
     if (context === undefined || this.#users.size === 0) return;
     const waits = (context.poolWaits ??= []);
     if (waits.length < MAX_WAITS) waits.push(wait);
     // Its end tells of it; but that of a deadlock, or of what waits for good, does not come.
-    if (wait.own > 0 || context.isClosed) this.#sayWait(context, wait);
+    if (wait.own > 0 || context.isClosed) this.#sayWait(context, wait, asksAt);
     else this.#sayIfStuck(waiter, wait);
   }
 
@@ -178,10 +184,23 @@ export class PoolWatch {
     this.outside(() => setTimeout(look, STUCK_MS).unref());
   }
 
-  #sayWait(context: RequestContext, wait: PoolWait): void {
+  #sayWait(context: RequestContext, wait: PoolWait, asksAt?: () => string | undefined): void {
     saidWaits.add(wait);
-    const suppressed = reports.admit(POOL_WAITS, `${nameOf(context)}, ${wait.driver}`, wait.waitedMs);
-    if (suppressed !== undefined) this.#warn(context, () => describeWait(context, wait, suppressed));
+    const kind = isDeadlock(wait) ? DEADLOCKS : POOL_WAITS;
+    const suppressed = reports.admit(kind, `${nameOf(context)}, ${wait.driver}`, wait.waitedMs);
+    if (suppressed === undefined) return;
+    this.#say(kind, context, () => describeWait(context, wait, { suppressed, asksAt: asksAt?.() }));
+  }
+
+  /** A deadlock does not end: what is said of it once is easily overlooked. */
+  #sayStandstill(pool: WatchedPool, now: number): void {
+    const { waiter, wait, stillMs, asksAt } = pool.standstill(now, STUCK_MS) ?? {};
+    const context = waiter?.context;
+    if (context === undefined || wait === undefined) return;
+    const subject = `${nameOf(context)}, ${wait.driver}, standstill`;
+    if (!reports.wouldAdmit(DEADLOCKS, subject)) return;
+    const suppressed = reports.admit(DEADLOCKS, subject, wait.waitedMs) ?? 0;
+    this.#say(DEADLOCKS, context, () => describeWait(context, wait, { suppressed, asksAt, stillMs }));
   }
 
   #watch(pool: object, driver: string): WatchedPool {
@@ -207,6 +226,7 @@ export class PoolWatch {
     for (const pool of this.#active) {
       try {
         const isHeld = pool.sweep(lease => this.#look(pool, lease, now));
+        if (isHeld) this.#sayStandstill(pool, now);
         if (isHeld) this.activate(pool);
         else this.#active.delete(pool);
       } catch (error) {
@@ -250,14 +270,14 @@ export class PoolWatch {
     const suppressed = reports.admit(LEAKS, subject, outlivedMs);
     if (suppressed === undefined) return;
     const leak = { driver: pool.driver, lease, line, via, outlivedMs, heldMs: now - lease.sinceMs };
-    this.#warn(context, () => describeLeak(context, leak, suppressed));
+    this.#say(LEAKS, context, () => describeLeak(context, leak, suppressed));
   }
 
   /** The line belongs to the request that it speaks of. */
-  #warn(context: RequestContext, describe: () => Report): void {
+  #say({ isError }: ReportKind, context: RequestContext, describe: () => Report): void {
     contextStorage.run(context, () => {
       try {
-        this.#logger.warn(describe());
+        this.#logger.write(isError ? 'error' : 'warn', describe());
       } catch (error) {
         this.hookError(error);
       }

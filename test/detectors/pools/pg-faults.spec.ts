@@ -5,7 +5,7 @@ import { type AsyncContextError, ContextService } from 'nestjs-async-context';
 import { contextStorage } from '../../../lib/context/context-storage';
 import { leaseOf } from '../../../lib/detectors/pools/watched-pool';
 import { databaseUrl, isEmbedded } from '../../support/database';
-import { startApp, type TestApp } from '../../support/platforms';
+import { startApp, type TestApp, until } from '../../support/platforms';
 import { recordOfUnit } from '../../support/units';
 
 const needsServer = isEmbedded && !process.env['CI'];
@@ -123,13 +123,16 @@ describe.skipIf(needsServer)('pool.connect() of pg', () => {
 });
 
 describe.skipIf(needsServer)('a request that waits for a second connection while it holds one', () => {
+  const errors = (): string[] => test!.logs.of('error', 'ConnectionPool');
+  let isOver: () => boolean;
+
   @Controller()
   class TwoController {
     @Get()
     async two(): Promise<void> {
       const first = await pool.connect();
       const second = pool.connect();
-      await pause(250);
+      await until(() => isOver(), 'end');
       first.release();
       (await second).release();
     }
@@ -138,11 +141,31 @@ describe.skipIf(needsServer)('a request that waits for a second connection while
   it('is told that it stops itself', async () => {
     pool = new Pool({ connectionString: databaseUrl(), max: 1 });
     test = await startApp({ controllers: [TwoController], poolWaitMs: 100 });
+    isOver = () => errors().length > 0;
     await fetch(test.url);
-    expect(lines()).toHaveLength(1);
-    expect(lines()[0]).toMatch(/itself +holds 1 of them while it waits/);
-    expect(lines()[0]).toContain('fix     use the connection that the request already holds');
+    await test.records(1);
+    expect(lines()).toEqual([]);
+    expect(errors()).toHaveLength(1);
+    expect(errors()[0]).toMatch(/itself +holds 1 of them while it waits, and asks for another at pg-faults/);
+    expect(errors()[0]).toContain('fix     use the connection that the request already holds');
+    expect(errors()[0]).not.toContain('no connection was given out');
   });
+
+  it('is told so again when nothing of the pool was given out for five seconds', async () => {
+    pool = new Pool({ connectionString: databaseUrl(), max: 1 });
+    test = await startApp({ controllers: [TwoController], poolWaitMs: 100 });
+    isOver = () => errors().length > 1;
+    await fetch(test.url);
+    const [first = '', again = '', ...more] = errors();
+    expect(more).toEqual([]);
+    expect(first).not.toContain('no connection was given out');
+    const stillMs = Number(
+      /pool +no connection was given out for ([\d,]+) ms\n/.exec(again)?.[1]?.replace(',', ''),
+    );
+    expect(stillMs).toBeGreaterThanOrEqual(5_000);
+    expect(again).toMatch(/^TwoController\.two has waited [\d,]+ ms for a pg connection: 1 of 1 in use/);
+    expect(again).toMatch(/itself +holds 1 of them while it waits, and asks for another at pg-faults/);
+  }, 90_000);
 });
 
 describe.skipIf(needsServer)('what a request holds when the last application closes', () => {
