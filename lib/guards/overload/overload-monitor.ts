@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { clearInterval, setInterval } from '../../kernel/real-timers';
 import type { HookErrorReporter } from '../../reporting/hook-error-reporter';
 import { poolWatch } from '../../detectors/pools/pool-watch';
+import { causeOfWait, fieldsOfWait } from '../../detectors/pools/pool-wait-report';
 import { number, Report } from '../../reporting/report-text';
 import { type OverloadCause, OverloadControl } from './overload-control';
 import type { RequestPriority, ResolvedOverload } from './overload-options';
@@ -97,15 +98,23 @@ export class OverloadMonitor {
           ? `the event loop is at least ${number(delayMs)} ms late, above ${number(targetDelayMs)} ms for 500 ms`
           : `requests wait at least ${number(waitMs)} ms for a connection, above ${number(poolWaitMs)} ms for 500 ms`;
       const then = dryRun ? 'Requests would be shed (dry run)' : 'Requests are shed, lowest priority first';
+      const wait = cause === 'pool-wait' ? poolWatch().longestWait(nowMs) : undefined;
+      const known = wait && causeOfWait(wait);
+      const fix = known?.fix ?? FIX[cause];
       this.#logger.warn(
-        new Report(`The process is overloaded: ${what}. ${then}`, [['fix', FIX[cause]]], {
-          state: 'began',
-          cause,
-          delayMs,
-          poolWaitMs: waitMs,
-          dryRun,
-          fix: FIX[cause],
-        }),
+        new Report(
+          `The process is overloaded: ${what}. ${then}`,
+          [...(known?.lines.slice(0, 2) ?? []), ['fix', fix]],
+          {
+            ...(wait && fieldsOfWait(wait)),
+            state: 'began',
+            cause,
+            delayMs,
+            poolWaitMs: waitMs,
+            dryRun,
+            fix,
+          },
+        ),
       );
       return;
     }
