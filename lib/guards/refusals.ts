@@ -69,12 +69,16 @@ export class Refusals {
       ? `${handler} would have refused a request with ${status} (dry run): ${message}`
       : `${handler} refused a request with ${status}: ${message}`;
     const fix = FIX[reason];
-    const facts = Object.entries(details).map(([name, value]) => `${name} ${value}`);
+    const caller = reason === 'spent' ? callerOf(details) : undefined;
+    const facts = Object.entries(caller === undefined ? details : { policy: details['policy']! }).map(
+      ([name, value]) => `${name} ${value}`,
+    );
     this.#logger.warn(
       new Report(
         headline,
         [
           ['guard', [by, reason, ...facts].join(', ') + moreOf(suppressed)],
+          ...(caller === undefined ? [] : [['caller', caller] as const]),
           ...(fix === undefined ? [] : [['fix', fix] as const]),
           ...(context === undefined ? [] : [['request', requestOf(context)] as const]),
         ],
@@ -92,4 +96,10 @@ export class Refusals {
       ),
     );
   }
+}
+
+/** Who has no points left, by what it is told from others, and what it asked for; `undefined` for other refusals. */
+function callerOf({ per, needed, left, burst, restorePerSecond }: RefusalDetails): string | undefined {
+  if (per === undefined || needed === undefined) return undefined;
+  return `one ${per}: the request is expected to cost ${needed} points, and ${left} of ${burst} are left; ${restorePerSecond} are restored each second`;
 }

@@ -3,6 +3,7 @@ import type { RequestContext } from '../../context/request-context';
 import type { GuardKit } from '../guard-kit';
 import { nameOf } from '../guard-kit-token';
 import type { Refusal, RefusalDetails } from '../refusal';
+import type { CallerBy } from '../caller/caller-by';
 import type { CostLimitPlan } from './cost-limit-policy';
 import { learning, left, spent, storeDown } from './cost-limit-refusals';
 import { fieldOf, isNested } from './graphql-field';
@@ -188,9 +189,11 @@ export class CostLimiter {
     this.#answer(question, plan, level ?? 0, seconds);
     return this.#refuse(question, spent(policy.name, retryAfter(seconds)), {
       policy: policy.name,
+      per: perOf(policy.by, !reservation.key.startsWith('x', policy.key.length + 1)),
+      needed: Math.ceil(points),
+      left: Math.max(0, Math.floor(level ?? 0)),
       burst: plan.burst,
       restorePerSecond: plan.restorePerSecond,
-      reserve: Math.ceil(points),
     });
   }
 
@@ -226,4 +229,12 @@ export class CostLimiter {
       account.fields.set(policy.name, rateLimitItems(policy.name, key, plan, level, seconds)),
     );
   }
+}
+
+/** Who has a bucket, never which one it is; whoever is not identified has one by address. */
+function perOf(by: CallerBy, isIdentified: boolean): string {
+  if (by === 'ip') return 'ip address';
+  if (!isIdentified) return 'ip address of callers that are not identified';
+  if (by === 'user') return 'user';
+  return typeof by === 'function' ? 'result of the by function' : 'value of a context key';
 }

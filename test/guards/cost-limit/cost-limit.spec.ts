@@ -265,6 +265,11 @@ describe.each(platforms)('@CostLimit() on %s', platform => {
     pass(1);
     expect(await status('orders/fixed/1', alice)).toBe(200);
     expect(store.sum('u:alice')).toBe(301);
+    const [line = ''] = test.logs.of('warn', 'Guards');
+    expect(line).toMatch(
+      /\n {2}caller {2}one user: the request is expected to cost \d+ points, and \d+ of 100 are left; 10 are restored each second\n/,
+    );
+    expect(line).not.toContain('reserve');
     const [record] = (await test.records(1)).filter(({ refused }) => refused !== undefined);
     expect(record).toMatchObject({ status: 429, refused: { by: 'cost-limit', reason: 'spent' } });
     expect(record?.queries.count).toBe(0);
