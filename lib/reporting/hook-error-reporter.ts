@@ -3,7 +3,8 @@ import { oneLine } from '../kernel/one-line';
 import { isThenable, settled, whenSettled } from '../kernel/thenable';
 import { answerOf } from '../kernel/answer-of';
 import { describeError } from '../kernel/error-outline';
-import { number } from './report-text';
+import { ReportLogger } from './report-logger';
+import { number, Report, type ReportLine } from './report-text';
 import { type ReportKind, reports } from './reports';
 
 const HOOK_ERRORS: ReportKind = { name: 'hook errors', one: 'hook error', isError: false };
@@ -23,6 +24,7 @@ const ignore = (): void => undefined;
  */
 export class HookErrorReporter {
   readonly #logger = new Logger('AsyncContext');
+  readonly #reports = new ReportLogger('AsyncContext');
   readonly #withMessages: boolean;
 
   /** @param withMessages whether to log error messages, which may contain values of the application */
@@ -34,14 +36,16 @@ export class HookErrorReporter {
    * Logs that something failed with an error, which may be any value. Never throws.
    *
    * @param where a fixed name (an option's path, a part of the package), never a value
+   * @param advise gives lines below the message: what is lost, and what to do
    */
-  report(where: string, error: unknown): void {
+  report(where: string, error: unknown, advise?: () => readonly ReportLine[]): void {
     const suppressed = reports.admit(HOOK_ERRORS, where);
     if (suppressed === undefined) return;
     this.#write(
       `${named(where)} failed and was ignored`,
       describeError(error, this.#withMessages),
       suppressed,
+      advise?.(),
     );
   }
 
@@ -80,10 +84,12 @@ export class HookErrorReporter {
     }
   }
 
-  #write(what: string, words: string, suppressed: number): void {
+  #write(what: string, words: string, suppressed: number, lines?: readonly ReportLine[]): void {
     const more = suppressed > 0 ? ` (${number(suppressed)} more since the last one)` : '';
     try {
-      this.#logger.warn(oneLine(`${what}: ${words.slice(0, MAX_WORDS)}${more}`));
+      const message = oneLine(`${what}: ${words.slice(0, MAX_WORDS)}${more}`);
+      if (lines === undefined) this.#logger.warn(message);
+      else this.#reports.warn(new Report(message, lines, { ...Object.fromEntries(lines), suppressed }));
     } catch {
       // The application's logger failed; there is nowhere left to say so.
     }

@@ -1,9 +1,21 @@
+import { outlineOf } from '../kernel/error-outline';
+import { number, type ReportLine } from '../reporting/report-text';
 import { isThenable, settled, whenSettled } from '../kernel/thenable';
 import type { CostRecord } from '../cost/cost-record';
 import type { HookErrors } from '../reporting/hook-error-reporter';
 import type { SinkStats } from '../record/process-figures';
 import type { CostRecordSink, SinkFailure } from './cost-record.sink';
 import { readFailure, SinkRetry, type SinkRetrySettings } from './sink-retry';
+
+/** Nobody answers at the address, or not from here. */
+const UNREACHABLE: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'ETIMEDOUT',
+]);
 
 const ignore = (): void => undefined;
 
@@ -158,7 +170,24 @@ export class SinkWriter {
     }
   }
 
+  #advise(reason: unknown): readonly ReportLine[] {
+    const { queued, dropped } = this.stats;
+    const { capacity, retryForMs } = this.#settings;
+    const { code } = outlineOf(reason);
+    const cause =
+      code !== undefined && UNREACHABLE.has(code)
+        ? 'start what the sink writes to, or correct its address or its firewall'
+        : 'correct what the error names (forRoot({ errorMessages: true }) logs its message)';
+    const then = this.everyRecord
+      ? 'a sink with everyRecord gets no record twice'
+      : `a batch is tried again for ${number(retryForMs / 1_000)} s, and at most ${number(capacity)} records wait`;
+    return [
+      ['records', `${number(queued)} not written yet, ${number(dropped)} lost so far; no request has failed`],
+      ['fix', `${cause}; ${then}`],
+    ];
+  }
+
   #report(reason: unknown): void {
-    this.#settings.hookErrors.report(`sink ${this.#sink.name}`, reason);
+    this.#settings.hookErrors.report(`sink ${this.#sink.name}`, reason, () => this.#advise(reason));
   }
 }

@@ -240,6 +240,10 @@ describe('SinkQueue', () => {
       offer(queue, 1);
       await vi.advanceTimersByTimeAsync(5_000);
     }
+    expect(String(warn.mock.calls[0]?.[0])).toContain(
+      '\n  records 1 not written yet, 0 lost so far; no request has failed\n' +
+        '  fix     correct what the error names (forRoot({ errorMessages: true }) logs its message); a batch is tried again for 0 s, and at most 2,048 records wait',
+    );
     expect(warn.mock.calls.map(([text]) => String(text).split('\n')[0])).toEqual([
       expect.stringMatching(/^sink first failed and was ignored: Error at sink-queue\.spec\.ts:\d+ fail$/),
       'sink second failed and was ignored: undefined',
