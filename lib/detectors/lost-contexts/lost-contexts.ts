@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
 import { clearTimeout, setTimeout } from '../../kernel/real-timers';
-import { callSitesOf, captureStack, type RawStack, siteOf, framesOf } from '../../kernel/call-site';
+import { callSitesOf, captureStack, type RawStack, siteOf, sitesOf, framesOf } from '../../kernel/call-site';
 import type { Statement } from '../../sql/statement';
 import { packageOf } from '../../kernel/package-frames';
 import { cut, number, Report, type ReportLine } from '../../reporting/report-text';
@@ -20,6 +20,8 @@ const COLLECT_MS = 1_000;
 const WINDOW_MS = 60_000;
 /** Maximum number of shapes in a line. */
 const MAX_SHAPES = 3;
+/** Of a stack; more than are taken. */
+const MAX_FRAMES = 50;
 
 /** How one application wants queries outside of any unit of work to be reported. */
 export interface LostContextRules {
@@ -34,6 +36,8 @@ interface Collected {
   /** The first shapes, each with the place of its first query. */
   readonly shapes: Map<string, string | undefined>;
   hasMore: boolean;
+  /** What to do about them. */
+  readonly fixes: Set<string>;
 }
 
 /** Counts queries outside of any unit of work and reports where they come from: in one line a minute for all of them. */
@@ -76,7 +80,7 @@ export class LostContexts {
     if (this.#users.size === 0) return;
     this.count += 1;
     if (!this.#isWanted()) return;
-    const collected = (this.#collected ??= { count: 0, shapes: new Map(), hasMore: false });
+    const collected = (this.#collected ??= { count: 0, shapes: new Map(), hasMore: false, fixes: new Set() });
     const shape = cut(statement.shape);
     const isNamed = collected.shapes.has(shape);
     const isFull = collected.shapes.size >= MAX_SHAPES;
@@ -85,7 +89,10 @@ export class LostContexts {
     if (stack !== undefined && ignored !== undefined && comesFrom(stack, ignored)) return;
     collected.count += 1;
     if (!isNamed && isFull) collected.hasMore = true;
-    else if (!isNamed) collected.shapes.set(shape, stack && placeOf(stack));
+    else if (!isNamed) {
+      collected.shapes.set(shape, stack && placeOf(stack));
+      collected.fixes.add(stack === undefined ? FIX : fixOf(stack));
+    }
     this.#sayLater();
   }
 
@@ -141,11 +148,39 @@ export class LostContexts {
   }
 }
 
+const FIX_OF_START =
+  'give it a unit of work of its own: @RunInContext() on the method, or contextService.run(seed, fn)';
+const FIX_OF_LISTENER =
+  'an emitter calls it: @RunInContext() on the listener, or contextService.bind(fn) if a request adds it';
+/** In the order in which they are likely. */
 const FIX =
-  'wrap the work in contextService.run(seed, fn) or @RunInContext(), or the callback that lost the context in ' +
-  'contextService.bind(fn); for background work of a package, set lostContexts: { ignore: [its name] }';
+  'if it starts by itself (a timer, a queue), use @RunInContext() or contextService.run(seed, fn); ' +
+  'if it is a callback that lost its request, contextService.bind(fn); ' +
+  'if it is work of a package, lostContexts: { ignore: [its name] }';
 
-function reportOf({ count, shapes, hasMore }: Collected): Report {
+/** The one remedy that applies, as far as the stack shows what has called the application. */
+function fixOf(stack: RawStack): string {
+  const files = framesOf(stack).map(frame => siteOf(frame)?.file ?? '');
+  const own = new Set(sitesOf(stack, MAX_FRAMES).map(({ file }) => file));
+  if (own.size === 0) {
+    const name = files.flatMap(file => packageOf(file) ?? []).at(-1);
+    return name === undefined ? FIX : `it is work of ${name}: set lostContexts: { ignore: ['${name}'] }`;
+  }
+  const outside = files.slice(files.findIndex(file => own.has(file)));
+  const callers = outside.slice(outside.findIndex(file => !own.has(file)));
+  // Up to what else of the application is on the stack.
+  const until = callers.findIndex(file => own.has(file));
+  const nearest = until === -1 ? callers : callers.slice(0, until);
+  if (nearest.includes('node:events')) return FIX_OF_LISTENER;
+  const caller = nearest.map(file => packageOf(file)).find(found => found !== undefined);
+  if (caller !== undefined)
+    return `${caller} calls it: contextService.bind(fn) if a request passes the callback, otherwise @RunInContext() or contextService.run(seed, fn)`;
+  return nearest.includes('node:internal/timers') ? `a timer runs it: ${FIX_OF_START}` : FIX;
+}
+
+function reportOf({ count, shapes, hasMore, fixes }: Collected): Report {
+  const [only, ...others] = fixes;
+  const fix = only === undefined || others.length > 0 ? FIX : only;
   const headline =
     count === 1
       ? 'A query ran outside of any request, job or message'
@@ -155,12 +190,12 @@ function reportOf({ count, shapes, hasMore }: Collected): Report {
     place === undefined ? shape : `${shape} at ${place}`,
   ]);
   if (hasMore) named.push(['query', `${named.pop()![1]}, and others`]);
-  const lines: ReportLine[] = [...named, ['fix', FIX]];
+  const lines: ReportLine[] = [...named, ['fix', fix]];
   return new Report(headline, lines, {
     queries: count,
     shapes: [...shapes.keys()].join('; '),
     at: [...shapes.values()].filter(place => place !== undefined).join('; '),
-    fix: FIX,
+    fix,
   });
 }
 

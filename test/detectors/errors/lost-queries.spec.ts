@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -76,11 +77,31 @@ describe('queries outside of any unit of work', () => {
     expect(await lines()).toEqual([line, expect.stringMatching(/^A query ran outside/)]);
   });
 
+  it.each<[string, RegExp, () => unknown]>([
+    [
+      'a timer',
+      /\n {2}fix {3}a timer runs it: give it a unit of work of its own: @RunInContext\(\) on the method, or contextService\.run\(seed, fn\)$/,
+      () => void setTimeout(() => void pool.query('SELECT 5'), 1),
+    ],
+    [
+      'an emitter',
+      /\n {2}fix {3}an emitter calls it: @RunInContext\(\) on the listener, or contextService\.bind\(fn\) if a request adds it$/,
+      () => new EventEmitter().on('paid', () => void pool.query('SELECT 6')).emit('paid'),
+    ],
+  ])('have the one fix that applies where %s calls the application', async (_who, fix, cause) => {
+    await start();
+    cause();
+    expect(await until(() => test.logs.of('warn', 'AsyncContext')[0], 'the line')).toMatch(fix);
+  });
+
   it('name the package that makes them where no line of the application does', async () => {
     await start();
     setTimeout(ask, 1, pool, 'SELECT 3');
     const line = await until(() => test.logs.of('warn', 'AsyncContext')[0], 'the line');
     expect(line).toMatch(/SELECT \? at @acme\/jobs\/…\/index\.js:1 ask/);
+    expect(line).toContain(
+      "\n  fix   it is work of @acme/jobs: set lostContexts: { ignore: ['@acme/jobs'] }",
+    );
   });
 
   it('are counted and not said where their package is ignored', async () => {
