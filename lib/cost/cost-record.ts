@@ -25,8 +25,8 @@ export interface ShapeCostRecord {
   /** Rows returned or affected. */
   readonly rows: number;
   /**
-   * Where the application made the query (`orders.service.ts:47 loadItems`); known from the 5th repeat on, and below
-   * the 25th possibly taken from an earlier request of the handler.
+   * Where the application made the query (`orders.service.ts:47 loadItems`); known from the 5th repeat on, and for the
+   * slowest shape and that with most rows. Below the 25th repeat, possibly taken from an earlier request of the handler.
    */
   readonly callSite?: string;
 }

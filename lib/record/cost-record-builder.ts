@@ -172,6 +172,8 @@ export function topShapes(cost: CostLedger): ShapeCost[] {
 function recordQueries(cost: CostLedger, withCallSites: boolean): QueriesCostRecord {
   const shapes = topShapes(cost);
   const other = cost.otherShapes?.count ?? 0;
+  const most = withCallSites ? mostOf(shapes) : undefined;
+  const kept = shapes.slice(0, MAX_SHAPES);
   return Object.freeze({
     count: cost.queries,
     errors: cost.errors,
@@ -185,7 +187,7 @@ function recordQueries(cost: CostLedger, withCallSites: boolean): QueriesCostRec
     maxConcurrent: cost.maxConcurrent,
     late: cost.late,
     byTable: recordTables(cost),
-    shapes: Object.freeze(shapes.slice(0, MAX_SHAPES).map(shape => recordShape(shape, cost, withCallSites))),
+    shapes: Object.freeze(kept.map(shape => recordShape(shape, cost, withCallSites, most?.includes(shape)))),
     shapesDropped: shapes.slice(MAX_SHAPES).reduce((sum, { count }) => sum + count, other),
   });
 }
@@ -198,8 +200,25 @@ function recordTables(cost: CostLedger): Readonly<Record<string, TableCostRecord
   return Object.freeze(tables);
 }
 
-function recordShape(cost: ShapeCost, { history }: CostLedger, withCallSite: boolean): ShapeCostRecord {
-  const callSite = withCallSite ? repeatSiteOf(cost, history) : undefined;
+/** The slowest and the largest: those that a report may name although they do not repeat. */
+function mostOf(shapes: readonly ShapeCost[]): ShapeCost[] {
+  const [first, ...others] = shapes;
+  if (first === undefined) return [];
+  return (['durationMs', 'rows'] as const).map(by =>
+    others.reduce((most, shape) => (shape[by] > most[by] ? shape : most), first),
+  );
+}
+
+function recordShape(
+  cost: ShapeCost,
+  { history }: CostLedger,
+  withCallSite: boolean,
+  isMost = false,
+): ShapeCostRecord {
+  const first = isMost ? history?.siteOf(cost.key) : undefined;
+  const callSite = withCallSite
+    ? (repeatSiteOf(cost, history) ?? (first && describeCallSite(first)))
+    : undefined;
   return Object.freeze({
     shape: cost.shape,
     ...(cost.table !== undefined && { table: cost.table }),

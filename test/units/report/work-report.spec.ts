@@ -216,7 +216,7 @@ describe.skipIf(isEmbedded).each(platforms)('the report of a request on %s', pla
     [
       'database',
       /^OrdersController\.database: [\d.]+ ms of database time \(budget 10\)/,
-      /1 × +SELECT pg_sleep[\s\S]*fix +run EXPLAIN/,
+      /1 × +SELECT pg_sleep.* {4}work-report\.spec\.ts:\d+ database\n[\s\S]*fix +run EXPLAIN/,
     ],
     ['tables', /: 3 queries on \S+_items \(budget 2\), an N\+1 on \S+_items/, /3 × +SELECT name/],
   ])('speaks of what was counted: %s', async (path, headline, rest) => {
