@@ -17,14 +17,12 @@ export const REPORT_FIELDS = [
   'rows',
   'databaseMs',
   'cache',
-  'http',
   'httpCalls',
   'messages',
   'remoteQueries',
   'remoteRows',
   'owner',
   'parentRequestId',
-  'error',
   'aborted',
   'slow',
   'breaches',
@@ -80,7 +78,6 @@ export const REPORT_FIELDS = [
   // Work after the end, unhandled errors and open resources.
   'lateMs',
   'what',
-  'code',
   'origin',
   'outcome',
   'endsProcess',
@@ -100,7 +97,7 @@ export const REPORT_FIELDS = [
   'needed',
   'left',
   'known',
-  'limit',
+  'slots',
   'maxHoldMs',
   'ms',
   'requests',
@@ -116,7 +113,7 @@ export const REPORT_FIELDS = [
 
 /** What comes before the dot of a field that there are several of: `used.queries`, `top1.shape`. */
 export type FieldGroup =
-  'used' | 'limit' | 'from' | `${'top' | 'finding' | 'calls' | 'holder' | 'held'}${number}`;
+  'used' | 'limit' | 'from' | 'error' | `${'top' | 'finding' | 'calls' | 'holder' | 'held'}${number}`;
 
 /** A field of the canonical line or of a report. */
 export type OurField =
@@ -126,9 +123,16 @@ export type OurField =
 export type FieldsOfReport = Readonly<{ [name in OurField]?: unknown }>;
 
 const OURS: ReadonlySet<string> = new Set([...LINE_FIELDS, ...REPORT_FIELDS]);
-const GROUPED = /^(?:used|limit|from|(?:top|finding|calls|holder|held)\d+)\./;
+/** As values, Elasticsearch would refuse them beside `http.route` and the others. */
+const BEGINNINGS: ReadonlySet<string> = new Set(['used', 'limit', 'from', 'error', 'http']);
+const GROUPED = /^(?:used|limit|from|error|(?:top|finding|calls|holder|held)\d+)\./;
 
-/** Whether a field of this name is one of the canonical line or of a report. */
+/**
+ * Whether a field of this name is one of the canonical line or of a report, or would make an object of one of these,
+ * or a value of an object that they have.
+ */
 export function isOurField(name: string): boolean {
-  return OURS.has(name) || (name.includes('.') && GROUPED.test(name));
+  if (OURS.has(name) || BEGINNINGS.has(name)) return true;
+  const dot = name.indexOf('.');
+  return dot !== -1 && (OURS.has(name.slice(0, dot)) || GROUPED.test(name));
 }

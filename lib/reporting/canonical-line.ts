@@ -34,7 +34,6 @@ function fieldsOf(record: CostRecord, ids: ContextLogFields): Fields {
   const { kind, route, method, queries, breaches } = record;
   // The name of OpenTelemetry, which wants the pattern alone.
   const isHttp = kind === 'http' && method !== undefined;
-  const { http: httpCalls, ...calls } = fieldsOfCalls(record);
   return {
     kind,
     'http.route': isHttp ? route?.slice(method.length + 1) : undefined,
@@ -45,9 +44,7 @@ function fieldsOf(record: CostRecord, ids: ContextLogFields): Fields {
     queries: queries.count,
     rows: queries.rows,
     databaseMs: queries.busyMs,
-    ...calls,
-    // Not `http`: with `http.route` beside it Elasticsearch would take that for an object, and refuse the line.
-    httpCalls,
+    ...fieldsOfCalls(record),
     handler: record.handler,
     owner: record.owner,
     requestId: record.requestId,
@@ -55,7 +52,8 @@ function fieldsOf(record: CostRecord, ids: ContextLogFields): Fields {
     traceId: ids.traceId,
     spanId: ids.spanId,
     userId: record.userId,
-    error: record.error,
+    // Not `error`: Nest's own lines have an object of that name, whose `type` is the class.
+    'error.type': record.error,
     aborted: record.aborted,
     slow: record.slow?.because,
     breaches: breaches.length === 0 ? undefined : breaches.map(({ dimension }) => dimension).join(','),

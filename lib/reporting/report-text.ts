@@ -153,12 +153,15 @@ function orderOf({ count, maxConcurrent }: CallsCostRecord): string {
   return maxConcurrent > 1 ? `, up to ${number(maxConcurrent)} at once` : ', one after another';
 }
 
+type CallField = 'cache' | 'httpCalls' | 'messages' | 'remoteQueries' | 'remoteRows';
+
 /** Number of calls to caches, services or brokers; `undefined` if there were none. */
-export function fieldsOfCalls(record: CostRecord): Readonly<Record<string, number | undefined>> {
+export function fieldsOfCalls(record: CostRecord): Readonly<Record<CallField, number | undefined>> {
   const { cache, http, messages, remote } = record;
   return {
     cache: cache?.count,
-    http: http?.count,
+    // Not `http`: beside `http.route` Elasticsearch would take that for an object, and refuse the line.
+    httpCalls: http?.count,
     messages: messages?.count,
     remoteQueries: remote?.queries,
     remoteRows: remote?.rows,

@@ -205,7 +205,7 @@ describe.each(platforms)('@Concurrency() on %s', platform => {
     ]);
     const [line] = test.logs.of('warn', 'Guards');
     expect(line).toContain('ReportsController.export refused a request with 503');
-    expect(line).toContain('limit 2, waitMs 0');
+    expect(line).toContain('slots 2, waitMs 0');
     await test.close();
   });
 

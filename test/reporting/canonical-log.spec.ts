@@ -124,7 +124,7 @@ describe.each(platforms)('the canonical line on %s', platform => {
     ];
     const { test, lines } = await linesOf(paths);
     const found = lines.map(({ level, fields }) => {
-      const { status, error, breaches } = fields!;
+      const { status, 'error.type': error, breaches } = fields!;
       return { level, status, error, breaches };
     });
     expect(found).toEqual([
@@ -181,7 +181,7 @@ describe('the canonical line', () => {
       }),
     ).toThrow(RangeError);
     const lines = test.logs.lines.filter(line => line.context === 'Request');
-    expect(lines.map(({ level, fields }) => [level, fields!['kind'], fields!['error']])).toEqual([
+    expect(lines.map(({ level, fields }) => [level, fields!['kind'], fields!['error.type']])).toEqual([
       ['log', 'job', undefined],
       ['error', 'job', 'RangeError'],
     ]);

@@ -343,7 +343,9 @@ describe('own values', () => {
     },
   );
 
-  it.each([...LINE_FIELDS, ...REPORT_FIELDS, 'used.queries', 'top1.shape', 'holder3.handler'])(
+  const beside = ['error', 'http', 'limit', 'used', 'error.text', 'status.text', 'handler.name.short'];
+
+  it.each([...LINE_FIELDS, ...REPORT_FIELDS, ...beside, 'used.queries', 'top1.shape', 'holder3.handler'])(
     'cannot be a field called %s, which lines of this package have',
     name => {
       expect(() => createContextKey(name, { log: true })).toThrow(
@@ -351,6 +353,10 @@ describe('own values', () => {
       );
     },
   );
+
+  it.each(['http.version', 'tenant.status', 'top', 'errors_of_mine'])('can be a field called %s', name => {
+    expect(() => createContextKey(name, { log: true })).not.toThrow();
+  });
 
   it('are of a key whose option is a boolean or a function', () => {
     expect(() => createContextKey('x'.repeat(100), { log: true })).not.toThrow();

@@ -43,8 +43,8 @@ export class UnhandledErrorReport extends Report {
     ];
     super(headline(context, error), lines, {
       ...requestFields(context),
-      error: error.name,
-      code: error.code,
+      'error.type': error.name,
+      'error.code': error.code,
       at: error.place,
       origin,
       outcome,

@@ -193,7 +193,7 @@ function reportOf({ count, shapes, hasMore, fixes }: Collected): Report {
   const lines: ReportLine[] = [...named, ['fix', fix]];
   return new Report(headline, lines, {
     queries: count,
-    shapes: [...shapes.keys()].join('; '),
+    shape: [...shapes.keys()].join('; '),
     at: [...shapes.values()].filter(place => place !== undefined).join('; '),
     fix,
   });

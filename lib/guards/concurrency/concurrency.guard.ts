@@ -106,7 +106,7 @@ export class ConcurrencyGuard implements CanActivate {
       message: MESSAGE,
       retryAfterSeconds: Math.max(1, Math.ceil(waitMs / MS_PER_SECOND)),
     };
-    return this.#kit.refuse(execution, refusal, dryRun, { limit, waitMs });
+    return this.#kit.refuse(execution, refusal, dryRun, { slots: limit, waitMs });
   }
 
   #refuseLeft({ execution, dryRun }: Pick<Entrant, 'execution' | 'dryRun'>): true {

@@ -28,7 +28,7 @@ export function reportHeldSlot(
         ['fix', FIX],
         ['request', requestOf(context) + moreOf(suppressed)],
       ],
-      { ...requestFields(context), handler, limit, maxHoldMs, fix: FIX, suppressed },
+      { ...requestFields(context), handler, slots: limit, maxHoldMs, fix: FIX, suppressed },
     ),
   );
 }

@@ -91,8 +91,8 @@ describe.each(platforms)('an error that nobody awaits, on %s', platform => {
     expect(text).toContain('fix     await the promise, return it, or add a catch()');
     expect(message).toMatchObject({
       message: text.split('\n')[0],
-      error: 'PaymentError',
-      code: 'E_PAYMENT',
+      'error.type': 'PaymentError',
+      'error.code': 'E_PAYMENT',
       at: place,
       origin: 'unhandledRejection',
       outcome: 'waiting',
