@@ -18,6 +18,14 @@ import { AsyncContextError, ContextService, ResourceMonitor } from 'nestjs-async
 import { TAKES_REPORTS } from '../../../lib/reporting/report-logger';
 import { platforms, startApp, type TestApp, type TestAppOptions, until } from '../../support/platforms';
 
+// The sources import it: what is faked is the global.
+vi.mock('node:perf_hooks', async original => ({
+  ...(await original<object>()),
+  get performance() {
+    return globalThis.performance;
+  },
+}));
+
 const undo: (() => unknown)[] = [];
 const tests: TestApp[] = [];
 afterEach(async () => {
