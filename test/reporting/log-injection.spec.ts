@@ -183,7 +183,7 @@ describe.each(Object.entries(loggers))('%s', (_name, { options, fields }) => {
       expect([0, 2, 3].map(line => own[line]!['context'])).toEqual(['Shop', 'QueryBudget', 'Request']);
       for (const line of own)
         expect(line).toMatchObject({ userId: text.slice(0, BOUND), handler: 'EchoController.echo' });
-      expect(own[3]).toMatchObject({ error: text.slice(0, BOUND) || 'Error', status: 500 });
+      expect(own[3]).toMatchObject({ 'error.type': text.slice(0, BOUND) || 'Error', status: 500 });
     }
     await test.close();
   });

@@ -115,7 +115,7 @@ describe.concurrent('the watchdog of the event loop', () => {
 
     expect(app.blames).toHaveLength(1);
     expect(app.blames[0]).toMatch(
-      /^Reports\.spin blocked the event loop for [\d,.]+ ms at app\.ts:49 spin {4}req \S+\n/,
+      /^Reports\.spin blocked the event loop for [\d,.]+ ms at app\.ts:50 spin {4}req \S+\n/,
     );
     expect(app.blames[0]).toContain('100 other requests, jobs or messages');
     const [{ time } = { time: {} }] = await app.recordsOf('Reports.wait');
