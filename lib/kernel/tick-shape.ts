@@ -15,8 +15,19 @@ export function keepTickShape(): void {
   oncePerProcess<{ tick: object | undefined }>('tick shape', () => {
     const kept: { tick: object | undefined } = { tick: undefined };
     process.nextTick(() => {
-      kept.tick = executionAsyncResource();
+      const tick = executionAsyncResource();
+      // With fake timers it is what else runs: a socket, a timeout.
+      if (Object.hasOwn(tick, 'callback')) kept.tick = withoutStores(tick);
     });
     return kept;
   });
+}
+
+/** An application may start inside a request or a span: their stores hang on the object, by symbols, and would stay. */
+function withoutStores(tick: object): object {
+  const fields = tick as Record<symbol, unknown>;
+  for (const name of Object.getOwnPropertySymbols(tick)) {
+    if (typeof fields[name] === 'object') fields[name] = undefined;
+  }
+  return tick;
 }
