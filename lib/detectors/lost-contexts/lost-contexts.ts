@@ -2,7 +2,7 @@ import { AsyncResource } from 'node:async_hooks';
 import { clearTimeout, setTimeout } from '../../kernel/real-timers';
 import { callSitesOf, captureStack, type RawStack, siteOf, sitesOf, framesOf } from '../../kernel/call-site';
 import type { Statement } from '../../sql/statement';
-import { packageOf } from '../../kernel/package-frames';
+import { isPlumbing, packageOf } from '../../kernel/package-frames';
 import { cut, number, Report, type ReportLine } from '../../reporting/report-text';
 import { type ReportKind, reports } from '../../reporting/reports';
 import { ReportLogger } from '../../reporting/report-logger';
@@ -163,7 +163,8 @@ function fixOf(stack: RawStack): string {
   const files = framesOf(stack).map(frame => siteOf(frame)?.file ?? '');
   const own = new Set(sitesOf(stack, MAX_FRAMES).map(({ file }) => file));
   if (own.size === 0) {
-    const name = files.flatMap(file => packageOf(file) ?? []).at(-1);
+    // Whoever ignored a driver would hear of no lost context that it meets.
+    const name = files.flatMap(file => packageOf(file) ?? []).findLast(found => !isPlumbing(found));
     return name === undefined ? FIX : `it is work of ${name}: set lostContexts: { ignore: ['${name}'] }`;
   }
   const outside = files.slice(files.findIndex(file => own.has(file)));
@@ -171,8 +172,10 @@ function fixOf(stack: RawStack): string {
   // Up to what else of the application is on the stack.
   const until = callers.findIndex(file => own.has(file));
   const nearest = until === -1 ? callers : callers.slice(0, until);
-  if (nearest.includes('node:events')) return FIX_OF_LISTENER;
-  const caller = nearest.map(file => packageOf(file)).find(found => found !== undefined);
+  // A package that is driven by a socket has an emitter further up as well.
+  const first = nearest.find(file => file === 'node:events' || packageOf(file) !== undefined);
+  if (first === 'node:events') return FIX_OF_LISTENER;
+  const caller = first && packageOf(first);
   if (caller !== undefined)
     return `${caller} calls it: contextService.bind(fn) if a request passes the callback, otherwise @RunInContext() or contextService.run(seed, fn)`;
   return nearest.includes('node:internal/timers') ? `a timer runs it: ${FIX_OF_START}` : FIX;

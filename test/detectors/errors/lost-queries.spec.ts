@@ -35,6 +35,13 @@ let pool: Pool;
 let folder: string;
 /** Work of a package of somebody else, in the background. */
 let ask: Ask;
+/** What calls back, and asks. */
+interface Caller {
+  readonly call: (fn: () => unknown) => void;
+  readonly ask: Ask;
+}
+let mailbox: Caller;
+let knex: Caller;
 let test: TestApp;
 
 beforeAll(() => {
@@ -43,7 +50,18 @@ beforeAll(() => {
   const home = join(folder, 'node_modules', '@acme', 'jobs');
   mkdirSync(home, { recursive: true });
   writeFileSync(join(home, 'index.js'), 'exports.ask = (pool, text) => pool.query(text);');
-  ({ ask } = createRequire(join(folder, 'app.js'))('@acme/jobs') as { ask: Ask });
+  const load = createRequire(join(folder, 'app.js'));
+  ({ ask } = load('@acme/jobs') as { ask: Ask });
+  // A package that calls back on its own, by an emitter that it has from elsewhere, and one of the known drivers.
+  const emit = `const { EventEmitter } = require('node:events');
+    exports.call = fn => void new EventEmitter().on('data', () => fn()).emit('data');
+    exports.ask = (pool, text) => pool.query(text);`;
+  for (const name of ['mailbox', 'knex']) {
+    mkdirSync(join(folder, 'node_modules', name), { recursive: true });
+    writeFileSync(join(folder, 'node_modules', name, 'index.js'), emit);
+  }
+  mailbox = load('mailbox') as Caller;
+  knex = load('knex') as Caller;
 });
 afterEach(() => test.close());
 afterAll(async () => {
@@ -88,6 +106,11 @@ describe('queries outside of any unit of work', () => {
       /\n {2}fix {3}an emitter calls it: @RunInContext\(\) on the listener, or contextService\.bind\(fn\) if a request adds it$/,
       () => new EventEmitter().on('paid', () => void pool.query('SELECT 6')).emit('paid'),
     ],
+    [
+      'a package, which has an emitter further up,',
+      /\n {2}fix {3}mailbox calls it: contextService\.bind\(fn\) if a request passes the callback, /,
+      () => mailbox.call(() => void pool.query('SELECT 7')),
+    ],
   ])('have the one fix that applies where %s calls the application', async (_who, fix, cause) => {
     await start();
     cause();
@@ -102,6 +125,14 @@ describe('queries outside of any unit of work', () => {
     expect(line).toContain(
       "\n  fix   it is work of @acme/jobs: set lostContexts: { ignore: ['@acme/jobs'] }",
     );
+  });
+
+  it('do not name a driver as what to ignore', async () => {
+    await start();
+    setTimeout(knex.ask, 1, pool, 'SELECT 8');
+    const line = await until(() => test.logs.of('warn', 'AsyncContext')[0], 'the line');
+    expect(line).not.toContain("ignore: ['");
+    expect(line).toContain('\n  fix   if it starts by itself (a timer, a queue)');
   });
 
   it('are counted and not said where their package is ignored', async () => {
