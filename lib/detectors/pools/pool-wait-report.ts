@@ -21,11 +21,6 @@ interface WaitFacts {
   readonly stillMs?: number | undefined;
 }
 
-/** Whether it waits for what it holds a part of, and there is nothing left to be given. */
-export function isDeadlock({ own, held, size }: PoolWait): boolean {
-  return own > 0 && held >= size;
-}
-
 /** Report of a wait for a connection that has not ended: a headline and at most six lines. */
 export function describeWait(context: RequestContext, wait: PoolWait, facts: WaitFacts): Report {
   const { suppressed, asksAt, stillMs } = facts;

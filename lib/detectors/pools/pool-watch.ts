@@ -17,8 +17,8 @@ import { describeLeak } from './connection-leak-report';
 import { HeldQuery } from './held-query';
 import { type Lease, nameOf } from './lease';
 import type { PoolLimits, PoolWait } from '../../cost/pool-wait';
-import { describeWait, isDeadlock } from './pool-wait-report';
-import { DEADLOCKS, POOL_WAITS, saidWaits } from './said-waits';
+import { describeWait } from './pool-wait-report';
+import { DEADLOCKS, deadlocks, POOL_WAITS, saidWaits } from './said-waits';
 import type { WaitShare } from './wait-shares';
 import type { Waiter } from './waiter';
 import { leaseOf, WatchedPool } from './watched-pool';
@@ -186,7 +186,7 @@ export class PoolWatch {
 
   #sayWait(context: RequestContext, wait: PoolWait, asksAt?: () => string | undefined): void {
     saidWaits.add(wait);
-    const kind = isDeadlock(wait) ? DEADLOCKS : POOL_WAITS;
+    const kind = deadlocks.has(wait) ? DEADLOCKS : POOL_WAITS;
     const suppressed = reports.admit(kind, `${nameOf(context)}, ${wait.driver}`, wait.waitedMs);
     if (suppressed === undefined) return;
     this.#say(kind, context, () => describeWait(context, wait, { suppressed, asksAt: asksAt?.() }));

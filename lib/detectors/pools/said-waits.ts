@@ -8,8 +8,11 @@ export const POOL_WAITS: ReportKind = {
   isError: false,
 };
 
-/** Waits for a connection of a full pool by those that hold one: an outage that does not end by itself. */
+/** Deadlocks of pools: outages that do not end by themselves. */
 export const DEADLOCKS: ReportKind = { name: 'pool deadlocks', one: 'pool deadlock', isError: true };
 
 /** Waits that the log has already: it had to be told before their unit of work was over. */
 export const saidWaits = oncePerProcess('waits.told', () => new WeakSet<PoolWait>());
+
+/** Waits for a pool whose connections are all held, and not used, by those who wait for another one. */
+export const deadlocks = oncePerProcess('waits.deadlocks', () => new WeakSet<PoolWait>());

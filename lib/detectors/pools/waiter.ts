@@ -1,5 +1,6 @@
 import { eventLoop } from '../../context/context-storage';
 import type { RequestContext } from '../../context/request-context';
+import type { LoopBlock } from '../../cost/event-loop';
 import type { PoolWait } from '../../cost/pool-wait';
 import { siteOf } from '../../cost/time-record';
 
@@ -30,13 +31,16 @@ export abstract class Waiter {
 
   /** Notes how long that is by now, and what blocked the event loop meanwhile. */
   note(wait: PoolWait, nowMs: number): void {
-    wait.waitedMs = this.waitedMs(nowMs);
     const stalledMs = this.#stalledMs(nowMs);
+    wait.waitedMs = nowMs - this.askedMs - stalledMs;
+    // It may have been noted before, when something else was the longest.
+    delete wait.stalledBy;
     if (stalledMs === 0) return;
     wait.stalledMs = stalledMs;
-    const [longest] = eventLoop.blocksSince(this.askedMs).sort((a, b) => b.ms - a.ms);
+    const insideMs = ({ ms, endMs }: LoopBlock): number => Math.min(ms, endMs - this.askedMs);
+    const [longest] = eventLoop.blocksSince(this.askedMs).sort((a, b) => insideMs(b) - insideMs(a));
     // The rest may be what other processes took.
-    if (longest === undefined || 2 * longest.ms < stalledMs) return;
+    if (longest === undefined || 2 * insideMs(longest) < stalledMs) return;
     const at = siteOf(longest);
     const who = longest.culprit && (longest.culprit.handler ?? 'a request');
     if ((who ?? at) === undefined) return;

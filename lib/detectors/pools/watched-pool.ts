@@ -8,6 +8,7 @@ import type { PoolHolder, PoolWait } from '../../cost/pool-wait';
 import { WaitList } from './wait-list';
 import { shareWaits, type WaitShare } from './wait-shares';
 import { sharedName } from '../../kernel/protocol';
+import { deadlocks } from './said-waits';
 import type { Waiter } from './waiter';
 
 /** On a connection, for as long as it lives: a WeakMap costs 125 ns more. */
@@ -125,12 +126,19 @@ export class WatchedPool {
     this.waiting += 1;
     this.#queue.add(waiter);
     // Where connections are given at once, nothing of this is asked; the stack costs 2 to 5 µs.
-    if (this.#connections.length >= this.size && this.#isHolder(waiter))
-      this.#asking.set(waiter, captureStack(this.enqueue));
+    if (this.#connections.length >= this.size && this.#isHolder(waiter)) this.#noteAsking(waiter);
     if (this.#sampling === undefined && this.#watcher.hearsOfShares) this.#sampleLater(waiter.askedMs);
     if (this.#timer !== undefined) return;
     const { poolWaitMs } = waiter;
     if (poolWaitMs > 0) this.#arm(poolWaitMs);
+  }
+
+  #noteAsking(waiter: Waiter): void {
+    try {
+      this.#asking.set(waiter, captureStack(this.enqueue));
+    } catch {
+      // Near the end of the stack; it is reported without its line.
+    }
   }
 
   dequeue(waiter: Waiter, nowMs: number): void {
@@ -163,7 +171,7 @@ export class WatchedPool {
     return this.size === 0 ? 0 : held / this.size;
   }
 
-  /** The first in line that waits for what it holds a part of; `undefined` while connections are given out. */
+  /** The first in line of a deadlock; `undefined` while connections are given out. */
   standstill(nowMs: number, afterMs: number): Standstill | undefined {
     if (this.#queue.first === undefined) return undefined;
     const { leases } = this;
@@ -172,7 +180,8 @@ export class WatchedPool {
     for (const waiter of this.#queue) {
       if (waiter.poolWaitMs === 0 || waiter.waitedMs(nowMs) < afterMs || !this.#isHolder(waiter)) continue;
       const wait = this.#describe(waiter, nowMs, leases);
-      if (wait.own > 0) return { waiter, wait, stillMs: nowMs - movedMs, asksAt: this.#asksAt(waiter) };
+      if (deadlocks.has(wait))
+        return { waiter, wait, stillMs: nowMs - movedMs, asksAt: this.#asksAt(waiter) };
     }
     return undefined;
   }
@@ -186,6 +195,16 @@ export class WatchedPool {
   #isHolder({ context }: Waiter): boolean {
     if (context === undefined) return false;
     return this.#connections.some(lease => lease.isHeld && lease.context === context);
+  }
+
+  /** Whether nothing is left to be given, and each who holds a part of it waits for more: whoever works gives it back. */
+  #isDeadlock(leases: readonly Lease[]): boolean {
+    if (leases.length < this.size) return false;
+    const waiting = new Set<RequestContext | undefined>();
+    for (const { context } of this.#queue) waiting.add(context);
+    return leases.every(
+      ({ context, state }) => context !== undefined && state !== 'running' && waiting.has(context),
+    );
   }
 
   #asksAt(waiter: Waiter): string | undefined {
@@ -211,6 +230,7 @@ export class WatchedPool {
       holders,
     };
     waiter.note(wait, nowMs);
+    if (wait.own > 0 && this.#isDeadlock(leases)) deadlocks.add(wait);
     return wait;
   }
 

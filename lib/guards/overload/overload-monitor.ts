@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { clearInterval, setInterval } from '../../kernel/real-timers';
 import type { HookErrorReporter } from '../../reporting/hook-error-reporter';
 import { poolWatch } from '../../detectors/pools/pool-watch';
-import { causeOfWait, fieldsOfWait } from '../../detectors/pools/pool-wait-report';
+import { causeOfWait, fieldsOfWait, isFanOut, lineOfHolder } from '../../detectors/pools/pool-wait-report';
 import { number, Report } from '../../reporting/report-text';
 import { type OverloadCause, OverloadControl } from './overload-control';
 import type { RequestPriority, ResolvedOverload } from './overload-options';
@@ -12,6 +12,8 @@ import { ReportLogger } from '../../reporting/report-logger';
 
 /** Several in each step of the control; it costs 0.01 % of a CPU. */
 const SAMPLE_MS = 20;
+/** Holders of the pool that a line is worth. */
+const MAX_HOLDERS = 2;
 const FIX: Readonly<Record<OverloadCause, string>> = {
   'loop-delay':
     'more requests arrive than this process can handle: run more processes, or make the busiest handlers cheaper',
@@ -99,12 +101,13 @@ export class OverloadMonitor {
           : `requests wait at least ${number(waitMs)} ms for a connection, above ${number(poolWaitMs)} ms for 500 ms`;
       const then = dryRun ? 'Requests would be shed (dry run)' : 'Requests are shed, lowest priority first';
       const wait = cause === 'pool-wait' ? poolWatch().longestWait(nowMs) : undefined;
-      const known = wait && causeOfWait(wait);
-      const fix = known?.fix ?? FIX[cause];
+      // No request is named that the other fixes could be for.
+      const isOfHolders = wait !== undefined && wait.own === 0 && !isFanOut(wait);
+      const fix = isOfHolders ? causeOfWait(wait).fix : FIX[cause];
       this.#logger.warn(
         new Report(
           `The process is overloaded: ${what}. ${then}`,
-          [...(known?.lines.slice(0, 2) ?? []), ['fix', fix]],
+          [...(wait?.holders.slice(0, MAX_HOLDERS).map(lineOfHolder) ?? []), ['fix', fix]],
           {
             ...(wait && fieldsOfWait(wait)),
             state: 'began',

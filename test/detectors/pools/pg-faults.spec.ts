@@ -151,6 +151,19 @@ describe.skipIf(needsServer)('a request that waits for a second connection while
     expect(errors()[0]).not.toContain('no connection was given out');
   });
 
+  it('is a warning while another one runs a statement on its connection: that one gives it back', async () => {
+    pool = new Pool({ connectionString: databaseUrl(), max: 2 });
+    test = await startApp({ controllers: [TwoController], poolWaitMs: 100, slowAfterMs: 0 });
+    let isDone = false;
+    isOver = () => isDone;
+    const other = pool.query('SELECT pg_sleep(0.6)').then(() => (isDone = true));
+    await fetch(test.url);
+    await Promise.all([other, test.records(1)]);
+    expect(errors()).toEqual([]);
+    expect(lines()).toHaveLength(1);
+    expect(lines()[0]).toMatch(/itself +holds 1 of them while it waits, and asks for another at pg-faults/);
+  });
+
   it('is told so again when nothing of the pool was given out for five seconds', async () => {
     pool = new Pool({ connectionString: databaseUrl(), max: 1 });
     test = await startApp({ controllers: [TwoController], poolWaitMs: 100 });
