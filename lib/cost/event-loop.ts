@@ -1,6 +1,6 @@
 // Here and wherever requests pass: the global is an accessor, which is called at each use.
 import { performance } from 'node:perf_hooks';
-import { calleeOf, type CallSite, captureStack, sitesOf } from '../kernel/call-site';
+import { type Callee, calleeOf, type CallSite, captureStack, sitesOf } from '../kernel/call-site';
 import type { TimeAccount } from './time-account';
 
 /** From here on work is said to block the event loop: https://www.w3.org/TR/longtasks-1/ */
@@ -29,6 +29,8 @@ const UNKNOWN_WINDOW_MS = 1_000;
 
 /** In a stretch of fewer milliseconds the loop is taken to have run, not waited. */
 const SHORT_MS = 0.02;
+/** By so much two sums of the same stretches may differ. */
+const ROUNDING_MS = 0.001;
 
 /** What the thread got of the processor in a stretch, in milliseconds. */
 export interface SpentProcessor {
@@ -56,7 +58,7 @@ export interface LoopBlock {
   /** Where the application was when the watchdog looked, nearest first; absent when it has not. */
   readonly sites: readonly CallSite[] | undefined;
   /** What the nearest of these had called, if it was not its own code that ran: `pbkdf2Sync`. */
-  readonly callee?: string | undefined;
+  readonly callee?: Callee | undefined;
   /** Other units of work that were open. */
   readonly waiting: number;
 }
@@ -66,7 +68,7 @@ interface Capture {
   /** Whose work it was; absent for what runs outside of any unit of work. */
   readonly account: TimeAccount | undefined;
   readonly sites: readonly CallSite[];
-  readonly callee: string | undefined;
+  readonly callee: Callee | undefined;
 }
 
 /**
@@ -113,6 +115,8 @@ export class EventLoop {
   #hasResumed = false;
   #sinceMs = performance.now();
   #idleMs = performance.nodeTiming.idleTime;
+  /** Milliseconds of short stretches since the idle time was read: it may have been idle in them. */
+  #shortMs = 0;
   /** Whether the runner is the only one that was seen to start in this turn. */
   #isSole = true;
   #capture: Capture | undefined = undefined;
@@ -186,6 +190,7 @@ export class EventLoop {
   wakes(nowMs: number): void {
     this.#sinceMs = nowMs;
     this.#idleMs = performance.nodeTiming.idleTime;
+    this.#shortMs = 0;
     this.#next(undefined, false);
   }
 
@@ -266,6 +271,7 @@ export class EventLoop {
     this.#sinceMs = nowMs;
     // Too short for a turn that waits: the question for the idle time would cost more than it tells.
     if (passedMs < SHORT_MS) {
+      this.#shortMs += Math.max(0, passedMs);
       if (passedMs > 0) (this.#hasResumed ? this.#runner : caller)?.ran(passedMs, false);
       return;
     }
@@ -273,14 +279,17 @@ export class EventLoop {
     const idledMs = idleMs - this.#idleMs;
     const ranMs = passedMs - idledMs;
     this.#idleMs = idleMs;
+    // Not in the short stretches before this one.
+    const hasIdled = idledMs > this.#shortMs + ROUNDING_MS;
+    this.#shortMs = 0;
     if (ranMs >= LONG_TASK_MS) {
       // After so long the loop turns before it is idle again. So if it was idle, it was so before, and
       // whoever was seen to start had stopped by then.
-      this.#endBlock(nowMs, ranMs, idledMs > 0, caller);
+      this.#endBlock(nowMs, ranMs, hasIdled, caller);
     } else if (ranMs > 0) {
       this.#charge(nowMs, ranMs, caller);
     }
-    if (idledMs > 0) this.#isSole = true;
+    if (hasIdled) this.#isSole = true;
   }
 
   /** Charges what is too short to block the loop. */

@@ -133,12 +133,20 @@ export function sitesOf(raw: RawStack, most: number): CallSite[] {
   return applicationSites(framesOf(raw), most);
 }
 
+/** What a frame of the application has called. */
+export interface Callee {
+  readonly name: string;
+  /** Whether it is a function of the engine, such as `RegExp.prototype.test`. */
+  readonly isBuiltIn: boolean;
+}
+
 /** What the nearest frame of the application has called: `pbkdf2Sync`, `test`; `undefined` where it runs itself. */
-export function calleeOf(raw: RawStack): string | undefined {
+export function calleeOf(raw: RawStack): Callee | undefined {
   const frames = framesOf(raw);
   const at = frames.findIndex(frame => isOfApplication(pathOf(frame.getFileName() ?? '')));
   const callee = frames[at - 1];
-  return callee?.getFunctionName() ?? callee?.getMethodName() ?? undefined;
+  const name = callee?.getFunctionName() ?? callee?.getMethodName();
+  return callee && name ? { name, isBuiltIn: !callee.getFileName() } : undefined;
 }
 
 function applicationSites(frames: readonly NodeJS.CallSite[], most: number): CallSite[] {

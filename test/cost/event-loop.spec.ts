@@ -72,6 +72,20 @@ describe('the accounts of units of work', () => {
     },
   );
 
+  it('is not idle before a block because of what was idle in a short stretch earlier', () => {
+    const account = open();
+    const other = open();
+    loop.turns(performance.now());
+    idle(0.01);
+    begin(account);
+    const startMs = performance.now();
+    burn(300);
+    // As a driver that works synchronously does: the query itself is what blocks.
+    expect(loop.deafMs(account.number, startMs, performance.now())).toBe(0);
+    end(account);
+    close(account, other);
+  });
+
   it('charges a block to the unit of work that was seen before and after it', () => {
     const other = open();
     begin(other);

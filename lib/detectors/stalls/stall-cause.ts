@@ -31,10 +31,17 @@ export function causeOfBlock(block: LoopBlock | undefined, suppressed = 0): Main
 }
 
 /** The fix of the call that ran, where the stack shows it. */
-export function fixOfCall({ callee = '' }: LoopBlock): string | undefined {
-  const [, name] = SYNCHRONOUS.exec(callee) ?? [];
+export function fixOfCall({ callee }: LoopBlock): string | undefined {
+  if (callee === undefined) return undefined;
+  const [, name] = SYNCHRONOUS.exec(callee.name) ?? [];
   if (name !== undefined) return `use ${name}() instead of ${name}Sync(), or call it in a worker thread`;
-  return OF_EXPRESSIONS.has(callee) ? FIX_OF_EXPRESSION : undefined;
+  // A search of a package has the name as well.
+  return callee.isBuiltIn && OF_EXPRESSIONS.has(baseOf(callee.name)) ? FIX_OF_EXPRESSION : undefined;
+}
+
+/** `test` of `RegExp.test`. */
+function baseOf(name: string): string {
+  return name.slice(name.lastIndexOf('.') + 1);
 }
 
 /** Whether it may have waited for a CPU that other processes used. */

@@ -102,13 +102,24 @@ describe('the report of a stall', () => {
   };
 
   it.each([
-    [{ callee: 'pbkdf2Sync' }, /^use pbkdf2\(\) instead of pbkdf2Sync\(\), or call it in a worker thread$/],
-    [{ callee: 'Object.execFileSync', cpuMs: 3 }, /^use execFile\(\) instead of execFileSync\(\)/],
-    [{ callee: 'test' }, /^rewrite the regular expression .* limit the length of its input$/],
+    [
+      { callee: { name: 'pbkdf2Sync', isBuiltIn: false } },
+      /^use pbkdf2\(\) instead of pbkdf2Sync\(\), or call it in a worker thread$/,
+    ],
+    [
+      { callee: { name: 'Object.execFileSync', isBuiltIn: false }, cpuMs: 3 },
+      /^use execFile\(\) instead of execFileSync\(\)/,
+    ],
+    [
+      { callee: { name: 'test', isBuiltIn: true } },
+      /^rewrite the regular expression .* limit the length of its input$/,
+    ],
     [{ cpuMs: 3 }, /^use the asynchronous version of the call, or make it in a worker thread$/],
     [{}, /^split the work .*regular expression.*JSON\.parse\(\)/],
-    [{ callee: 'Sync' }, /^split the work/],
-    [{ callee: 'includes' }, /^split the work/],
+    [{ callee: { name: 'Sync', isBuiltIn: false } }, /^split the work/],
+    [{ callee: { name: 'includes', isBuiltIn: true } }, /^split the work/],
+    // A method of a package.
+    [{ callee: { name: 'search', isBuiltIn: false } }, /^split the work/],
   ])('has a fix for what has blocked it: %j', (facts, fix) => {
     expect(lineOf('fix', { ...facts, culprit: undefined, sites: [] })).toMatch(fix);
   });
