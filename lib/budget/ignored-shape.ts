@@ -5,8 +5,8 @@ import { endOfDay } from './budget-limits';
 
 /** What the log cuts a long shape with, so that one can be taken from there. */
 const CUT = '…';
-/** How wide a shape is in a log that one may be taken from: in a report, in a line with more behind the shape. */
-const WIDTHS = [160, 100];
+/** How wide a shape is where one may be taken from: an older record, a report, a line with more behind the shape. */
+const WIDTHS = [500, 160, 100];
 const LEFT_OUT = /\d columns\b|…/;
 const MAX_COMPARED = 1_000;
 

@@ -107,6 +107,8 @@ export const REPORT_FIELDS = [
   'delayMs',
   'poolWaitMs',
   'shed',
+  // A failing sink.
+  'records',
   // Suppressed reports.
   'heldBack',
 ] as const;
@@ -125,14 +127,16 @@ export type FieldsOfReport = Readonly<{ [name in OurField]?: unknown }>;
 const OURS: ReadonlySet<string> = new Set([...LINE_FIELDS, ...REPORT_FIELDS]);
 /** As values, Elasticsearch would refuse them beside `http.route` and the others. */
 const BEGINNINGS: ReadonlySet<string> = new Set(['used', 'limit', 'from', 'error', 'http']);
-const GROUPED = /^(?:used|limit|from|error|(?:top|finding|calls|holder|held)\d+)\./;
+const GROUPED = /^(?:used|limit|from|error)\.|^(?:top|finding|calls|holder|held)\d+(?:\.|$)/;
 
 /**
  * Whether a field of this name is one of the canonical line or of a report, or would make an object of one of these,
  * or a value of an object that they have.
  */
 export function isOurField(name: string): boolean {
-  if (OURS.has(name) || BEGINNINGS.has(name)) return true;
-  const dot = name.indexOf('.');
-  return dot !== -1 && (OURS.has(name.slice(0, dot)) || GROUPED.test(name));
+  if (OURS.has(name) || BEGINNINGS.has(name) || GROUPED.test(name)) return true;
+  for (let dot = name.indexOf('.'); dot !== -1; dot = name.indexOf('.', dot + 1)) {
+    if (OURS.has(name.slice(0, dot))) return true;
+  }
+  return false;
 }

@@ -24,6 +24,11 @@ export interface TargetCost {
   stack?: RawStack | undefined;
 }
 
+/** The name that a target is counted by. */
+export function nameOfTarget(target: string): string {
+  return target.length > MAX_TARGET_LENGTH ? target.slice(0, MAX_TARGET_LENGTH) : target;
+}
+
 /** What the history of a handler knows repeated calls by; no statement begins with the name of a dimension. */
 export function keyOfCalls(dimension: CallDimension, target: string): string {
   return `${dimension} ${target}`;
@@ -79,7 +84,7 @@ export class CallLedger {
   }
 
   #targetOf(target: string): TargetCost | undefined {
-    const name = target.length > MAX_TARGET_LENGTH ? target.slice(0, MAX_TARGET_LENGTH) : target;
+    const name = nameOfTarget(target);
     const known = this.targets.get(name);
     if (known !== undefined || this.targets.size >= MAX_TARGETS) return known;
     const cost = { count: 0, errors: 0, durationMs: 0, bytes: 0 };

@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import { type CallDimension, CallLedger, keyOfCalls, type OpenCall } from './call-ledger';
+import { type CallDimension, CallLedger, keyOfCalls, nameOfTarget, type OpenCall } from './call-ledger';
 import type { CallTrace, TracedCallRecord } from './call-trace';
 import { captureStack, type RawStack } from '../kernel/call-site';
 import { LONG_TASK_MS } from './event-loop';
@@ -418,9 +418,10 @@ export class CostLedger {
     target: string,
     stackBoundary: (...args: never[]) => unknown,
   ): void {
-    const cost = targets.get(target);
+    const name = nameOfTarget(target);
+    const cost = targets.get(name);
     if (cost?.count !== CALL_SITE_AT_REPEAT) return;
-    const key = keyOfCalls(dimension, target);
+    const key = keyOfCalls(dimension, name);
     cost.stack =
       this.history === undefined ? captureStack(stackBoundary) : this.history.seeRepeat(key, stackBoundary);
   }

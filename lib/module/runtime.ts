@@ -340,8 +340,8 @@ export class AsyncContextRuntime
   /**
    * The modules of the application start after this one: what they ask for in `onApplicationBootstrap()` belongs to no
    * request. So an application with an HTTP server waits until that listens, or until its first request or message:
-   * with `init()` alone (`inject()` of Fastify, a serverless adapter) it never listens. A job may belong to the start,
-   * so it counts once it is over.
+   * with `init()` alone (`inject()` of Fastify, a serverless adapter) it never listens. A job may belong to the start:
+   * it is no sign.
    */
   #watchLostWhenServing(): void {
     const server = this.#host.httpAdapter?.getHttpServer() as Partial<Server> | undefined;

@@ -45,7 +45,7 @@ export class HookErrorReporter {
       `${named(where)} failed and was ignored`,
       describeError(error, this.#withMessages),
       suppressed,
-      advise?.(),
+      advise,
     );
   }
 
@@ -84,10 +84,11 @@ export class HookErrorReporter {
     }
   }
 
-  #write(what: string, words: string, suppressed: number, lines?: readonly ReportLine[]): void {
+  #write(what: string, words: string, suppressed: number, advise?: () => readonly ReportLine[]): void {
     const more = suppressed > 0 ? ` (${number(suppressed)} more since the last one)` : '';
     try {
       const message = oneLine(`${what}: ${words.slice(0, MAX_WORDS)}${more}`);
+      const lines = advise?.();
       if (lines === undefined) this.#logger.warn(message);
       else this.#reports.warn(new Report(message, lines, { ...Object.fromEntries(lines), suppressed }));
     } catch {

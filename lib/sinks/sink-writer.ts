@@ -173,14 +173,17 @@ export class SinkWriter {
   #advise(reason: unknown): readonly ReportLine[] {
     const { queued, dropped } = this.stats;
     const { capacity, retryForMs } = this.#settings;
-    const { code } = outlineOf(reason);
+    const code = codeOf(reason);
+    const { retryable } = readFailure(reason, 0);
     const cause =
       code !== undefined && UNREACHABLE.has(code)
         ? 'start what the sink writes to, or correct its address or its firewall'
         : 'correct what the error names (forRoot({ errorMessages: true }) logs its message)';
     const then = this.everyRecord
       ? 'a sink with everyRecord gets no record twice'
-      : `a batch is tried again for ${number(retryForMs / 1_000)} s, and at most ${number(capacity)} records wait`;
+      : retryable
+        ? `a batch is tried again for ${number(retryForMs / 1_000)} s, and at most ${number(capacity)} records wait`
+        : 'the sink says that trying this batch again is of no use';
     return [
       ['records', `${number(queued)} not written yet, ${number(dropped)} lost so far; no request has failed`],
       ['fix', `${cause}; ${then}`],
@@ -189,5 +192,18 @@ export class SinkWriter {
 
   #report(reason: unknown): void {
     this.#settings.hookErrors.report(`sink ${this.#sink.name}`, reason, () => this.#advise(reason));
+  }
+}
+
+/** The code of an error, or of what caused it: `fetch()` has its own there. */
+function codeOf(reason: unknown): string | undefined {
+  const { code } = outlineOf(reason);
+  if (code !== undefined) return code;
+  try {
+    const { cause } = (reason ?? {}) as { readonly cause?: unknown };
+    return cause === undefined ? undefined : outlineOf(cause).code;
+  } catch {
+    // What the application throws may have a getter that throws.
+    return undefined;
   }
 }

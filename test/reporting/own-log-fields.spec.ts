@@ -367,6 +367,20 @@ describe('own values', () => {
 });
 
 describe('fields of the lines of this package', () => {
+  it.each(['http.route.name', 'top1', 'holder2', 'records', 'used', 'error.text'])(
+    '%s is no own one',
+    name => {
+      expect(isOurField(name)).toBe(true);
+    },
+  );
+
+  it.each(['tenant', 'organisation', 'job', 'version', 'tops', 'top', 'http2', 'order.id'])(
+    '%s may be an own one',
+    name => {
+      expect(isOurField(name)).toBe(false);
+    },
+  );
+
   it('have names that the parts which reports spread have', () => {
     expectTypeOf<keyof TimeRecord>().toExtend<OurField>();
     expectTypeOf<keyof Tally>().toExtend<OurField>();

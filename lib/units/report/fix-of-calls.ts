@@ -26,17 +26,18 @@ export function fixOfCount(dimension: CallDimension, calls: CallsCostRecord | un
 /** What to do about calls that took too long: a loop, a sequence, and one slow call differ. */
 export function fixOfSlowCalls(dimension: CallDimension, calls: CallsCostRecord | undefined): string {
   if (repeatedTarget(calls) !== undefined) return fixOfCount(dimension, calls);
-  const { count = 1, durationMs = 0, busyMs = 0 } = calls ?? {};
+  const { count = 1, durationMs = 0, busyMs = 0, maxConcurrent = 1 } = calls ?? {};
   const isSequence = count > 1 && durationMs <= MOST_OVERLAP * busyMs;
+  const ran = maxConcurrent > 1 ? 'they ran mostly one after another' : 'they ran one after another';
   switch (dimension) {
     case 'http':
       if (isSequence)
-        return `send the ${count} calls at once (Promise.all) where none needs the result of another: they ran one after another`;
+        return `send the ${count} calls at once (Promise.all) where none needs the result of another: ${ran}`;
       if (count > 1) return 'set a timeout: the calls overlap, so the slowest one decides';
       return 'set a timeout, and if the service stays slow, call it outside of the request (a job, a cache)';
     case 'cache':
       return isSequence
-        ? 'send the commands in one pipeline: they ran one after another'
+        ? `send the commands in one pipeline: ${ran}`
         : 'check the cache server, and whether the command is a slow one (KEYS, a large value, one that blocks)';
     case 'messages':
       return 'check the broker, or publish after the response';

@@ -26,7 +26,7 @@ export function fixOfDatabase(record: CostRecord, slowest: ShapeCostRecord | und
   }
   // The plan of a statement that waits for a row is a good one; and with ANALYZE it would write, or lock, again.
   if (isWrite(shape) || LOCKS.test(shape))
-    return 'check whether it waited for a lock (pg_stat_activity, pg_locks), then run EXPLAIN without ANALYZE, which would execute it';
+    return 'check whether it waited for a lock (PostgreSQL: pg_locks), then run EXPLAIN without ANALYZE, which would execute it';
   const explain = 'run EXPLAIN (ANALYZE, BUFFERS) on this statement';
   return isSequence(record) ? `${explain}, and see which queries could run in parallel` : explain;
 }

@@ -71,6 +71,8 @@ function causeOfItsRepeats(work: TroubledWork): MainCause | undefined {
   const { record, breaches } = work;
   if (isTimeOfQueries(work)) {
     const { findings = [], queries } = record;
+    // Of what is still under way nothing is known.
+    if (queries.durationMs === 0) return undefined;
     const proven = findings.filter(({ confidence }) => confidence === 'proven');
     const ms = proven.map(finding => msOf(finding, record));
     const slowest = proven.find((_, i) => 2 * ms[i]! >= queries.durationMs);

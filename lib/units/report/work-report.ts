@@ -167,7 +167,8 @@ function othersOf(work: TroubledWork, cause: MainCause): string[] {
 function otherRepeats({ record }: TroubledWork, { lines }: MainCause): string[] {
   return (record.findings ?? [])
     .filter(
-      finding => isWorthy(finding) && !lines.some(([, line]) => line.startsWith(shapeOfFinding(finding))),
+      finding =>
+        isWorthy(finding) && !lines.some(([, line]) => line.split('    ', 1)[0] === shapeOfFinding(finding)),
     )
     .slice(0, MAX_REPEATS)
     .map(describeFinding);

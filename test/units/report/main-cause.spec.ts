@@ -255,3 +255,11 @@ describe('a proven N+1 that is not the most frequent statement', () => {
     expect(lines.length).toBeLessThanOrEqual(8);
   });
 });
+
+it('no N+1 is the cause where all that is known to take time is still under way', () => {
+  const shapes = [shape('SELECT * FROM items WHERE order_id = ?', 0, 12), shape('SELECT pg_sleep(?)', 0)];
+  const record = { queries: { shapes }, findings: [finding(12)] };
+  expect(causeOf(workOf('database', record)).text).toBeUndefined();
+  const took = [shape('SELECT * FROM items WHERE order_id = ?', 9, 12), shape('SELECT pg_sleep(?)', 0)];
+  expect(causeOf(workOf('database', { ...record, queries: { shapes: took } })).text).toMatch(/N\+1/);
+});

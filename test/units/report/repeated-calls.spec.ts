@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { QueryBudget } from 'nestjs-async-context';
 import { CostLedger } from '../../../lib/cost/cost-ledger';
 import { GrowthHistory } from '../../../lib/cost/growth-history';
+import { fixOfSlowCalls } from '../../../lib/units/report/fix-of-calls';
 import { platforms, startApp, type TestApp } from '../../support/platforms';
 
 let server: Server;
@@ -57,9 +58,34 @@ describe('the stack of a call that repeats', () => {
     for (const target of ledger.calls!.get('http')!.targets.values()) expect(target.stack).toBeUndefined();
   });
 
+  it('is that of a target whose name is too long to be kept', () => {
+    const ledger = new CostLedger();
+    for (let i = 0; i < 5; i += 1) ledger.beginCall('http', 'a'.repeat(200), here)?.end();
+    const [[name, { stack }] = ['', { stack: undefined }]] = ledger.calls!.get('http')!.targets;
+    expect([name.length, stack]).toEqual([100, expect.anything()]);
+  });
+
   it('is captured less and less often for one handler', () => {
     const history = new GrowthHistory();
     const looks = Array.from({ length: 11 }, () => stackOf(history, 9) !== undefined);
     expect(looks.filter(Boolean)).toHaveLength(4);
   });
+});
+
+it.each([
+  [1, /: they ran one after another$/],
+  [2, /: they ran mostly one after another$/],
+])('calls of which %i ran at once are told how they ran', (maxConcurrent, fix) => {
+  const calls = {
+    count: 3,
+    errors: 0,
+    durationMs: 105,
+    busyMs: 100,
+    bytes: 0,
+    maxConcurrent,
+    late: 0,
+    byTarget: {},
+  };
+  expect(fixOfSlowCalls('http', calls)).toMatch(fix);
+  expect(fixOfSlowCalls('cache', calls)).toMatch(fix);
 });
